@@ -1,0 +1,195 @@
+"""From the bytes of a photograph to the pixels a model sees: the only such code here.
+
+Preparation, training, export, the Triton server and the client rely on this one file.
+Deployment copies it beside the server's decode model, so it imports nothing of ours
+and runs under both OpenCV 4.11 (server) and 5.0 (training), with identical pixels.
+
+The pixels, step by step (`Preprocessing.apply`):
+
+1. decode to 8 bits a channel: EXIF orientation applied, grey expanded to three
+   channels, transparency composited on white, 16 bits reduced to 8;
+2. cut ``round(border_crop * side)`` pixels from each of the four sides;
+3. resize to ``image_size`` x ``image_size``, by pixel area where the image shrinks in
+   both directions and bilinearly elsewhere;
+4. channel order RGB.
+
+Scaling to floats and normalisation (`mean`, `std`) are part of the ONNX graph.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+# Read by OpenCV when it decodes its first image. A 100 kB PNG can claim gigapixels;
+# no camera makes more than this.
+MAX_PIXELS = 1 << 27
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+
+FILE_NAME = "preprocessing.json"
+
+
+class BrokenImage(ValueError):
+    """These bytes are not a complete image that can be decoded; the text says why."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The record that travels with dataset, model and server as ``preprocessing.json``.
+
+    Attributes:
+        image_size: Side of the square result, pixels.
+        border_crop: Share of each side cut off before resizing, 0 to below 0.5. The
+            Kaggle ASL photographs have a blue line there that a network would learn.
+        interpolation: "area": by area when shrinking, bilinear when enlarging.
+        channel_order: Order of the last axis of the result.
+        dtype: Of the result, and of the ONNX graph's input.
+        mean: Per channel, of pixels scaled to 0..1; subtracted inside the graph.
+        std: Per channel, of pixels scaled to 0..1; divided by inside the graph.
+    """
+
+    image_size: int = 128
+    border_crop: float = 0.04
+    interpolation: str = "area"
+    channel_order: str = "RGB"
+    dtype: str = "uint8"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+
+    def __post_init__(self):
+        if not 8 <= self.image_size <= 1024:
+            raise ValueError(
+                f"image_size is {self.image_size}; it must lie in 8 to 1024 pixels"
+            )
+        if not 0 <= self.border_crop < 0.5:
+            raise ValueError(
+                f"border_crop is {self.border_crop}; it must be at least 0 and below 0.5"
+            )
+        for name, only in (
+            ("interpolation", "area"),
+            ("channel_order", "RGB"),
+            ("dtype", "uint8"),
+        ):
+            if getattr(self, name) != only:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; this version knows only "
+                    f"{only!r}"
+                )
+        # JSON has lists only; equality and hashing want tuples.
+        for name in ("mean", "std"):
+            values = tuple(float(value) for value in getattr(self, name))
+            if len(values) != 3:
+                raise ValueError(f"{name} has {len(values)} values; it needs 3")
+            object.__setattr__(self, name, values)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Preprocessing":
+        """Read a record; keys of newer versions are ignored, missing ones default."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{k: v for k, v in json.loads(text).items() if k in known})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Preprocessing":
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+    def apply(self, data: bytes) -> np.ndarray:
+        """Turn one encoded image into ``(image_size, image_size, 3)`` uint8 RGB.
+
+        Raises:
+            BrokenImage: The bytes are empty, truncated, no image, or too large.
+        """
+        return self.fit(decode(data))
+
+    def fit(self, bgr: np.ndarray) -> np.ndarray:
+        """Crop and resize a decoded ``(h, w, 3)`` uint8 BGR image (steps 2 to 4)."""
+        height, width = bgr.shape[:2]
+        y, x = round(self.border_crop * height), round(self.border_crop * width)
+        bgr = bgr[y : height - y, x : width - x]
+        size = self.image_size
+        shrinks = min(bgr.shape[:2]) >= size
+        bgr = cv2.resize(
+            bgr,
+            (size, size),
+            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+        )
+        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Decode an image of any kind OpenCV reads to ``(h, w, 3)`` uint8 BGR.
+
+    Raises:
+        BrokenImage: The bytes are empty, truncated, no image, or too large.
+    """
+    if not data:
+        raise BrokenImage("the file is empty (0 bytes)")
+    check_complete(data)
+    buffer = np.frombuffer(data, np.uint8)
+    flag = cv2.IMREAD_UNCHANGED if has_alpha(data) else cv2.IMREAD_COLOR
+    try:
+        image = cv2.imdecode(buffer, flag)
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE_PIXELS" in str(error):
+            raise BrokenImage(f"it has more than {MAX_PIXELS} pixels") from None
+        raise BrokenImage("it cannot be decoded") from None
+    if image is None or image.size == 0:
+        raise BrokenImage("it is not an image, or damaged")
+    if flag == cv2.IMREAD_UNCHANGED:
+        image = _composite_on_white(image)
+    return image
+
+
+def check_complete(data: bytes) -> None:
+    """Refuse files that end early: OpenCV fills their missing part with grey.
+
+    Raises:
+        BrokenImage: The format's own end mark or length says that bytes are missing.
+    """
+    if data[:2] == b"\xff\xd8":  # JPEG: the last scan must be followed by end-of-image
+        # (an embedded thumbnail has marks of its own, but they precede that scan)
+        if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+            raise BrokenImage("the JPEG is truncated (no end mark)")
+    elif data[:8] == b"\x89PNG\r\n\x1a\n":
+        if data.rfind(b"IEND") < 0:
+            raise BrokenImage("the PNG is truncated (no IEND chunk)")
+    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        if int.from_bytes(data[4:8], "little") + 8 > len(data):
+            raise BrokenImage("the WebP is truncated (shorter than its header says)")
+    elif data[:2] == b"BM":
+        if int.from_bytes(data[2:6], "little") > len(data):
+            raise BrokenImage("the BMP is truncated (shorter than its header says)")
+
+
+def has_alpha(data: bytes) -> bool:
+    """Say from the header alone whether a PNG or WebP carries transparency."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        colour_type = data[25:26]
+        return colour_type in (b"\x04", b"\x06") or b"tRNS" in data[:4096]
+    if data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X":
+        return bool(data[20] & 0x10)
+    if data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8L":
+        return bool(data[24] & 0x10)
+    return False
+
+
+def _composite_on_white(image: np.ndarray) -> np.ndarray:
+    """Blend a decoded image of 1, 2, 3 or 4 channels, 8 or 16 bits, over white."""
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if image.ndim == 2:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    if image.shape[2] == 4:
+        # 255 - (255 - c) * a / 255, rounded, in integers: the same everywhere
+        alpha = image[:, :, 3:].astype(np.uint16)
+        inverse = (255 - image[:, :, :3]).astype(np.uint16)
+        return (255 - (inverse * alpha + 127) // 255).astype(np.uint8)
+    return image
