@@ -52,7 +52,7 @@ class Preprocessing:
     """
 
     image_size: int = 128
-    border_crop: float = 0.04
+    border_crop: float = 0.03
     interpolation: str = "area"
     channel_order: str = "RGB"
     dtype: str = "uint8"
