@@ -1,0 +1,163 @@
+"""One drawn photograph: a background, a posed hand under a light, a camera's faults."""
+
+import math
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from data_prep.hand_model import Relief, pose_hand, render
+from data_prep.hand_poses import POSES
+
+# Skin from very light to very dark, RGB; drawings mix two neighbours.
+_SKIN = np.array(
+    [
+        [247, 214, 190],
+        [236, 190, 160],
+        [222, 168, 132],
+        [196, 138, 101],
+        [160, 106, 74],
+        [120, 76, 52],
+        [82, 52, 38],
+    ],
+    np.float32,
+)
+
+
+def draw_image(letter: str, rng: np.random.Generator, size: int) -> np.ndarray:
+    """Draw one of the 29 classes: ``(size, size, 3)`` uint8 RGB.
+
+    Pose, proportions, view, skin, light, background and noise come from `rng`.
+    """
+    picture = _background(rng, size)
+    if letter != "nothing":
+        hand = pose_hand(POSES[letter], rng)
+        left, bottom, right, top = hand.bounds()
+        extent = max(right - left, top - bottom)
+        # Mostly a true scale, so that a fist is smaller than a stretched hand.
+        scale = size * rng.uniform(0.55, 0.78) / (0.45 * 190 + 0.55 * extent)
+        drift = 0.09 * size
+        x = size / 2 - scale * (left + right) / 2 + rng.uniform(-drift, drift)
+        y = size / 2 + scale * (bottom + top) / 2 + rng.uniform(-drift, drift)
+        relief = render(hand, size, scale, (x, y))
+        picture = _lit(picture, relief, rng, scale)
+    return _camera(picture, rng)
+
+
+def _background(rng, size):
+    """A wall with a gradient, a texture and soft shapes: ``(3, size, size)`` float32."""
+    half = (size + 1) // 2
+    base = rng.uniform(40, 235) + rng.normal(0, 14, 3)
+    corners = base + rng.normal(0, 22, (2, 2, 1)) + rng.normal(0, 6, (2, 2, 3))
+    wall = cv2.resize(corners.astype(np.float32), (half, half))
+    cells = int(rng.integers(3, 9))
+    blotches = rng.normal(0, rng.uniform(2, 14), (cells, cells, 3)).astype(np.float32)
+    wall += cv2.resize(blotches, (half, half), interpolation=cv2.INTER_CUBIC)
+    for _ in range(int(rng.integers(1, 8))):
+        _shape(wall, rng, half)
+    wall = cv2.GaussianBlur(wall, (0, 0), rng.uniform(0.4, 2.5))
+    if rng.random() < 0.4:  # weave, planks or plaster
+        grain = rng.normal(0, rng.uniform(2, 9), (half, half)).astype(np.float32)
+        reach = [(1, 1), (9, 1), (1, 9), (3, 3)][int(rng.integers(4))]
+        grain = cv2.blur(grain, reach) * np.sqrt(reach[0] * reach[1])
+        wall += grain[:, :, None]
+    wall = cv2.resize(wall, (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.stack(cv2.split(wall))
+
+
+def _shape(wall, rng, side):
+    """Put one piece of furniture, window or clutter on the wall."""
+    colour = tuple(float(v) for v in rng.uniform(20, 245) + rng.normal(0, 25, 3))
+    x, y = (int(v) for v in rng.uniform(0, side, 2))
+    a, b = (int(v) for v in rng.uniform(0.06, 0.6, 2) * side)
+    kind = rng.integers(4)
+    if kind == 0:
+        box = cv2.boxPoints(((x, y), (a, b), rng.normal(0, 12)))
+        cv2.fillConvexPoly(wall, box.astype(np.int32), colour)
+    elif kind == 1:
+        cv2.ellipse(
+            wall, (x, y), (a // 2, b // 2), rng.uniform(0, 180), 0, 360, colour, -1
+        )
+    elif kind == 2:
+        angle = rng.uniform(0, np.pi)
+        dx, dy = 2 * side * np.cos(angle), 2 * side * np.sin(angle)
+        ends = (int(x - dx), int(y - dy)), (int(x + dx), int(y + dy))
+        cv2.line(wall, *ends, colour, int(rng.integers(1, 8)))
+    elif rng.random() < 0.5:
+        wall[y:] = 0.4 * wall[y:] + 0.6 * np.float32(colour)
+    else:
+        wall[:, x:] = 0.4 * wall[:, x:] + 0.6 * np.float32(colour)
+
+
+def _lit(picture, relief: Relief, rng, scale):
+    """Shade the hand and lay it over the picture, both ``(3, size, size)``."""
+    depth, mask = relief.depth, relief.mask
+    floor = np.float32(depth[mask > 0].min() - 25 * scale)
+    depth = np.where(mask > 0, depth, floor)
+    gx = cv2.Sobel(depth, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
+    gy = cv2.Sobel(depth, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
+    angle, slant = rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 0.9)
+    lx, ly = slant * math.cos(angle), slant * math.sin(angle)
+    norm = 1 / np.sqrt(1 + gx * gx + gy * gy)
+    facing = np.maximum((math.sqrt(1 - slant * slant) - gx * lx - gy * ly) * norm, 0)
+
+    # Where the surroundings stand nearer to the viewer, less light comes in: this
+    # draws the furrows between fingers and around a thumb.
+    furrow = np.zeros_like(depth)
+    for reach in (5 * scale, 13 * scale):
+        side = 2 * round(reach) + 1
+        nearer = (cv2.blur(depth, (side, side)) - depth) * (1 / reach)
+        furrow += np.clip(nearer, 0, 1)
+    shade = (1 - 0.55 * np.minimum(furrow, 1)) * (0.45 + 0.55 * np.sqrt(norm))
+    shade *= relief.albedo
+
+    tone = rng.uniform(0, len(_SKIN) - 1.001)
+    darker, share = divmod(tone, 1)
+    skin = (1 - share) * _SKIN[int(darker)] + share * _SKIN[int(darker) + 1]
+    skin *= 1 + rng.normal(0, 0.03, 3)
+    ambient = skin * (rng.uniform(0.3, 0.6) * (1 + rng.normal(0, 0.04, 3)))
+    lamp = skin * (rng.uniform(0.35, 0.9) * (1 + rng.normal(0, 0.04, 3)))
+    surface = shade * facing * _planes(lamp) + shade * _planes(ambient)
+
+    if rng.random() < 0.5:  # the hand's shadow on the wall
+        picture *= 1 - _shadow(mask, rng)
+    cover = cv2.GaussianBlur(mask, (3, 3), 0.7)
+    surface -= picture
+    surface *= cover
+    picture += surface
+    return picture
+
+
+def _shadow(mask, rng):
+    """Share of the light that the hand takes from the wall: ``(size, size)``."""
+    size = mask.shape[0]
+    move = np.float32([[1, 0, rng.normal(0, 0.06)], [0, 1, rng.uniform(0, 0.09)]])
+    move[:, 2] *= size
+    side = 2 * round(size * rng.uniform(0.015, 0.05)) + 1
+    shadow = cv2.blur(cv2.warpAffine(mask, move, (size, size)), (side, side))
+    return shadow * rng.uniform(0.1, 0.45)
+
+
+def _planes(colour):
+    """Shape three numbers to multiply ``(size, size)`` into three planes."""
+    return np.asarray(colour, np.float32).reshape(3, 1, 1)
+
+
+def _camera(planes, rng):
+    """Exposure, blur and sensor noise: uint8 ``(size, size, 3)``."""
+    size = planes.shape[1]
+    planes *= _planes(rng.uniform(0.8, 1.15) * (1 + rng.normal(0, 0.03, 3)))
+    picture = cv2.merge(list(np.clip(planes, 0, 255, out=planes).astype(np.uint8)))
+    picture = cv2.GaussianBlur(picture, (5, 5), rng.uniform(0.3, 1.1))
+    tile = _noise_tile()
+    x, y = rng.integers(0, tile.shape[0] - size, 2)
+    noise = tile[y : y + size, x : x + size] * np.float32(rng.uniform(1, 8))
+    return cv2.add(picture, noise, dtype=cv2.CV_8U)
+
+
+@lru_cache(maxsize=1)
+def _noise_tile():
+    """Noise to cut pieces from: drawing it anew for each image would take longest."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 1, (1200, 1200, 3)).astype(np.float32)
+    return cv2.GaussianBlur(noise, (0, 0), 0.6) * 2.0
