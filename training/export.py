@@ -1,0 +1,111 @@
+"""From the trained network to the one file that is served, checked before it is kept."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from training.loop import predict
+from training.network import Classifier
+
+OPSET = 18
+# ONNX Runtime 1.19, in Triton 24.10, reads intermediate representations up to 10.
+IR_VERSION = 10
+TOLERANCE = 1e-4  # largest difference to torch, as a probability
+
+
+def golden_inputs(images: np.ndarray, labels: np.ndarray, count: int = 32):
+    """Pick up to ``count`` test images spread over the classes.
+
+    Returns:
+        ``(n, S, S, 3)`` uint8 images.
+    """
+    order = np.argsort(labels, kind="stable")
+    rows = order[np.linspace(0, len(order) - 1, min(count, len(order))).astype(int)]
+    return np.array(images[np.unique(rows)])
+
+
+def export_onnx(
+    classifier: Classifier, path: Path, golden: np.ndarray, metadata: dict[str, str]
+) -> np.ndarray:
+    """Write ``path`` and prove that it answers as torch does.
+
+    Args:
+        classifier: In float32; its ``forward`` is the graph: ``image`` uint8
+            ``[batch, S, S, 3]`` in, ``probabilities`` float32 ``[batch, classes]`` out.
+        path: The ONNX file; written only if every check passes.
+        golden: ``(n, S, S, 3)`` uint8 images to compare on.
+        metadata: Strings kept in the graph, such as task_id and dataset_id.
+
+    Returns:
+        torch's probabilities of ``golden``, ``(n, classes)`` float32.
+
+    Raises:
+        RuntimeError: The graph differs from torch by more than `TOLERANCE`, or names
+            another best class.
+    """
+    classifier = classifier.cpu().to(memory_format=torch.contiguous_format).eval()
+    expected = predict(classifier, golden)
+    # Two images, since export takes a dimension of 1 for a constant.
+    example = torch.from_numpy(np.repeat(golden[:1], 2, axis=0))
+    program = torch.onnx.export(
+        classifier,
+        (example,),
+        input_names=["image"],
+        output_names=["probabilities"],
+        opset_version=OPSET,
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        dynamo=True,
+        verbose=False,
+    )
+    model = program.model_proto
+    model.ir_version = min(model.ir_version, IR_VERSION)
+    model.producer_name = "asl-recognition"
+    onnx.helper.set_model_props(model, metadata)
+    _strip_debug_information(model)
+    onnx.checker.check_model(model, full_check=True)
+    partial = path.with_suffix(".partial")
+    onnx.save(model, partial)
+    check_parity(partial, golden, expected)
+    partial.replace(path)
+    return expected
+
+
+def _strip_debug_information(model: onnx.ModelProto) -> None:
+    """Drop the exporter's notes on each node: source lines and paths of this machine."""
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.value_info, *model.graph.initializer):
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+
+
+def check_parity(path: Path, golden: np.ndarray, expected: np.ndarray) -> float:
+    """Compare the graph with torch at batch size 1 and at all of ``golden``.
+
+    Returns:
+        The largest difference of a probability.
+
+    Raises:
+        RuntimeError: As `export_onnx` says.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    together = session.run(None, {name: golden})[0]
+    singly = [
+        session.run(None, {name: golden[i : i + 1]})[0] for i in range(len(golden))
+    ]
+    difference = 0.0
+    for got in (together, np.concatenate(singly)):
+        difference = max(difference, float(np.abs(got - expected).max()))
+        if (got.argmax(1) != expected.argmax(1)).any():
+            raise RuntimeError(f"{path.name} names other classes than torch does")
+    if difference > TOLERANCE:
+        raise RuntimeError(
+            f"{path.name} differs from torch by {difference:.2g} (limit {TOLERANCE})"
+        )
+    return difference

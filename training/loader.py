@@ -1,0 +1,68 @@
+"""Batches of a packed split: shuffled, augmented by threads, ready before they are due.
+
+Threads suffice, since OpenCV releases Python's lock; and they need no copies of the
+data, no shared memory and no worker start-up.
+"""
+
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from training.augment import augment, noise_pool
+
+
+class TrainBatches:
+    """Endless supply of augmented epochs over ``images`` and ``labels``.
+
+    Batch ``b`` of epoch ``e`` depends on ``(seed, e, b)`` alone, not on threads or on
+    what was drawn before, so a resumed run sees what an uninterrupted one would.
+
+    Args:
+        images: ``(N, S, S, 3)`` uint8 RGB, an array or memmap.
+        labels: ``(N,)`` int64.
+        batch_size: Images a batch; an incomplete last batch is left out unless it is
+            the only one.
+        seed: Of order and augmentation.
+    """
+
+    def __init__(self, images, labels, batch_size: int, seed: int):
+        self.images, self.labels = images, labels
+        self.batch_size = min(batch_size, len(labels))
+        self.seed = seed
+        self.noise = noise_pool(images.shape[1], seed)
+
+    def __len__(self) -> int:
+        return len(self.labels) // self.batch_size
+
+    def epoch(self, number: int):
+        """Yield ``(images uint8 (B, S, S, 3), labels int64 (B,))`` tensors."""
+        order = np.random.default_rng([self.seed, number]).permutation(len(self.labels))
+        threads = max(1, os.cpu_count() or 1)
+        with ThreadPoolExecutor(threads) as pool:
+            waiting = deque()
+            try:
+                for batch in range(len(self)):
+                    rows = order[
+                        batch * self.batch_size : (batch + 1) * self.batch_size
+                    ]
+                    waiting.append(pool.submit(self._make, number, batch, rows))
+                    if len(waiting) > 2 * threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:  # an epoch that is left early must not augment to its end
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _make(self, epoch: int, batch: int, rows: np.ndarray):
+        rng = np.random.default_rng([self.seed, epoch, batch])
+        images = np.stack([augment(self.images[i], rng, self.noise) for i in rows])
+        return torch.from_numpy(images), torch.from_numpy(self.labels[rows])
+
+
+def plain_batches(images: np.ndarray, batch_size: int = 256):
+    """Yield ``(B, S, S, 3)`` uint8 tensors of a whole split, in order."""
+    for start in range(0, len(images), batch_size):
+        yield torch.from_numpy(np.array(images[start : start + batch_size]))
