@@ -1,0 +1,54 @@
+"""The same repository in NVIDIA's image: built from triton/server, run in front."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from data_prep.errors import InputError
+from data_prep.paths import ROOT
+from pipelines import model_repository
+
+IMAGE = "triton-server"
+
+
+def run(repository: Path, http_port: int, grpc_port: int, metrics_port: int) -> None:
+    """Build the image and run it on a repository until it ends.
+
+    Raises:
+        InputError: No deployed model, no Docker engine, or Docker failed.
+    """
+    record = model_repository.current(repository)
+    if shutil.which("docker") is None:
+        raise InputError(
+            "docker is not installed; install it, or serve without --docker"
+        )
+    engine = subprocess.run(["docker", "info"], capture_output=True, text=True)
+    if engine.returncode:
+        raise InputError(
+            f"the Docker engine does not answer ({engine.stderr.strip()[-200:]}); "
+            "start it, or serve without --docker"
+        )
+    call("docker", "build", "--tag", IMAGE, str(ROOT / "triton" / "server"))
+    call(*run_command(repository, record, http_port, grpc_port, metrics_port))
+
+
+def run_command(
+    repository: Path, record: dict, http_port: int, grpc_port: int, metrics_port: int
+) -> list[str]:
+    """Build the ``docker run`` command: loopback ports, the repository read-only."""
+    ports = {8000: http_port, 8001: grpc_port, 8002: metrics_port}
+    return [
+        *("docker", "run", "--rm", "--init"),
+        # Python models and server exchange tensors through it; Docker's 64 MB are few
+        "--shm-size=1g",
+        *(["--gpus=all"] if record["device"] == "gpu" else []),
+        *(f"--publish=127.0.0.1:{host}:{inside}" for inside, host in ports.items()),
+        f"--volume={repository.resolve()}:/models:ro",
+        IMAGE,
+    ]
+
+
+def call(*command: str) -> None:
+    code = subprocess.run(command).returncode
+    if code not in (0, 130):  # 130: Ctrl-C
+        raise InputError(f"'{' '.join(command)}' ended with code {code}")

@@ -1,0 +1,79 @@
+"""A Triton server that runs: is it answering, and make it serve a new version.
+
+All by gRPC: loading over HTTP would stall every other HTTP request meanwhile. The
+server, embedded or not, must run in explicit model control.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from data_prep.errors import InputError
+from pipelines import model_repository
+from pipelines.model_config import ENCODED, ENSEMBLE
+
+LOAD_TIMEOUT_S = 120
+
+
+def load(grpc_url: str, repository: Path) -> int:
+    """Make a running server serve the repository's current version.
+
+    One call loads all three models, whatever has changed between the versions (image
+    size and classes too): Triton follows the ensemble to its parts, loads the new
+    versions beside the old ones, then switches. If it cannot, it keeps the old ones.
+
+    Args:
+        grpc_url: ``host:port``.
+
+    Returns:
+        The version that answers now.
+
+    Raises:
+        InputError: Nothing is deployed, no server, one with another repository or
+            control mode, or one that cannot load the version.
+    """
+    record = model_repository.current(repository)
+    version = record["version"]
+    with triton.InferenceServerClient(grpc_url) as client:
+        try:
+            client.load_model(ENSEMBLE, client_timeout=LOAD_TIMEOUT_S)
+            served = client.get_model_config(ENSEMBLE).config
+        except InferenceServerException as error:
+            raise InputError(
+                f"the Triton server at {grpc_url} has not loaded version {version}: "
+                f"{one_line(error)}"
+            ) from None
+    sha256 = served.parameters["model_sha256"].string_value
+    if sha256 != record["metadata"]["model_sha256"]:
+        raise InputError(
+            f"the Triton server at {grpc_url} serves another model repository than "
+            f"{repository}; name the server that was started on this one"
+        )
+    fault = probe(grpc_url)
+    if fault:
+        raise InputError(f"version {version} is loaded but does not answer: {fault}")
+    return version
+
+
+def probe(grpc_url: str, timeout_s: float = 10) -> str | None:
+    """Have a small picture classified, since "ready" says little of Python models.
+
+    Returns:
+        None if that went well, else the reason in one line.
+    """
+    _, png = cv2.imencode(".png", np.full((64, 64, 3), 128, np.uint8))
+    picture = triton.InferInput(ENCODED, [1, 1], "BYTES")
+    picture.set_data_from_numpy(np.array([[png.tobytes()]], object))
+    try:
+        with triton.InferenceServerClient(grpc_url) as client:
+            client.infer(ENSEMBLE, [picture], client_timeout=timeout_s)
+    except InferenceServerException as error:
+        return one_line(error)
+    return None
+
+
+def one_line(error: InferenceServerException) -> str:
+    return " ".join(error.message().split())
