@@ -1,4 +1,4 @@
-"""From the trained network to the one file that is served, checked before it is kept."""
+"""From the trained network to the one file that is served, checked before use."""
 
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def export_onnx(
 
 
 def _strip_debug_information(model: onnx.ModelProto) -> None:
-    """Drop the exporter's notes on each node: source lines and paths of this machine."""
+    """Drop the exporter's notes: source lines, and paths of this machine."""
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""

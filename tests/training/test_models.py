@@ -1,0 +1,82 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from data_prep.errors import InputError
+from data_prep.preprocessing import Preprocessing
+from training.export import check_parity, export_onnx, golden_inputs
+from training.loop import predict
+from training.models import build_model
+from training.network import Classifier
+
+
+def classifier(name, size, classes=5):
+    torch.manual_seed(0)
+    record = Preprocessing(image_size=size, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+    return Classifier(build_model(name, classes, size), record).eval()
+
+
+def pixels(count, size):
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("size", [32, 64, 128])
+@pytest.mark.parametrize("name", ["small_resnet", "baseline_cnn"])
+def test_our_models_take_any_image_size(name, size):
+    assert build_model(name, 29, size)(torch.zeros(2, 3, size, size)).shape == (2, 29)
+
+
+def test_an_unknown_model_is_refused_with_a_near_name():
+    with pytest.raises(InputError, match="resnet18"):
+        build_model("resnet_18", 5, 64)
+
+
+def test_the_graph_normalises_as_the_record_says():
+    model, images = classifier("small_resnet", 32), pixels(3, 32)
+    record = Preprocessing(image_size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+    scaled = (images / 255.0 - record.mean) / record.std
+    x = torch.from_numpy(scaled.astype(np.float32)).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        expected = torch.softmax(model.network(x), 1).numpy()
+    assert np.abs(predict(model, images) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["small_resnet", "baseline_cnn"])
+def test_the_exported_graph_meets_the_contract_of_the_server(name, tmp_path):
+    model, golden = classifier(name, 64), pixels(7, 64)
+    path = tmp_path / "model.onnx"
+    expected = export_onnx(model, path, golden, {"task_id": "t1", "dataset_id": "d1"})
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]  # one file
+    graph = onnx.load(path)
+    assert {p.key: p.value for p in graph.metadata_props}["task_id"] == "t1"
+    assert graph.ir_version <= 10
+    assert [o.version for o in graph.opset_import if not o.domain] == [18]
+    (inputs,), (outputs,) = graph.graph.input, graph.graph.output
+    dims = inputs.type.tensor_type.shape.dim
+    assert (inputs.name, outputs.name) == ("image", "probabilities")
+    assert inputs.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert dims[0].dim_param and [d.dim_value for d in dims[1:]] == [64, 64, 3]
+    assert np.allclose(expected.sum(1), 1, atol=1e-5)
+    assert check_parity(path, golden, expected) < 1e-4
+    assert str(tmp_path.parent) not in path.read_bytes().decode("latin-1")
+    assert "site-packages" not in path.read_bytes().decode("latin-1")
+
+
+def test_a_graph_that_answers_otherwise_is_refused(tmp_path):
+    model, golden = classifier("small_resnet", 32), pixels(4, 32)
+    path = tmp_path / "model.onnx"
+    expected = export_onnx(model, path, golden, {})
+    with pytest.raises(RuntimeError, match="differs from torch|other classes"):
+        check_parity(path, golden, expected[::-1])
+
+
+def test_golden_inputs_cover_every_class():
+    labels = np.repeat(np.arange(6), 10)
+    images = np.broadcast_to(labels[:, None, None, None], (60, 8, 8, 3)).astype(
+        np.uint8
+    )
+    golden = golden_inputs(images, labels, count=12)
+    assert len(golden) == 12
+    assert set(golden[:, 0, 0, 0]) == set(range(6))
