@@ -1,0 +1,202 @@
+"""Raw data sets as people have them: which files are images, of which class and source.
+
+A raw folder holds one folder a class, at any depth (Kaggle nests
+``asl_alphabet_train/asl_alphabet_train/A``). The folder around class folders is a
+*set*, and its path is the ``source`` of its images, so several signers can lie side by
+side.
+Nothing here writes to raw data.
+"""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Iterable, Sequence
+
+from data_prep.errors import InputError
+
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp"))
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """One photograph of a raw set.
+
+    Attributes:
+        file: Where its bytes lie.
+        path: Its name in manifests and reports: the raw folder's name, then the path in
+            it, with forward slashes; the same on every machine.
+        label: Class name: the folder it lies in.
+        source: The set it belongs to, such as ``asl_alphabet`` or ``mine/signer_2``.
+    """
+
+    file: str
+    path: str
+    label: str
+    source: str
+
+    def read(self) -> bytes:
+        """The encoded image.
+
+        Raises:
+            InputError: The file has gone or may not be read.
+        """
+        try:
+            with open(self.file, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise InputError(
+                f"{self.file} cannot be read ({error.strerror}); restore it or run the "
+                "step again"
+            ) from None
+
+
+@dataclass
+class Listing:
+    """What raw folders contain.
+
+    Attributes:
+        images: In the order of source, label and name (``A2`` before ``A10``).
+        empty: Class folders without an image, as (source, label).
+        strays: Paths of files that are no images of a class.
+    """
+
+    images: list[RawImage] = field(default_factory=list)
+    empty: list[tuple[str, str]] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
+
+
+def find_images(
+    folders: Sequence[str | Path], classes: Iterable[str] = (), limit: int = 0
+) -> Listing:
+    """List the images of one or more raw folders, merged.
+
+    Args:
+        classes: Only these classes; empty: all there are.
+        limit: At most so many images of a class, spread evenly over its order; 0: all.
+
+    Raises:
+        InputError: A folder is missing or holds no class folder with images, or a class
+            asked for does not exist.
+    """
+    listing = Listing()
+    for name, folder in _names(folders).items():
+        _list_folder(name, folder, listing)
+    listing.images.sort(key=lambda i: (i.source, i.label, natural(i.path)))
+    wanted = set(classes)
+    missing = wanted - {image.label for image in listing.images}
+    if missing:
+        raise InputError(
+            f"class {min(missing)!r} has no images in {' '.join(map(str, folders))}; "
+            f"there are {' '.join(sorted({i.label for i in listing.images}))}"
+        )
+    if wanted:
+        listing.images = [i for i in listing.images if i.label in wanted]
+        listing.empty = [e for e in listing.empty if e[1] in wanted]
+    if limit:
+        listing.images = _thin(listing.images, limit)
+    return listing
+
+
+def natural(name: str) -> list:
+    """Sort key by which ``A2`` precedes ``A10``, independent of the locale."""
+    parts = re.split(r"([0-9]+)", name)
+    # the raw name last: "A01" and "A1" would tie
+    return [int(p) if i % 2 else p for i, p in enumerate(parts)] + [name]
+
+
+def _names(folders: Sequence[str | Path]) -> dict[str, Path]:
+    """A name for each raw folder, by which its images are known in every record."""
+    paths = []
+    for folder in folders:
+        path = Path(folder).expanduser().resolve()
+        if not path.exists():
+            raise InputError(f"{folder} does not exist; give a folder of raw images")
+        if path not in paths:
+            paths.append(path)
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):  # signer_1/asl and signer_2/asl
+        names = [f"{path.parent.name}/{path.name}" for path in paths]
+    if len(set(names)) < len(names):
+        raise InputError(
+            f"two of the raw folders are both called {max(names, key=names.count)}; "
+            "rename one of them"
+        )
+    return dict(zip(names, paths))
+
+
+def _list_folder(name: str, folder: Path, listing: Listing) -> None:
+    images: dict[PurePosixPath, list[str]] = {}  # folder -> names of its images
+    empty = []
+    for current, folders, files in os.walk(folder):
+        folders.sort()
+        files.sort()
+        here = PurePosixPath(name, Path(current).relative_to(folder).as_posix())
+        found = [f for f in files if _is_image_name(f)]
+        listing.strays += [str(here / f) for f in files if not _is_image_name(f)]
+        if found:
+            images[here] = found
+        elif not folders:
+            empty.append(here)
+    sets = _class_folders_by_set(images, PurePosixPath(name))
+    if not sets:
+        raise InputError(
+            f"{folder} holds no class folders with images "
+            f"({' '.join(sorted(IMAGE_SUFFIXES))}); expected such as A/1.jpg, B/1.jpg"
+        )
+    for place, labels in sets.items():
+        source = _source(place)
+        for here in labels:
+            for file in images.pop(here):
+                path = here / file
+                listing.images.append(
+                    RawImage(
+                        str(folder / path.relative_to(name)),
+                        str(path),
+                        here.name,
+                        source,
+                    )
+                )
+    for here in empty:
+        if here.parent in sets:
+            listing.empty.append((_source(here.parent), here.name))
+    # images beside class folders, or alone in a folder of another depth
+    listing.strays += [str(here / f) for here, files in images.items() for f in files]
+
+
+def _class_folders_by_set(
+    images: dict[PurePosixPath, list[str]], top: PurePosixPath
+) -> dict[PurePosixPath, list[PurePosixPath]]:
+    """Group folders of images by their parent and keep what looks like a set.
+
+    A lone folder of images (Kaggle's ``asl_alphabet_test/asl_alphabet_test``) is no
+    class when there are real sets around it.
+    """
+    sets: dict[PurePosixPath, list[PurePosixPath]] = {}
+    for here in images:
+        if here != top:
+            sets.setdefault(here.parent, []).append(here)
+    if any(len(labels) > 1 for labels in sets.values()):
+        sets = {place: labels for place, labels in sets.items() if len(labels) > 1}
+    return sets
+
+
+def _source(place: PurePosixPath) -> str:
+    """The path of a set, without the repetitions that Kaggle's archives have."""
+    parts = place.parts
+    return "/".join(p for i, p in enumerate(parts) if i == 0 or p != parts[i - 1])
+
+
+def _is_image_name(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _thin(images: list[RawImage], limit: int) -> list[RawImage]:
+    by_label: dict[str, list[RawImage]] = {}
+    for image in images:
+        by_label.setdefault(image.label, []).append(image)
+    kept = set()
+    for members in by_label.values():
+        count = min(limit, len(members))
+        kept.update(members[i * len(members) // count].path for i in range(count))
+    return [image for image in images if image.path in kept]

@@ -1,0 +1,102 @@
+"""Check raw images before any time is spent on them, and write down what was found.
+
+``validation.json``::
+
+    ok           no finding is an error
+    images       number of images
+    sources      {source: {class: images}}
+    classes      {class: images}
+    thresholds   see data_prep.findings.Thresholds
+    findings     [{kind, severity, message, count, examples, details}], errors first;
+                 see data_prep.findings.Finding
+"""
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import asdict
+from pathlib import Path
+from typing import Iterable, Sequence
+
+import numpy as np
+
+from data_prep import report
+from data_prep.errors import InputError
+from data_prep.findings import ERROR, Finding, Thresholds, find_all
+from data_prep.inspection import inspect
+from data_prep.preprocessing import Preprocessing
+from data_prep.sources import Listing, RawImage
+
+SAMPLES = 10  # images of a class in the sample grid
+
+
+def validate(
+    listing: Listing,
+    folder: str | Path,
+    workers: int,
+    expected: Iterable[str] = (),
+    thresholds: Thresholds = Thresholds(),
+) -> dict:
+    """Inspect all images and write the report into ``folder``.
+
+    Returns:
+        The content of validation.json.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    inspected = inspect(listing.images, workers)
+    findings = find_all(listing, inspected, thresholds, expected)
+    result = summarise(listing, findings, thresholds)
+    whole = [i for i, seen in zip(listing.images, inspected) if not seen.broken]
+    report.write_png(folder / "samples.png", sample_grid(whole))
+    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    (folder / "validation.json").write_text(text, encoding="utf-8")
+    return result
+
+
+def summarise(
+    listing: Listing, findings: Sequence[Finding], thresholds: Thresholds
+) -> dict:
+    """Everything that validation.json holds."""
+    sources = defaultdict(Counter)
+    for image in listing.images:
+        sources[image.source][image.label] += 1
+    for source, label in listing.empty:
+        sources[source][label] += 0
+    classes = Counter()
+    for counts in sources.values():
+        for label, count in counts.items():
+            classes[label] += count
+    return {
+        "ok": all(finding.severity != ERROR for finding in findings),
+        "images": len(listing.images),
+        "sources": {name: dict(sorted(c.items())) for name, c in sources.items()},
+        "classes": dict(sorted(classes.items())),
+        "thresholds": asdict(thresholds),
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+def require_ok(result: dict) -> None:
+    """Stop at errors.
+
+    Raises:
+        InputError: One line that names the first error and how many more there are.
+    """
+    errors = [f for f in result["findings"] if f["severity"] == ERROR]
+    if errors:
+        more = f" (and {len(errors) - 1} more kinds of errors)" if errors[1:] else ""
+        raise InputError(errors[0]["message"] + more)
+
+
+def sample_grid(images: Sequence[RawImage]) -> np.ndarray:
+    """A row of images of each class, evenly over its order: uint8 RGB."""
+    by_label = defaultdict(list)
+    for image in images:
+        by_label[image.label].append(image)
+    plain = Preprocessing(image_size=report.TILE, border_crop=0)
+    rows = {}
+    for label in sorted(by_label):
+        members = by_label[label]
+        picks = np.linspace(0, len(members) - 1, min(SAMPLES, len(members)))
+        rows[label] = [plain.apply(members[int(i)].read()) for i in picks]
+    return report.mosaic(rows)

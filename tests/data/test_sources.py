@@ -1,0 +1,84 @@
+"""Finding the images of raw folders, however they are nested."""
+
+import pytest
+from raw_sets import encoded, picture, write, write_raw_set
+
+from data_prep.errors import InputError
+from data_prep.sources import find_images
+
+
+def test_class_folders_become_labels_and_frames_keep_their_order(tmp_path):
+    for number in (10, 2, 1):
+        write(tmp_path / "asl" / "A" / f"A{number}.JPG", encoded(picture(number)))
+    images = find_images([tmp_path / "asl"]).images
+    assert [i.path for i in images] == [f"asl/A/A{n}.JPG" for n in (1, 2, 10)]
+    assert {(i.label, i.source) for i in images} == {("A", "asl")}
+    assert images[0].read() == encoded(picture(1))
+
+
+def test_kaggles_nesting_is_seen_through_and_its_flat_test_folder_is_no_class(tmp_path):
+    name = "asl_alphabet_train"
+    write_raw_set(tmp_path / "asl" / name / name)
+    flat = tmp_path / "asl" / "asl_alphabet_test" / "asl_alphabet_test"
+    write(flat / "A_test.jpg", encoded(picture(5)))
+    listing = find_images([tmp_path / "asl"])
+    assert {i.label for i in listing.images} == {"A", "B", "C"}
+    assert {i.source for i in listing.images} == {"asl/asl_alphabet_train"}
+    assert listing.strays == ["asl/asl_alphabet_test/asl_alphabet_test/A_test.jpg"]
+
+
+def test_several_raw_folders_merge_and_keep_their_source(tmp_path):
+    folders = [write_raw_set(tmp_path / name, seed=n) for n, name in enumerate("yx")]
+    images = find_images(folders).images
+    assert [i.source for i in images] == ["x"] * 36 + ["y"] * 36
+    assert find_images(folders[::-1]).images == images
+
+
+def test_signers_side_by_side_in_one_folder_are_several_sources(tmp_path):
+    for n, name in enumerate(("signer_1", "signer_2")):
+        write_raw_set(tmp_path / "mine" / name, seed=100 * n)
+    images = find_images([tmp_path / "mine"]).images
+    assert {i.source for i in images} == {"mine/signer_1", "mine/signer_2"}
+    assert {i.label for i in images} == {"A", "B", "C"}
+
+
+def test_raw_folders_of_the_same_name_are_told_apart_by_their_parents(tmp_path):
+    folders = [write_raw_set(tmp_path / n / "asl", count=1) for n in ("ann", "bob")]
+    assert {i.source for i in find_images(folders).images} == {"ann/asl", "bob/asl"}
+
+
+def test_the_same_folder_given_twice_counts_once(raw):
+    assert len(find_images([raw, raw]).images) == 36
+
+
+def test_strays_and_empty_class_folders_are_reported(raw):
+    write(raw / ".DS_Store", b"x")
+    write(raw / "A" / "notes.txt", b"x")
+    (raw / "D").mkdir()
+    listing = find_images([raw])
+    assert sorted(listing.strays) == ["raw/.DS_Store", "raw/A/notes.txt"]
+    assert listing.empty == [("raw", "D")]
+
+
+def test_a_limit_takes_images_from_the_whole_sequence(raw):
+    images = find_images([raw], limit=3).images
+    paths = [i.path for i in images if i.label == "A"]
+    assert paths == ["raw/A/A0.jpg", "raw/A/A4.jpg", "raw/A/A8.jpg"]
+    assert len(images) == 9
+
+
+def test_classes_can_be_chosen_and_an_unknown_one_is_named(raw):
+    assert {i.label for i in find_images([raw], classes=["A", "C"]).images} == {
+        "A",
+        "C",
+    }
+    with pytest.raises(InputError, match="'Q' has no images.*A B C"):
+        find_images([raw], classes=["A", "Q"])
+
+
+def test_a_missing_folder_and_one_without_images_are_named(tmp_path):
+    with pytest.raises(InputError, match="nowhere does not exist"):
+        find_images([tmp_path / "nowhere"])
+    write(tmp_path / "texts" / "A" / "a.txt", b"x")
+    with pytest.raises(InputError, match="texts holds no class folders"):
+        find_images([tmp_path / "texts"])
