@@ -67,11 +67,17 @@ class Listing:
 
 
 def find_images(
-    folders: Sequence[str | Path], classes: Iterable[str] = (), limit: int = 0
+    folders: Sequence[str | Path],
+    classes: Iterable[str] = (),
+    limit: int = 0,
+    names: Sequence[str] = (),
 ) -> Listing:
     """List the images of one or more raw folders, merged.
 
     Args:
+        names: What to call the folders in paths and sources; empty: by their own names.
+            "" drops a folder's name, as for the local copy of a ClearML Dataset, where
+            the raw folders lie one level deeper.
         classes: Only these classes; empty: all there are.
         limit: At most so many images of a class, spread evenly over its order; 0: all.
 
@@ -80,7 +86,8 @@ def find_images(
             asked for does not exist.
     """
     listing = Listing()
-    for name, folder in _names(folders).items():
+    paths = _existing(folders)
+    for name, folder in zip(names or _own_names(paths), paths):
         _list_folder(name, folder, listing)
     listing.images.sort(key=lambda i: (i.source, i.label, natural(i.path)))
     wanted = set(classes)
@@ -105,8 +112,7 @@ def natural(name: str) -> list:
     return [int(p) if i % 2 else p for i, p in enumerate(parts)] + [name]
 
 
-def _names(folders: Sequence[str | Path]) -> dict[str, Path]:
-    """A name for each raw folder, by which its images are known in every record."""
+def _existing(folders: Sequence[str | Path]) -> list[Path]:
     paths = []
     for folder in folders:
         path = Path(folder).expanduser().resolve()
@@ -114,6 +120,11 @@ def _names(folders: Sequence[str | Path]) -> dict[str, Path]:
             raise InputError(f"{folder} does not exist; give a folder of raw images")
         if path not in paths:
             paths.append(path)
+    return paths
+
+
+def _own_names(paths: Sequence[Path]) -> list[str]:
+    """A name for each raw folder, by which its images are known in every record."""
     names = [path.name for path in paths]
     if len(set(names)) < len(names):  # signer_1/asl and signer_2/asl
         names = [f"{path.parent.name}/{path.name}" for path in paths]
@@ -122,7 +133,7 @@ def _names(folders: Sequence[str | Path]) -> dict[str, Path]:
             f"two of the raw folders are both called {max(names, key=names.count)}; "
             "rename one of them"
         )
-    return dict(zip(names, paths))
+    return names
 
 
 def _list_folder(name: str, folder: Path, listing: Listing) -> None:
@@ -184,7 +195,8 @@ def _class_folders_by_set(
 def _source(place: PurePosixPath) -> str:
     """The path of a set, without the repetitions that Kaggle's archives have."""
     parts = place.parts
-    return "/".join(p for i, p in enumerate(parts) if i == 0 or p != parts[i - 1])
+    kept = [p for i, p in enumerate(parts) if i == 0 or p != parts[i - 1]]
+    return "/".join(kept) or "raw"
 
 
 def _is_image_name(name: str) -> bool:

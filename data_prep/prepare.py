@@ -1,0 +1,137 @@
+"""Turn raw images into the packed, split data set that training reads.
+
+python -m data_prep.prepare --raw DIR [DIR ...]
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a script, as clearml-task does
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from data_prep import preparation, registry  # noqa: E402
+from data_prep.errors import InputError, exit_2_on_input_error  # noqa: E402
+from data_prep.parallel import cpu_count  # noqa: E402
+from data_prep.paths import data_home  # noqa: E402
+from data_prep.preprocessing import Preprocessing  # noqa: E402
+
+
+def make_parser() -> argparse.ArgumentParser:
+    defaults = preparation.Options()
+    pixels = defaults.preprocessing
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    # Input
+    parser.add_argument(
+        "--raw", nargs="+", metavar="DIR", help="folders of class folders of images"
+    )
+    parser.add_argument(
+        "--dataset-id", metavar="ID", help="a ClearML Dataset instead of --raw"
+    )
+    parser.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="only these; default: all"
+    )
+    parser.add_argument(
+        "--limit", type=int, default=0, help="images a class at most; 0 (default): all"
+    )
+    # Pixels
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        default=pixels.image_size,
+        help=f"side of the square images, pixels (default {pixels.image_size})",
+    )
+    parser.add_argument(
+        "--border-crop",
+        type=float,
+        default=pixels.border_crop,
+        help="share of each side cut off first, 0 to below 0.5 "
+        f"(default {pixels.border_crop})",
+    )
+    # Splits
+    parser.add_argument(
+        "--split",
+        default=defaults.method,
+        help=f"how images are grouped: {', '.join(preparation.METHODS)} "
+        f"(default {defaults.method})",
+    )
+    parser.add_argument(
+        "--ratios",
+        nargs=3,
+        type=float,
+        default=list(defaults.ratios),
+        metavar=("TRAIN", "VAL", "TEST"),
+        help="parts of the three splits (default 80 10 10)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=defaults.seed, help="of the split (default 0)"
+    )
+    # Output and machine
+    parser.add_argument(
+        "--output-uri",
+        metavar="URI",
+        help="where the Dataset's files go (s3://..., file://...); default: the "
+        "ClearML file server",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes; 0 (default): one a core"
+    )
+    return parser
+
+
+def make_options(args: argparse.Namespace) -> preparation.Options:
+    """Check the options.
+
+    Raises:
+        InputError: One of them is out of range.
+    """
+    try:
+        pixels = Preprocessing(args.image_size, args.border_crop)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    ratios = tuple(args.ratios)
+    return preparation.Options(pixels, args.split, ratios, args.seed)
+
+
+@exit_2_on_input_error
+def main() -> None:
+    from pipelines.task_edge import set_output, step_task
+
+    with step_task("prepare", make_parser()) as (task, args):
+        options = make_options(args)
+        listing = registry.find_raw(
+            args.raw, args.dataset_id, args.classes or (), args.limit
+        )
+        folder = data_home() / "runs" / task.id / "prepared"
+        workers = args.workers or cpu_count()
+        summary = preparation.prepare(listing.images, folder, options, workers)
+        dataset_id = registry.upload_prepared(folder, args.output_uri)
+        _report(task, summary, folder)
+        set_output(task, "dataset_id", dataset_id)
+        counts = ", ".join(f"{k} {v}" for k, v in summary["counts"].items())
+        print(f"{counts}; {summary['twin_share']['test']:.2%} of test has a twin there")
+        print(f"folder: {folder}")
+        print(dataset_id)
+
+
+def _report(task, summary: dict, folder: Path) -> None:
+    """Show the split on the ClearML task as well."""
+    logger = task.get_logger()
+    for split in summary["counts"]:
+        logger.report_histogram(
+            "Images a class",
+            split,
+            [counts[split] for counts in summary["classes"].values()],
+            iteration=0,
+            xlabels=list(summary["classes"]),
+            yaxis="images",
+        )
+    preview = str(folder / "preview.png")
+    logger.report_image("Preview", "a row a class", iteration=0, local_path=preview)
+    for split, share in summary["twin_share"].items():
+        logger.report_single_value(f"twin share of {split}", share)
+    task.upload_artifact("split", folder / "split.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Check raw images and report what would spoil a model.
+
+python -m data_prep.validate --raw DIR [DIR ...]
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a script, as clearml-task does
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from data_prep import registry  # noqa: E402
+from data_prep.errors import exit_2_on_input_error  # noqa: E402
+from data_prep.findings import Thresholds  # noqa: E402
+from data_prep.parallel import cpu_count  # noqa: E402
+from data_prep.paths import data_home  # noqa: E402
+from data_prep.validation import require_ok, validate  # noqa: E402
+
+
+def make_parser() -> argparse.ArgumentParser:
+    defaults = Thresholds()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    # Input
+    parser.add_argument(
+        "--raw", nargs="+", metavar="DIR", help="folders of class folders of images"
+    )
+    parser.add_argument(
+        "--dataset-id", metavar="ID", help="a ClearML Dataset instead of --raw"
+    )
+    parser.add_argument(
+        "--expected-classes",
+        nargs="+",
+        metavar="NAME",
+        help="classes there must be, and no others; default: any",
+    )
+    # Output
+    parser.add_argument(
+        "--register",
+        action="store_true",
+        help=f"if no error is found, upload --raw as ClearML Dataset {registry.RAW}",
+    )
+    parser.add_argument(
+        "--output-uri",
+        metavar="URI",
+        help="where the Dataset's files go (s3://..., file://...); default: the "
+        "ClearML file server",
+    )
+    # What counts as unusual
+    for name, unit in (
+        ("dark", "mean grey, 0 to 255; nearly black below it"),
+        ("flat", "standard deviation of grey, 0 to 255; shows nothing below it"),
+        ("size-ratio", "times the usual side; larger or smaller is an outlier"),
+        ("imbalance", "largest class divided by smallest"),
+        ("few", "images; a smaller class is reported"),
+        ("copy", "share of a set found in another that makes it a copy, 0 to 1"),
+        ("leak", "share of a set with twins in another to report, 0 to 1"),
+    ):
+        default = getattr(defaults, name.replace("-", "_"))
+        parser.add_argument(
+            f"--{name}",
+            type=type(default),
+            default=default,
+            help=f"{unit} (default {default:g})",
+        )
+    # Machine
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes; 0 (default): one a core"
+    )
+    return parser
+
+
+@exit_2_on_input_error
+def main() -> None:
+    from pipelines.task_edge import set_output, step_task
+
+    with step_task("validate", make_parser(), "qc") as (task, args):
+        listing = registry.find_raw(args.raw, args.dataset_id)
+        thresholds = Thresholds(
+            **{name: getattr(args, name) for name in Thresholds.__dataclass_fields__}
+        )
+        folder = data_home() / "runs" / task.id
+        result = validate(
+            listing,
+            folder,
+            args.workers or cpu_count(),
+            args.expected_classes or (),
+            thresholds,
+        )
+        _report(task, result, folder)
+        for finding in result["findings"]:
+            print(f"{finding['severity']}: {finding['message']}")
+        print(f"{result['images']} images in {len(result['classes'])} classes")
+        print(f"report: {folder}")
+        require_ok(result)
+        dataset_id = args.dataset_id
+        if args.register and args.raw:
+            dataset_id = registry.register_raw(args.raw, args.output_uri)
+        if dataset_id:
+            set_output(task, "dataset_id", dataset_id)
+            print(dataset_id)
+
+
+def _report(task, result: dict, folder: Path) -> None:
+    """Show the report on the ClearML task as well."""
+    logger = task.get_logger()
+    classes = result["classes"]
+    logger.report_histogram(
+        "Images a class",
+        "images",
+        list(classes.values()),
+        iteration=0,
+        xlabels=list(classes),
+        yaxis="images",
+    )
+    columns = ["severity", "kind", "count", "message"]
+    rows = [[str(f[c]) for c in columns] for f in result["findings"]]
+    logger.report_table("Findings", "all", iteration=0, table_plot=[columns, *rows])
+    samples = str(folder / "samples.png")
+    logger.report_image("Samples", "a row a class", iteration=0, local_path=samples)
+    logger.report_single_value("images", result["images"])
+    logger.report_single_value("findings", len(rows))
+    task.upload_artifact("validation", folder / "validation.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The ClearML side of a step: one task around a plain function.
+
+    with step_task("prepare", parser) as (task, args):
+        ...
+
+The task's parameters are the parser's options. An override made in the web UI, by a
+pipeline or by ``clearml-task`` is in ``args``, with the option's type.
+"""
+
+import argparse
+from contextlib import contextmanager
+from typing import Iterator
+
+from data_prep.errors import InputError
+from pipelines.tracking import ensure_clearml
+
+PROJECT = "ASL"
+OUTPUTS = "Outputs"  # the section of task parameters that later steps refer to
+
+
+@contextmanager
+def step_task(
+    name: str, parser: argparse.ArgumentParser, task_type: str = "data_processing"
+) -> Iterator[tuple]:
+    """Run the body as the ClearML task ``name`` of the project.
+
+    Yields:
+        The task, and the parsed options.
+
+    A failing body leaves a failed task: with the one line of an InputError as its
+    reason, with the exception's otherwise. Ctrl-C leaves a stopped one.
+    """
+    parser.parse_args()  # --help and misspelt options, before anything is started
+    ensure_clearml()
+    from clearml import Task
+
+    task = Task.init(
+        project_name=PROJECT,
+        task_name=name,
+        task_type=task_type,
+        reuse_last_task_id=False,
+        # torch.save would upload every checkpoint as a model
+        auto_connect_frameworks={"pytorch": False, "matplotlib": False},
+        auto_resource_monitoring=False,
+    )
+    try:
+        # Only now is argparse connected: a second time, for the overrides.
+        yield task, parser.parse_args()
+    except KeyboardInterrupt:
+        task.mark_stopped(status_message="interrupted")
+        raise
+    except BaseException as error:
+        reason = str(error) if isinstance(error, InputError) else repr(error)
+        task.flush(wait_for_uploads=True)
+        task.mark_failed(status_reason=reason, status_message=reason)
+        raise
+    else:
+        task.close()
+
+
+def set_output(task, name: str, value: str) -> None:
+    """Record a result that later pipeline steps use.
+
+    They refer to it as ``${<step>.parameters.Outputs/<name>}``.
+    """
+    task.set_parameter(f"{OUTPUTS}/{name}", value)
