@@ -4,24 +4,18 @@ python -m data_prep.draw --out asl_raw --per-class 120
 """
 
 import argparse
-import multiprocessing
-import os
 import shutil
 import tempfile
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from data_prep.draw_scene import draw_image
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.hand_poses import CLASSES
-
-__all__ = ["CLASSES", "draw_dataset", "draw_image"]
-
-_CHUNK = 32  # images of one class that a worker draws at a time
+from data_prep.parallel import cpu_count, run_chunks
 
 
 def image_rng(seed: int, letter: str, index: int) -> np.random.Generator:
@@ -47,25 +41,28 @@ def draw_dataset(
         workers: Processes; None for one a usable core.
 
     Raises:
-        InputError: `out` is taken, or a number or class cannot be used.
+        InputError: `out` is taken or not to be written; a number or class is unusable.
     """
-    out = Path(out)
-    classes = _checked(out, per_class, seed, classes, size, workers)
-    workers = workers or len(os.sched_getaffinity(0))
-    jobs = [
-        (letter, first, min(first + _CHUNK, per_class + 1))
-        for letter in classes
-        for first in range(1, per_class + 1, _CHUNK)
+    out = Path(out).absolute()
+    workers = cpu_count() if workers is None else workers
+    _check(out, per_class, seed, classes, size, workers)
+    images = [
+        (letter, index)
+        for letter in sorted(set(classes))
+        for index in range(1, per_class + 1)
     ]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        for letter in classes:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise InputError(
+            f"{out.parent} cannot be written to ({error.strerror}); draw elsewhere"
+        ) from None
+    try:
+        for letter in set(classes):
             (part / letter).mkdir()
-        total = per_class * len(classes)
-        with tqdm(total=total, desc="draw", unit="image", disable=None) as bar:
-            for count in _run(part, jobs, seed, size, workers):
-                bar.update(count)
+        for _ in run_chunks(partial(_draw, part, seed, size), images, workers, "draw"):
+            pass
         part.chmod(0o755)  # mkdtemp's folders are for their owner only
         part.rename(out)  # over an empty folder too, but never over a filled one
     finally:
@@ -73,8 +70,18 @@ def draw_dataset(
     return out
 
 
-def _checked(out, per_class, seed, classes, size, workers):
-    """Return the classes, sorted and once each, or raise InputError."""
+def _draw(part, seed, size, first, images):
+    """Draw and write a chunk of (class, index) pairs."""
+    for letter, index in images:
+        rng = image_rng(seed, letter, index)
+        picture = draw_image(letter, rng, size)[:, :, ::-1]
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(86, 97))]
+        data = cv2.imencode(".jpg", picture, quality)[1]
+        (part / letter / f"{letter}{index}.jpg").write_bytes(data)
+
+
+def _check(out, per_class, seed, classes, size, workers):
+    """Raise InputError unless the arguments of `draw_dataset` can be used."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(
             f"{out} exists and is not an empty folder; remove it or draw elsewhere"
@@ -83,7 +90,7 @@ def _checked(out, per_class, seed, classes, size, workers):
         ("per-class", per_class, 1, 100_000),
         ("seed", seed, 0, 2**63),
         ("size", size, 32, 1024),
-        ("workers", workers or 1, 1, 1024),
+        ("workers", workers, 1, 1024),
     ):
         if not low <= value <= high:
             raise InputError(f"{name} is {value}; it must lie in {low} to {high}")
@@ -93,41 +100,6 @@ def _checked(out, per_class, seed, classes, size, workers):
             f"classes has {', '.join(unknown) or 'no entry'}; "
             f"known are {' '.join(CLASSES)}"
         )
-    return sorted(set(classes))
-
-
-def _run(part, jobs, seed, size, workers):
-    """Do the jobs in this process or in several; yield the images of each."""
-    if workers == 1 or len(jobs) == 1:
-        for job in jobs:
-            yield _draw_files(part, *job, seed, size)
-        return
-    # Started afresh: a fork of a process with threads may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), context) as pool:
-        try:
-            futures = [pool.submit(_draw_files, part, *job, seed, size) for job in jobs]
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
-
-def _draw_files(part, letter, first, end, seed, size):
-    """Draw and write images `first` to `end` - 1 of one class; return their count."""
-    cv2.setNumThreads(1)
-    for index in range(first, end):
-        rng = image_rng(seed, letter, index)
-        image = draw_image(letter, rng, size)
-        quality = int(rng.integers(86, 97))
-        ok, data = cv2.imencode(
-            ".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality]
-        )
-        if not ok:
-            raise RuntimeError(f"OpenCV could not encode {letter}{index}")
-        (part / letter / f"{letter}{index}.jpg").write_bytes(data.tobytes())
-    return end - first
 
 
 def parse_args(argv=None):
@@ -153,8 +125,8 @@ def main(argv=None):
     out = draw_dataset(
         args.out, args.per_class, args.seed, args.classes, args.size, args.workers
     )
-    count = args.per_class * len(set(args.classes))
-    print(f"{out}: {count} images of {len(set(args.classes))} classes")
+    classes = len(set(args.classes))
+    print(f"{out}: {args.per_class * classes} images of {classes} classes")
 
 
 if __name__ == "__main__":

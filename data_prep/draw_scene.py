@@ -40,34 +40,37 @@ def draw_image(letter: str, rng: np.random.Generator, size: int) -> np.ndarray:
         x = size / 2 - scale * (left + right) / 2 + rng.uniform(-drift, drift)
         y = size / 2 + scale * (bottom + top) / 2 + rng.uniform(-drift, drift)
         relief = render(hand, size, scale, (x, y))
-        picture = _lit(picture, relief, rng, scale)
+        _lit(picture, relief, rng, scale)
     return _camera(picture, rng)
 
 
 def _background(rng, size):
-    """A wall with a gradient, a texture and soft shapes: ``(3, size, size)`` float32."""
+    """A wall with a gradient, texture and soft shapes: float32 ``(3, size, size)``."""
     half = (size + 1) // 2
     base = rng.uniform(40, 235) + rng.normal(0, 14, 3)
     corners = base + rng.normal(0, 22, (2, 2, 1)) + rng.normal(0, 6, (2, 2, 3))
     wall = cv2.resize(corners.astype(np.float32), (half, half))
     cells = int(rng.integers(3, 9))
-    blotches = rng.normal(0, rng.uniform(2, 14), (cells, cells, 3)).astype(np.float32)
-    wall += cv2.resize(blotches, (half, half), interpolation=cv2.INTER_CUBIC)
+    blots = rng.normal(0, 1, (cells, cells, 1)) + rng.normal(0, 0.3, (cells, cells, 3))
+    blots = (blots * rng.uniform(2, 14)).astype(np.float32)
+    wall += cv2.resize(blots, (half, half), interpolation=cv2.INTER_CUBIC)
     for _ in range(int(rng.integers(1, 8))):
         _shape(wall, rng, half)
-    wall = cv2.GaussianBlur(wall, (0, 0), rng.uniform(0.4, 2.5))
+    wall = cv2.GaussianBlur(wall, (0, 0), rng.uniform(0.8, 2.2))
     if rng.random() < 0.4:  # weave, planks or plaster
         grain = rng.normal(0, rng.uniform(2, 9), (half, half)).astype(np.float32)
         reach = [(1, 1), (9, 1), (1, 9), (3, 3)][int(rng.integers(4))]
         grain = cv2.blur(grain, reach) * np.sqrt(reach[0] * reach[1])
         wall += grain[:, :, None]
-    wall = cv2.resize(wall, (size, size), interpolation=cv2.INTER_LINEAR)
-    return np.stack(cv2.split(wall))
+    planes = np.empty((3, size, size), np.float32)
+    for plane, half_plane in zip(planes, cv2.split(wall)):
+        cv2.resize(half_plane, (size, size), dst=plane)
+    return planes
 
 
 def _shape(wall, rng, side):
     """Put one piece of furniture, window or clutter on the wall."""
-    colour = tuple(float(v) for v in rng.uniform(20, 245) + rng.normal(0, 25, 3))
+    colour = (rng.uniform(20, 245) + rng.normal(0, 18, 3)).tolist()
     x, y = (int(v) for v in rng.uniform(0, side, 2))
     a, b = (int(v) for v in rng.uniform(0.06, 0.6, 2) * side)
     kind = rng.integers(4)
@@ -90,9 +93,14 @@ def _shape(wall, rng, side):
 
 
 def _lit(picture, relief: Relief, rng, scale):
-    """Shade the hand and lay it over the picture, both ``(3, size, size)``."""
-    depth, mask = relief.depth, relief.mask
-    floor = np.float32(depth[mask > 0].min() - 25 * scale)
+    """Shade the hand and lay it over the picture, ``(3, size, size)``, in place."""
+    if rng.random() < 0.5:  # the hand's shadow on the wall
+        picture *= 1 - _shadow(relief.mask, rng)
+    left, top, width, height = cv2.boundingRect(relief.mask.astype(np.uint8))
+    box = np.s_[top : top + height, left : left + width]
+    picture, mask, depth = picture[:, *box], relief.mask[box], relief.depth[box]
+
+    floor = depth.min(where=mask > 0, initial=np.inf) - np.float32(25 * scale)
     depth = np.where(mask > 0, depth, floor)
     gx = cv2.Sobel(depth, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
     gy = cv2.Sobel(depth, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
@@ -109,23 +117,17 @@ def _lit(picture, relief: Relief, rng, scale):
         nearer = (cv2.blur(depth, (side, side)) - depth) * (1 / reach)
         furrow += np.clip(nearer, 0, 1)
     shade = (1 - 0.55 * np.minimum(furrow, 1)) * (0.45 + 0.55 * np.sqrt(norm))
-    shade *= relief.albedo
+    shade *= relief.albedo[box]
 
-    tone = rng.uniform(0, len(_SKIN) - 1.001)
-    darker, share = divmod(tone, 1)
-    skin = (1 - share) * _SKIN[int(darker)] + share * _SKIN[int(darker) + 1]
-    skin *= 1 + rng.normal(0, 0.03, 3)
-    ambient = skin * (rng.uniform(0.3, 0.6) * (1 + rng.normal(0, 0.04, 3)))
-    lamp = skin * (rng.uniform(0.35, 0.9) * (1 + rng.normal(0, 0.04, 3)))
+    darkness = rng.uniform(0, len(_SKIN) - 1.001)
+    step, share = int(darkness), darkness % 1
+    skin = (1 - share) * _SKIN[step] + share * _SKIN[step + 1]
+    skin *= 1 + rng.normal(0, 0.02, 3)
+    ambient = skin * (rng.uniform(0.3, 0.6) * (1 + rng.normal(0, 0.03, 3)))
+    lamp = skin * (rng.uniform(0.35, 0.9) * (1 + rng.normal(0, 0.03, 3)))
     surface = shade * facing * _planes(lamp) + shade * _planes(ambient)
-
-    if rng.random() < 0.5:  # the hand's shadow on the wall
-        picture *= 1 - _shadow(mask, rng)
     cover = cv2.GaussianBlur(mask, (3, 3), 0.7)
-    surface -= picture
-    surface *= cover
-    picture += surface
-    return picture
+    picture += cover * (surface - picture)
 
 
 def _shadow(mask, rng):
@@ -146,18 +148,19 @@ def _planes(colour):
 def _camera(planes, rng):
     """Exposure, blur and sensor noise: uint8 ``(size, size, 3)``."""
     size = planes.shape[1]
-    planes *= _planes(rng.uniform(0.8, 1.15) * (1 + rng.normal(0, 0.03, 3)))
+    planes *= _planes(rng.uniform(0.8, 1.15) * (1 + rng.normal(0, 0.02, 3)))
     picture = cv2.merge(list(np.clip(planes, 0, 255, out=planes).astype(np.uint8)))
     picture = cv2.GaussianBlur(picture, (5, 5), rng.uniform(0.3, 1.1))
-    tile = _noise_tile()
-    x, y = rng.integers(0, tile.shape[0] - size, 2)
-    noise = tile[y : y + size, x : x + size] * np.float32(rng.uniform(1, 8))
+    tile = _noise_tile(size)
+    x, y = rng.integers(0, size // 2, 2)
+    noise = tile[y : y + size, x : x + size] * np.float32(rng.uniform(1, 6))
     return cv2.add(picture, noise, dtype=cv2.CV_8U)
 
 
 @lru_cache(maxsize=1)
-def _noise_tile():
-    """Noise to cut pieces from: drawing it anew for each image would take longest."""
+def _noise_tile(size):
+    """Noise to cut pieces from: making it anew for each image would take longest."""
     rng = np.random.default_rng(0)
-    noise = rng.normal(0, 1, (1200, 1200, 3)).astype(np.float32)
-    return cv2.GaussianBlur(noise, (0, 0), 0.6) * 2.0
+    side = size + size // 2
+    noise = rng.standard_normal((side, side, 3), np.float32)
+    return 2 * cv2.GaussianBlur(noise, (0, 0), 0.6)

@@ -87,8 +87,8 @@ def pose_hand(pose: Pose, rng: np.random.Generator) -> Hand:
     """Bend a hand into `pose`, every angle and proportion a little off, and hold it."""
     view = rotation(
         pose.roll + rng.uniform(-20, 20),
-        pose.turn + rng.normal(0, 8),
-        pose.nod + rng.normal(0, 7),
+        pose.turn + rng.normal(0, 10),
+        pose.nod + rng.normal(0, 9),
     )
     length = rng.normal(1, 0.04) * rng.normal(1, 0.02, 5)
     thickness = rng.normal(1.06, 0.06)
@@ -129,7 +129,7 @@ def pose_hand(pose: Pose, rng: np.random.Generator) -> Hand:
 def _bend_fingers(pose, rng, length):
     """Joints ``(4, 4, 3)`` of the fingers and the nails' directions ``(4, 3)``."""
     angles = np.array(pose.fingers, float)
-    angles[:, :3] += rng.normal(0, 4, (4, 3)) + rng.normal(0, 2)
+    angles[:, :3] += rng.normal(0, 4.5, (4, 3)) + rng.normal(0, 2.5)
     angles[:, 3] += rng.normal(0, 1.8, 4)
     flexion = np.radians(np.cumsum(angles[:, :3], axis=1))  # from the palm's plane
     abduction = np.radians(angles[:, 3:])
@@ -173,7 +173,7 @@ def render(hand: Hand, size: int, scale: float, centre: tuple[float, float]) -> 
     for line in hand.creases:
         pixels = np.round((line * flip * scale + shift)[:, :2] * 16).astype(np.int32)
         width = max(1, round(1.6 * scale))
-        cv2.polylines(albedo, [pixels], False, 0.84, width, cv2.LINE_AA, 4)
+        cv2.polylines(albedo, [pixels], False, 0.84, width, shift=4)
     for i in range(_SOFT, _BONES):
         _add_capsule(depth, *ends[i], *radii[i], albedo, nails[i])
     return Relief(depth, (depth > _FAR).astype(np.float32), albedo)
@@ -181,11 +181,13 @@ def render(hand: Hand, size: int, scale: float, centre: tuple[float, float]) -> 
 
 def _smooth(depth, sigma):
     """Blur the depth within the surface drawn so far: skin bridges the bones."""
-    mask = (depth > _FAR).astype(np.float32)
-    side = 2 * round(sigma) + 1
-    weights = cv2.blur(mask, (side, side))
-    blurred = cv2.blur(depth * mask, (side, side))
-    np.divide(blurred, weights, out=depth, where=mask > 0)
+    mask = depth > _FAR
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    box = np.s_[top : top + height, left : left + width]
+    mask, depth = mask[box].astype(np.float32), depth[box]
+    side = (2 * round(sigma) + 1,) * 2
+    blurred = cv2.blur(depth * mask, side)
+    np.divide(blurred, cv2.blur(mask, side), out=depth, where=mask > 0)
 
 
 def _add_capsule(depth, a, b, ra, rb, albedo=None, nail=None):
@@ -213,7 +215,7 @@ def _add_capsule(depth, a, b, ra, rb, albedo=None, nail=None):
     c = (ra * ra - x * x) - y * y
     t = np.sqrt(np.maximum(c + t0 * t0 * m, 0)) * (dz / math.sqrt(m * (m + dz * dz)))
     t += t0
-    np.clip(t, 0, 1, out=t)
+    np.minimum(np.maximum(t, 0, out=t), 1, out=t)
     radicand = c + t * (2 * t0 - t) * m
     height = np.sqrt(np.maximum(radicand, 0))
     z = t * dz + height

@@ -43,12 +43,16 @@ def _fist(abduction: float = 0.0) -> Finger:
     return (84, 102, 62, abduction)
 
 
+def _draped(abduction: float = 0.0) -> Finger:
+    return (80, 54, 20, abduction)
+
+
 _FIST = (_fist(-2), _fist(-1), _fist(1), _fist(3))
 _ACROSS = ((36, 45), (-50, 30), (-75, 0))  # the thumb lies over closed fingers
 _MEETS_INDEX = ((30, 42), (2, 62), (-20, -5))  # its tip meets the bent index finger's
 
 POSES: dict[str, Pose] = {
-    "A": Pose(_FIST, ((46, 25), (-2, 10), (-10, 0))),
+    "A": Pose(_FIST, ((50, 28), (3, 18), (-4, 8))),
     "B": Pose(
         (_straight(-2), _straight(-1), _straight(1), _straight(3)),
         ((28, 22), (-72, 8), (-80, 0)),
@@ -93,21 +97,21 @@ POSES: dict[str, Pose] = {
     ),
     "K": Pose(
         (_straight(9), (26, 8, 4, -9), _fist(1), _fist(3)),
-        ((24, 34), (-14, 30), (-10, 14)),
+        ((24, 38), (-24, 34), (-8, 18)),
     ),
     "L": Pose(
         (_straight(0), _fist(-1), _fist(1), _fist(3)),
         ((68, 12), (84, 5), (86, 0)),
     ),
     "M": Pose(
-        ((82, 52, 22, -3), (82, 52, 22, 0), (82, 52, 22, 3), _fist(4)),
+        (_draped(-3), _draped(0), _draped(3), (90, 108, 66, 4)),
         ((30, 28), (-50, 20), (-62, 8)),
-        nod=26,
+        nod=32,
     ),
     "N": Pose(
-        ((82, 52, 22, -3), (82, 52, 22, 0), _fist(1), _fist(4)),
+        (_draped(-3), _draped(0), (90, 108, 66, 2), (90, 108, 66, 4)),
         ((30, 28), (-40, 24), (-45, 14)),
-        nod=26,
+        nod=32,
     ),
     "O": Pose(
         ((48, 70, 44, -3), (48, 70, 44, -1), (48, 70, 44, 1), (46, 70, 44, 4)),
@@ -134,8 +138,8 @@ POSES: dict[str, Pose] = {
     ),
     "S": Pose(_FIST, _ACROSS),
     "T": Pose(
-        ((66, 84, 40, -2), _fist(-1), _fist(1), _fist(3)),
-        ((26, 36), (-16, 36), (-14, 22)),
+        ((60, 92, 48, 2), _fist(-4), _fist(-2), _fist(1)),
+        ((22, 32), (-26, 24), (-10, 24)),
     ),
     "U": Pose(
         (_straight(-3), _straight(1), _fist(1), _fist(3)),
