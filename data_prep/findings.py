@@ -259,6 +259,15 @@ def _pixels(whole, thresholds: Thresholds):
             lies,
             kinds=dict(Counter(kinds.values())),
         )
+    damaged = [(i.path, s.complaint) for i, s in whole if s.complaint]
+    if damaged:
+        yield _finding(
+            "damaged",
+            WARNING,
+            f"{len(damaged)} files have small damages, such as {damaged[0][0]}: "
+            f"{damaged[0][1].splitlines()[0]}; look at them",
+            [path for path, _ in damaged],
+        )
     for trait, meaning in TRAITS.items():
         paths = [i.path for i, s in whole if trait in s.traits]
         if paths:

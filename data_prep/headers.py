@@ -4,6 +4,8 @@ Only what validation reports: the container, and everything by which an image is
 plain still of 8-bit RGB. Pixels come from data_prep.preprocessing alone.
 """
 
+from data_prep.preprocessing import container, has_alpha, orientation
+
 SUFFIXES = {
     "jpeg": (".jpg", ".jpeg"),
     "png": (".png",),
@@ -12,122 +14,58 @@ SUFFIXES = {
 }
 
 
-def sniff(data: bytes) -> str:
-    """Name the kind of file by its first bytes: jpeg, png, ... or "" if unknown."""
-    if data[:3] == b"\xff\xd8\xff":
-        return "jpeg"
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return "png"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
-    if data[:2] == b"BM":
-        return "bmp"
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        return "gif"
-    if data[:4] in (b"II*\x00", b"MM\x00*"):
-        return "tiff"
-    if data[4:12] in (b"ftypavif", b"ftypheic", b"ftypheix", b"ftypmif1"):
-        return "heif"
-    return ""
+def suffix_lies(path: str, data: bytes) -> bool:
+    """Say whether a readable image is of another kind than its name claims."""
+    return not path.lower().endswith(SUFFIXES.get(container(data), ""))
 
 
 def traits(data: bytes) -> tuple[str, ...]:
-    """List what is unusual: animated, grey, palette, alpha, cmyk, 16bit, rotated.
+    """List what is unusual: 16bit, alpha, animated, cmyk, grey, palette, rotated.
 
     Never fails: of a damaged header it tells what it could read.
     """
-    read = {"jpeg": _jpeg, "png": _png, "webp": _webp, "bmp": _bmp, "gif": _gif}
-    kind = sniff(data)
-    return tuple(sorted(read[kind](data))) if kind in read else ()
+    read = {"jpeg": _jpeg, "png": _png, "webp": _webp, "bmp": _bmp}
+    kind = container(data)
+    found = read[kind](data) if kind else set()
+    if has_alpha(data):
+        found.add("alpha")
+    if orientation(data) != 1:
+        found.add("rotated")
+    return tuple(sorted(found))
 
 
 def _jpeg(data: bytes) -> set[str]:
-    found = set()
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        length = int.from_bytes(data[position + 2 : position + 4], "big")
-        body = data[position + 4 : position + 2 + length]
+    at = 2
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
+        marker = data[at + 1 : at + 2]
         # start of frame, any coding; C4, C8 and CC are tables and reserved
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            if body[:1] > b"\x08":
-                found.add("16bit")
-            if body[5:6] == b"\x01":
-                found.add("grey")
-            if body[5:6] == b"\x04":
-                found.add("cmyk")
-        if marker == 0xE1 and body[:6] == b"Exif\x00\x00" and _rotated(body[6:]):
-            found.add("rotated")
-        if marker == 0xDA:  # the pixels follow
-            break
-        position += 2 + length
-    return found
+        if b"\xc0" <= marker <= b"\xcf" and marker not in (b"\xc4", b"\xc8", b"\xcc"):
+            depth, channels = data[at + 4 : at + 5], data[at + 9 : at + 10]
+            found = {b"\x01": {"grey"}, b"\x04": {"cmyk"}}.get(channels, set())
+            return found | {"16bit"} if depth > b"\x08" else found
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return set()
 
 
 def _png(data: bytes) -> set[str]:
     found = set()
-    depth, colour = data[24:25], data[25:26]
-    if depth == b"\x10":
+    if data[24:25] == b"\x10":
         found.add("16bit")
-    if colour in (b"\x00", b"\x04"):
+    if data[25:26] in (b"\x00", b"\x04"):
         found.add("grey")
-    if colour == b"\x03":
+    if data[25:26] == b"\x03":
         found.add("palette")
-    if colour in (b"\x04", b"\x06"):
-        found.add("alpha")
-    position = 8
-    while position + 8 <= len(data):
-        length = int.from_bytes(data[position : position + 4], "big")
-        name = data[position + 4 : position + 8]
-        if name == b"IDAT":
-            break
-        if name == b"tRNS":
-            found.add("alpha")
-        if name == b"acTL":
-            found.add("animated")
-        if name == b"eXIf" and _rotated(data[position + 8 : position + 8 + length]):
-            found.add("rotated")
-        position += 12 + length
+    pixels = data.find(b"IDAT")
+    if data.find(b"acTL", 0, pixels) > 0:
+        found.add("animated")
     return found
 
 
 def _webp(data: bytes) -> set[str]:
-    found = set()
-    if data[12:16] == b"VP8L" and data[24:25] and data[24] & 0x10:
-        found.add("alpha")
-    if data[12:16] == b"VP8X" and data[20:21]:
-        if data[20] & 0x02:
-            found.add("animated")
-        if data[20] & 0x10:
-            found.add("alpha")
-        exif = data.find(b"EXIF", 30) if data[20] & 0x08 else -1
-        if exif > 0 and _rotated(data[exif + 8 :].removeprefix(b"Exif\x00\x00")):
-            found.add("rotated")
-    return found
+    extended = data[12:16] == b"VP8X" and len(data) > 20
+    return {"animated"} if extended and data[20] & 0x02 else set()
 
 
 def _bmp(data: bytes) -> set[str]:
     bits = int.from_bytes(data[28:30], "little")
-    if bits <= 8:
-        return {"palette"}
-    return {"alpha"} if bits == 32 else set()
-
-
-def _gif(data: bytes) -> set[str]:
-    # A graphic control extension precedes each picture of an animation.
-    animated = data.count(b"\x21\xf9\x04") > 1
-    return {"palette", "animated"} if animated else {"palette"}
-
-
-def _rotated(exif: bytes) -> bool:
-    """Say whether an EXIF block asks for turning or mirroring (orientation not 1)."""
-    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
-    if order is None:
-        return False
-    start = int.from_bytes(exif[4:8], order)
-    count = int.from_bytes(exif[start : start + 2], order)
-    for i in range(min(count, 1000)):
-        entry = exif[start + 2 + 12 * i : start + 14 + 12 * i]
-        if int.from_bytes(entry[:2], order) == 0x0112:
-            return int.from_bytes(entry[8:10], order) not in (0, 1)
-    return False
+    return {"palette"} if bits <= 8 else {"alpha"} if bits == 32 else set()

@@ -2,16 +2,19 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
-from typing import Sequence
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
 
-from data_prep import headers
 from data_prep.hashing import SIDE, perceptual_hashes, thumbnail
+from data_prep.headers import suffix_lies, traits
 from data_prep.parallel import run_chunks
-from data_prep.preprocessing import BrokenImage, decode
+from data_prep.preprocessing import BrokenImage, container, decode
 from data_prep.sources import RawImage
 
 RING = 2  # pixels: how thick an edge line is looked for
@@ -24,28 +27,30 @@ class Inspected:
 
     Attributes:
         sha256: Of the file's bytes.
-        broken: Why it cannot be decoded; "" if it can. Then the rest is not known.
-        kind: The container by its content (headers.sniff).
-        suffix_lies: The content is of another kind than the suffix says.
+        broken: Why it cannot be decoded in full; "" if it can. Then nothing follows.
+        complaint: What the decoder had to overlook; "" if nothing.
+        kind: The container by its content: jpeg, png, webp, bmp.
+        suffix_lies: The suffix says another kind.
         traits: See headers.traits.
-        width, height: Pixels, after EXIF rotation.
+        width, height: Pixels, upright.
+        edges: BGR means along the four edges, then along lines a little further inside:
+            8 x 3 uint8, see `edge_colours`.
         brightness, contrast: Mean and standard deviation of grey, 0 to 255.
         phash: Perceptual hash.
-        edges: BGR means just inside the four edges (left, right, top, bottom), then at
-            5 % depth: 8 x 3 numbers, 0 to 255.
     """
 
     sha256: str
     broken: str
-    kind: str
-    suffix_lies: bool
-    traits: tuple[str, ...]
+    complaint: str = ""
+    kind: str = ""
+    suffix_lies: bool = False
+    traits: tuple[str, ...] = ()
     width: int = 0
     height: int = 0
+    edges: bytes = b""
     brightness: float = 0.0
     contrast: float = 0.0
     phash: int = 0
-    edges: bytes = b""
 
 
 def inspect(images: Sequence[RawImage], workers: int) -> list[Inspected]:
@@ -58,37 +63,73 @@ def inspect(images: Sequence[RawImage], workers: int) -> list[Inspected]:
 
 def inspect_chunk(first: int, images: Sequence[RawImage]) -> list[Inspected]:
     thumbnails = np.zeros((len(images), SIDE, SIDE), np.uint8)
-    results = []
-    for image, small in zip(images, thumbnails):
-        data = image.read()
-        kind = headers.sniff(data)
-        suffix = os.path.splitext(image.path)[1].lower()
-        common = (
-            hashlib.sha256(data).hexdigest(),
-            "",
-            kind,
-            bool(kind) and suffix not in headers.SUFFIXES.get(kind, ()),
-            headers.traits(data),
-        )
-        try:
-            bgr = decode(data)
-        except BrokenImage as error:
-            results.append((common[0], str(error), *common[2:]))
-            continue
-        small[:] = thumbnail(bgr)
-        height, width = bgr.shape[:2]
-        results.append((*common, width, height, edge_colours(bgr)))
+    with decoder_complaints() as complaints:
+        found = [_look(*pair, complaints) for pair in zip(images, thumbnails)]
     hashes = perceptual_hashes(thumbnails).tolist()
     means = thumbnails.mean((1, 2)).tolist()
-    stds = thumbnails.std((1, 2)).tolist()
+    deviations = thumbnails.std((1, 2)).tolist()
     return [
         (
-            Inspected(*result)
-            if result[1]
-            else Inspected(*result[:7], mean, std, phash, result[7])
+            one
+            if one.broken
+            else replace(one, brightness=mean, contrast=deviation, phash=phash)
         )
-        for result, mean, std, phash in zip(results, means, stds, hashes)
+        for one, mean, deviation, phash in zip(found, means, deviations, hashes)
     ]
+
+
+def _look(image: RawImage, small: np.ndarray, complaints: Callable) -> Inspected:
+    """Inspect one image and leave its thumbnail in ``small``."""
+    data = image.read()
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        bgr = decode(data)
+    except BrokenImage as error:
+        complaints()
+        return Inspected(sha256, str(error))
+    complaint = complaints()
+    if "premature end" in complaint:
+        return Inspected(sha256, "its pixels end early: the rest would be grey")
+    small[:] = thumbnail(bgr)
+    height, width = bgr.shape[:2]
+    return Inspected(
+        sha256,
+        "",
+        complaint,
+        container(data),
+        suffix_lies(image.path, data),
+        traits(data),
+        width,
+        height,
+        edge_colours(bgr),
+    )
+
+
+@contextmanager
+def decoder_complaints() -> Iterator[Callable[[], str]]:
+    """Listen to standard error: the one place where libjpeg tells of damaged data.
+
+    Yields:
+        A function that returns what was written since it was last called.
+    """
+    with tempfile.TemporaryFile() as file:
+
+        def complaints() -> str:
+            if not os.fstat(file.fileno()).st_size:
+                return ""
+            text = os.pread(file.fileno(), 4096, 0).decode(errors="replace").strip()
+            os.ftruncate(file.fileno(), 0)
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
+            return text
+
+        sys.stderr.flush()
+        usual = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield complaints
+        finally:
+            os.dup2(usual, 2)
+            os.close(usual)
 
 
 def edge_colours(bgr: np.ndarray) -> bytes:

@@ -32,7 +32,7 @@ def run_chunks(
     """
     firsts = range(0, len(items), CHUNK)
     workers = min(workers, len(firsts))
-    with tqdm(total=len(items), desc=title, unit=" images", smoothing=0.05) as bar:
+    with tqdm(total=len(items), desc=title, unit=" images", disable=None) as bar:
         if workers <= 1:
             if start:
                 start(*start_args)

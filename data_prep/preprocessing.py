@@ -6,8 +6,10 @@ and runs under both OpenCV 4.11 (server) and 5.0 (training), with identical pixe
 
 The pixels, step by step (`Preprocessing.apply`):
 
-1. decode to 8 bits a channel: EXIF orientation applied, grey expanded to three
-   channels, transparency composited on white, 16 bits reduced to 8;
+1. decode a JPEG, PNG, WebP or BMP to 8 bits a channel: grey expanded to three
+   channels, transparency composited on white, 16 bits reduced to 8 by dropping the
+   lower 8, of an animation the first picture; then turned upright as its EXIF
+   orientation says;
 2. cut ``round(border_crop * side)`` pixels from each of the four sides;
 3. resize to ``image_size`` x ``image_size``, by pixel area where the image shrinks in
    both directions and bilinearly elsewhere;
@@ -66,7 +68,7 @@ class Preprocessing:
             )
         if not 0 <= self.border_crop < 0.5:
             raise ValueError(
-                f"border_crop is {self.border_crop}; it must be at least 0 and below 0.5"
+                f"border_crop is {self.border_crop}; it must be 0 to below 0.5"
             )
         for name, only in (
             ("interpolation", "area"),
@@ -125,27 +127,46 @@ class Preprocessing:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Decode an image of any kind OpenCV reads to ``(h, w, 3)`` uint8 BGR.
+    """Decode a JPEG, PNG, WebP or BMP to upright ``(h, w, 3)`` uint8 BGR.
 
     Raises:
-        BrokenImage: The bytes are empty, truncated, no image, or too large.
+        BrokenImage: The bytes are empty, truncated, no such image, or too large.
     """
     if not data:
         raise BrokenImage("the file is empty (0 bytes)")
+    if not container(data):
+        raise BrokenImage("it is no JPEG, PNG, WebP or BMP image")
     check_complete(data)
-    buffer = np.frombuffer(data, np.uint8)
-    flag = cv2.IMREAD_UNCHANGED if has_alpha(data) else cv2.IMREAD_COLOR
+    # OpenCV versions differ in the formats whose orientation they apply: we do it.
+    flag = (
+        cv2.IMREAD_UNCHANGED
+        if has_alpha(data)
+        else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    )
     try:
-        image = cv2.imdecode(buffer, flag)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     except cv2.error as error:
         if "CV_IO_MAX_IMAGE_PIXELS" in str(error):
             raise BrokenImage(f"it has more than {MAX_PIXELS} pixels") from None
         raise BrokenImage("it cannot be decoded") from None
     if image is None or image.size == 0:
-        raise BrokenImage("it is not an image, or damaged")
+        raise BrokenImage("it is damaged and cannot be decoded")
     if flag == cv2.IMREAD_UNCHANGED:
         image = _composite_on_white(image)
-    return image
+    return _upright(image, orientation(data))
+
+
+def container(data: bytes) -> str:
+    """Name the kind of image by its first bytes: jpeg, png, webp, bmp; "" if none."""
+    if data[:3] == b"\xff\xd8\xff":
+        return "jpeg"
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return "png"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[:2] == b"BM":
+        return "bmp"
+    return ""
 
 
 def check_complete(data: bytes) -> None:
@@ -154,31 +175,87 @@ def check_complete(data: bytes) -> None:
     Raises:
         BrokenImage: The format's own end mark or length says that bytes are missing.
     """
-    if data[:2] == b"\xff\xd8":  # JPEG: the last scan must be followed by end-of-image
+    kind = container(data)
+    if kind == "jpeg":  # the last scan must be followed by end-of-image
         # (an embedded thumbnail has marks of its own, but they precede that scan)
         if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
             raise BrokenImage("the JPEG is truncated (no end mark)")
-    elif data[:8] == b"\x89PNG\r\n\x1a\n":
+    elif kind == "png":
         if data.rfind(b"IEND") < 0:
             raise BrokenImage("the PNG is truncated (no IEND chunk)")
-    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+    elif kind == "webp":
         if int.from_bytes(data[4:8], "little") + 8 > len(data):
             raise BrokenImage("the WebP is truncated (shorter than its header says)")
-    elif data[:2] == b"BM":
+    elif kind == "bmp":
         if int.from_bytes(data[2:6], "little") > len(data):
             raise BrokenImage("the BMP is truncated (shorter than its header says)")
 
 
 def has_alpha(data: bytes) -> bool:
     """Say from the header alone whether a PNG or WebP carries transparency."""
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        colour_type = data[25:26]
-        return colour_type in (b"\x04", b"\x06") or b"tRNS" in data[:4096]
-    if data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X":
-        return bool(data[20] & 0x10)
-    if data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8L":
-        return bool(data[24] & 0x10)
-    return False
+    kind = container(data)
+    if kind == "png":
+        return data[25:26] in (b"\x04", b"\x06") or b"tRNS" in data[:4096]
+    at = {b"VP8X": 20, b"VP8L": 24}.get(data[12:16])
+    return kind == "webp" and at is not None and _bit(data, at, 0x10)
+
+
+def orientation(data: bytes) -> int:
+    """The EXIF orientation of a JPEG, PNG or WebP: 1 (upright, or none given) to 8."""
+    exif = _exif(data)
+    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
+    if order is None:
+        return 1
+    start = int.from_bytes(exif[4:8], order)
+    count = int.from_bytes(exif[start : start + 2], order)
+    for at in range(start + 2, min(start + 2 + 12 * count, len(exif)), 12):
+        if int.from_bytes(exif[at : at + 2], order) == 0x0112:
+            value = int.from_bytes(exif[at + 8 : at + 10], order)
+            return value if 1 <= value <= 8 else 1
+    return 1
+
+
+def _exif(data: bytes) -> bytes:
+    """The EXIF block (a small TIFF structure) of an image, b"" if it has none."""
+    kind = container(data)
+    if kind == "jpeg" and b"Exif\0\0" in data[: 1 << 18]:  # few have one: look first
+        at = 2
+        while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
+            end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+            if data[at + 1] == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
+                return data[at + 10 : end]
+            at = end
+    elif kind == "png" and b"eXIf" in data:
+        at = 8
+        while 8 <= at < len(data):
+            end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+            if data[at + 4 : at + 8] == b"eXIf":
+                return data[at + 8 : end - 4]
+            at = end
+    elif kind == "webp" and data[12:16] == b"VP8X" and _bit(data, 20, 0x08):
+        at = 12
+        while at + 8 <= len(data):
+            size = int.from_bytes(data[at + 4 : at + 8], "little")
+            if data[at : at + 4] == b"EXIF":
+                block = data[at + 8 : at + 8 + size]
+                return block[6:] if block[:6] == b"Exif\0\0" else block
+            at += 8 + size + size % 2
+    return b""
+
+
+def _bit(data: bytes, at: int, mask: int) -> bool:
+    return len(data) > at and bool(data[at] & mask)
+
+
+def _upright(image: np.ndarray, turned: int) -> np.ndarray:
+    """Undo an EXIF orientation."""
+    if turned in (5, 6, 7, 8):  # rows are columns
+        image = cv2.transpose(image)
+    if turned in (2, 3, 6, 7):  # mirrored left to right (after the transposition)
+        image = cv2.flip(image, 1)
+    if turned in (3, 4, 7, 8):  # upside down
+        image = cv2.flip(image, 0)
+    return image
 
 
 def _composite_on_white(image: np.ndarray) -> np.ndarray:
