@@ -6,6 +6,7 @@ The folder afterwards::
     classes.txt           order of its outputs
     preprocessing.json    how to make its input
     golden.npz            images (uint8 n,S,S,3), and the probabilities torch gave
+    test_probabilities.npy  torch's answers to the whole test split (float32 N,classes)
     evaluation.json       scores on the test split (training/evaluate.py)
     history.json          one row an epoch
     checkpoint.pt         weights of the best epoch
@@ -35,6 +36,7 @@ from training.torch_setup import keep_freed_memory
 
 # What a model repository is made from (pipelines/deploy.py).
 DEPLOYABLES = ("model.onnx", "classes.txt", preprocessing.FILE_NAME, "golden.npz")
+TEST_PROBABILITIES = "test_probabilities.npy"
 PICTURES = ("curves.png", "confusion_matrix.png", "predictions.png")
 
 
@@ -67,9 +69,9 @@ def train_dataset(
                 f"the {name} split of {dataset} is empty; prepare it from more images "
                 "or with other --ratios"
             )
-    out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     network = build_model(model, len(classes), record.image_size)
+    out.mkdir(parents=True, exist_ok=True)
     classifier = Classifier(network, record).to(pick_device())
 
     with SummaryWriter(str(out / "tensorboard")) as writer:
@@ -88,6 +90,7 @@ def train_dataset(
         row.source for row in packed.read_manifest(dataset) if row.split == "test"
     ]
     result = evaluate(probabilities, labels, classes, sources)
+    np.save(out / TEST_PROBABILITIES, probabilities)
 
     golden = golden_inputs(images, labels)
     shutil.copyfile(dataset / "classes.txt", out / "classes.txt")

@@ -1,0 +1,144 @@
+"""From photographs to a running server's answer.
+
+    scripts/quickstart [--raw DIR] [--set train.epochs=30 ...]
+
+Draws sample hands unless --raw names photographs; then validates, prepares, trains and
+deploys as a ClearML pipeline on this machine, starts the Triton server, sends it every
+photograph of the test split, and asks it about one with the client.
+"""
+
+import argparse
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import packed, registry
+from data_prep.draw import draw_dataset
+from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.parallel import cpu_count
+from data_prep.paths import ROOT, data_home
+from data_prep.sources import find_images
+from pipelines import asl
+from pipelines.tracking import ensure_clearml
+from pipelines.triton_server import TritonServer
+from pipelines.verify import Asker, check_labels, held_out, summary, verify
+
+SAMPLES_PER_CLASS = 120
+# Fits the whole chain into three minutes on two cores.
+SAMPLE_SETTINGS = {"prepare": {"image_size": "96"}, "train": {"epochs": "16"}}
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/quickstart",
+        description="From photographs to a running server's answer.",
+    )
+    parser.add_argument(
+        "--raw",
+        nargs="+",
+        metavar="DIR",
+        help="your photographs, a folder a class (default: hands drawn here)",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="STEP.OPTION=VALUE",
+        help="options of steps, such as train.epochs=30 prepare.image-size=96",
+    )
+    return parser
+
+
+@exit_2_on_input_error
+def main() -> None:
+    args = arguments().parse_args()
+    # A terminal's Ctrl-C reaches all children; other ways to stop us shall, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings = asl.parse_settings(args.set)
+    if args.raw:
+        raw = [str(Path(folder).resolve()) for folder in args.raw]
+        find_images(raw)  # a wrong folder is said at once
+    else:
+        raw = [str(sample_data())]
+        settings = {
+            step: SAMPLE_SETTINGS.get(step, {}) | options
+            for step, options in settings.items()
+        }
+    say("ClearML pipeline: validate, prepare, train, deploy")
+    web = ensure_clearml()
+    ids = asl.run(raw, "", settings, queue=None)
+
+    repository = data_home() / "models"
+    say("starting the Triton server")
+    with TritonServer(repository) as server:
+        result, photograph = score(server, raw, ids["train"])
+        print(summary(result))
+        say("asking the server about a photograph it was not trained on")
+        client = [
+            sys.executable,
+            str(ROOT / "triton" / "client" / "client.py"),
+            "--url",
+            server.grpc_url,
+            "--image",
+            str(photograph),
+        ]
+        print(f"$ client.py --image {photograph}", flush=True)
+        subprocess.run(client, check=True)
+    print(closing_words(ids, repository, web))
+    if result["agreeing"] < result["images"]:
+        raise InputError("server and torch disagree; please report this")
+
+
+def sample_data() -> Path:
+    """Draw the sample photographs, unless an earlier run has; return their folder."""
+    folder = data_home() / "raw" / "ASL_drawn"
+    if not folder.exists():
+        say(f"drawing sample hands into {folder}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draw_dataset(folder, SAMPLES_PER_CLASS, workers=cpu_count())
+    return folder
+
+
+def score(server: TritonServer, raw: list[str], training: str) -> tuple[dict, Path]:
+    """Send all test photographs through the server.
+
+    Returns:
+        As `verify` returns it, and the photograph to show.
+    """
+    run = data_home() / "runs" / training
+    from clearml import Task
+
+    dataset_id = Task.get_task(task_id=training).get_parameter("Outputs/dataset_id")
+    dataset = registry.local_copy(dataset_id, registry.PREPARED)
+    picks, images = held_out(find_images(raw), dataset)
+    _, labels = packed.load_split(dataset, "test")
+    expected = np.load(run / "test_probabilities.npy")
+    ask = Asker(server.grpc_url)
+    check_labels(ask.labels(images[0].read()), packed.read_classes(dataset))
+    result = verify((i.read() for i in images), labels[picks], expected[picks], ask)
+    ask.close()
+    return result, Path(images[len(images) // 2].file)
+
+
+def closing_words(ids: dict[str, str], repository: Path, web: str) -> str:
+    runs = data_home() / "runs"
+    return f"""
+reports           {runs / ids['validate']}
+                  {runs / ids['train']}
+TensorBoard       .venv/bin/tensorboard --logdir {runs / ids['train'] / 'tensorboard'}
+model repository  {repository}
+ClearML           {web}
+
+Keep the server running with    scripts/serve
+and ask it with                 python3 triton/client/client.py --image PHOTO.jpg"""
+
+
+def say(text: str) -> None:
+    print(f"\n== {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
