@@ -10,49 +10,24 @@ It listens on 127.0.0.1 only.
 
 import ctypes
 import functools
-import hashlib
-import json
 import os
-import platform
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 from data_prep.errors import InputError
-from data_prep.paths import ROOT, data_home
-from pipelines import model_control, model_repository
+from data_prep.paths import data_home
+from pipelines import model_control, model_repository, serving_environment
 
-SERVING_PYTHON = ROOT / ".venv-serving" / "bin" / "python"
-ONNXRUNTIME_BACKEND = (
-    ROOT / "triton" / "server" / "backends" / "onnxruntime" / "model.py"
-)
 HOST = "127.0.0.1"
 # Idle keep-alive connections hold the server this long after SIGTERM.
 EXIT_TIMEOUT_S = 5
 START_TIMEOUT_S = 120
 SHM = Path("/dev/shm")
 SHM_PREFIX = "asl_triton_"
-
-# Run by the serving environment's Python: what the launcher must know of it.
-DESCRIBE = """
-import importlib.metadata, importlib.util, json, sys, sysconfig
-found = {"python": "%d.%d" % sys.version_info[:2],
-         "shared": bool(sysconfig.get_config_var("Py_ENABLE_SHARED")),
-         "libdir": sysconfig.get_config_var("LIBDIR")}
-for name in ("numpy", "onnxruntime", "opencv-python-headless", "nvidia-pytriton"):
-    try:
-        found[name] = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        found[name] = None
-spec = importlib.util.find_spec("pytriton")
-found["pytriton"] = spec and spec.submodule_search_locations[0]
-print(json.dumps(found))
-"""
 
 
 class TritonServer:
@@ -103,7 +78,7 @@ class TritonServer:
                 server ended or did not answer; its last words are in the message.
         """
         model_repository.current(self.repository)  # is there anything to serve?
-        serving = serving_environment()
+        serving = serving_environment.describe()
         remove_stale_shared_memory()
         self.state.mkdir(parents=True, exist_ok=True)
         command = self.command(serving)
@@ -114,7 +89,7 @@ class TritonServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.state,
-                env=process_environment(serving),
+                env=serving_environment.variables(serving),
                 start_new_session=True,  # Ctrl-C reaches us alone; we stop it
                 preexec_fn=functools.partial(_end_with_parent, os.getpid()),
             )
@@ -128,12 +103,13 @@ class TritonServer:
         """Build the command line."""
         package = Path(serving["pytriton"]) / "tritonserver"
         http_port, grpc_port, metrics_port = self.ports
+        backends = serving_environment.backend_directory(serving, self.state)
         return [
             str(package / "bin" / "tritonserver"),
             f"--model-repository={self.repository.resolve()}",
             "--model-control-mode=explicit",
             "--load-model=*",
-            f"--backend-directory={backend_directory(serving, self.state)}",
+            f"--backend-directory={backends}",
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
             f"--cache-directory={package / 'caches'}",
             f"--http-address={HOST}",
@@ -188,98 +164,6 @@ class TritonServer:
             self.process.wait()
             self.process = None
             remove_shared_memory(self.shm_prefix)
-
-
-def serving_environment() -> dict:
-    """Describe the environment of the embedded server, having checked it.
-
-    Raises:
-        InputError: It is missing, or what it holds would not serve correctly.
-    """
-    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        raise InputError(
-            f"the embedded tritonserver runs on Linux x86_64, this is "
-            f"{platform.system()} {platform.machine()}; use scripts/serve --docker"
-        )
-    remedy = "run scripts/setup serving"
-    if not SERVING_PYTHON.exists():
-        raise InputError(f"the serving environment is missing; {remedy}")
-    answer = subprocess.run(
-        [SERVING_PYTHON, "-I", "-c", DESCRIBE], capture_output=True, text=True
-    )
-    if answer.returncode:
-        raise InputError(
-            f"{SERVING_PYTHON} does not start ({answer.stderr.strip()[-200:]}); "
-            f"delete {SERVING_PYTHON.parent.parent}, then {remedy}"
-        )
-    found = json.loads(answer.stdout)
-    for name in ("nvidia-pytriton", "numpy", "onnxruntime", "opencv-python-headless"):
-        if found[name] is None:
-            raise InputError(f"the serving environment lacks {name}; {remedy}")
-    if int(found["numpy"].split(".")[0]) >= 2:
-        # tensors would arrive wrong, without any error
-        raise InputError(
-            f"the serving environment has numpy {found['numpy']}, this tritonserver "
-            f"needs one below 2; {remedy}"
-        )
-    if not found["shared"]:
-        raise InputError(
-            f"Python {found['python']} of the serving environment has no shared "
-            "libpython, which tritonserver needs; make it with another one: "
-            f"delete {SERVING_PYTHON.parent.parent}, set PYTHON, {remedy}"
-        )
-    return found
-
-
-def process_environment(serving: dict) -> dict[str, str]:
-    """Build the variables that make Triton's Python stubs use our environment."""
-    variables = {
-        key: value
-        for key, value in os.environ.items()
-        if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-    }
-    variables["PATH"] = f"{SERVING_PYTHON.parent}:{os.environ.get('PATH', os.defpath)}"
-    libraries = [serving["libdir"], os.environ.get("LD_LIBRARY_PATH")]
-    variables["LD_LIBRARY_PATH"] = ":".join(filter(None, libraries))
-    return variables
-
-
-def backend_directory(serving: dict, state: Path) -> Path:
-    """Make the directory of backends if it is not there: "python" and "onnxruntime".
-
-    The name carries a hash of all that goes in, so servers can share one.
-    """
-    package = Path(serving["pytriton"]) / "tritonserver"
-    stub = Path(
-        package, "python_backend_stubs", serving["python"], "triton_python_backend_stub"
-    )
-    if not stub.exists():
-        raise InputError(
-            f"nvidia-pytriton has nothing for Python {serving['python']}; make the "
-            "serving environment with Python 3.11"
-        )
-    source = ONNXRUNTIME_BACKEND.read_bytes()
-    made_of = f"{package}\n{serving['nvidia-pytriton']}\n{stub}\n".encode() + source
-    folder = state / f"backends-{hashlib.sha256(made_of).hexdigest()[:12]}"
-    if folder.exists():
-        return folder
-    with tempfile.TemporaryDirectory(dir=state, prefix=".backends-") as temporary:
-        staged = Path(temporary) / folder.name
-        python = staged / "python"
-        python.mkdir(parents=True)
-        # The library must be a copy: Triton refuses a link for Python-based backends.
-        # The stub must be a link: it finds its own libraries beside the original.
-        for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
-            shutil.copy(package / "backends" / "python" / name, python / name)
-        (python / stub.name).symlink_to(stub)
-        (staged / "onnxruntime").mkdir()
-        (staged / "onnxruntime" / "model.py").write_bytes(source)
-        try:
-            os.rename(staged, folder)
-        except OSError:  # another server was faster
-            if not folder.exists():
-                raise
-    return folder
 
 
 def pick_ports(*wanted: int) -> list[int]:
