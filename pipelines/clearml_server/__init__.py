@@ -1,0 +1,19 @@
+"""An embedded server that speaks ClearML's API, for everybody without an account.
+
+`python -m pipelines.clearml_server` serves, on one port, the API, the file server and
+a page. It needs nothing beyond the standard library and starts in a fraction of a
+second; all it keeps lies in one folder.
+
+How a request flows:
+
+- ``web``       sockets, paths, headers; hands API calls to ``calls``
+- ``calls``     the table of endpoints, one transaction a call, answers and errors
+- ``auth``      keys and signed tokens
+- ``services``  what each endpoint does: tasks, models, projects, queues, events, ...
+- ``query``     the query language of the ``get_all`` endpoints, translated to SQL
+- ``documents`` reading and writing one record
+- ``storage``   the SQLite file: schema, transactions
+- ``files``     uploads and downloads
+- ``home``      the folder: lock, keys, the SDK's configuration file
+- ``leases``    ends a server that was started for processes which are gone
+"""

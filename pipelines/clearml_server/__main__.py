@@ -1,0 +1,96 @@
+"""Run the embedded ClearML server: python -m pipelines.clearml_server
+
+It ends on Ctrl-C or SIGTERM. Programs of this project start one by themselves where no
+ClearML is configured; see `pipelines.tracking`.
+"""
+
+import argparse
+import ipaddress
+import logging
+import logging.handlers
+import signal
+import sys
+from pathlib import Path
+
+from data_prep.errors import InputError, exit_2_on_input_error
+
+from .home import conf_path, home_folder
+
+
+def parse_arguments(arguments=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.clearml_server", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--home",
+        type=Path,
+        default=home_folder(),
+        help="folder for everything the server keeps (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at; any but a loopback one lets others in",
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=0,
+        help="port to listen at (default: that of the last run, else a free one)",
+    )
+    parser.add_argument(
+        "--exit-with-users",
+        action="store_true",
+        help="end a few seconds after the last process that registered",
+    )
+    return parser.parse_args(arguments)
+
+
+@exit_2_on_input_error
+def main(arguments=None) -> None:
+    options = parse_arguments(arguments)
+    folder = options.home.expanduser().resolve()
+    from .server import Server
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        server = Server(folder, options.host, options.port)
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"cannot serve {folder} at {options.host}:{options.port}: {error}; "
+            "choose another --home, --host or --port"
+        ) from None
+    _log_to(folder / "server.log")
+    if not _is_loopback(options.host):
+        print(
+            f"warning: {options.host} is reachable from other machines; whoever has "
+            "the keys can read and change everything, and nothing is encrypted",
+            file=sys.stderr,
+        )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.stop())
+    print(
+        f"embedded ClearML server at {server.address}, "
+        f"configuration {conf_path(folder)}",
+        flush=True,
+    )
+    server.run(options.exit_with_users)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=2_000_000, backupCount=1, encoding="utf-8"
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Who may call: the random key and secret of this server, and tokens signed by it.
+
+SDK and agents send key and secret once (``auth.login``, HTTP Basic) and a token
+afterwards (a JSON Web Token, HS256); browsers keep the token in a cookie.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import secrets
+import time
+
+from .documents import COMPANY, USER
+from .errors import ApiError
+
+API_VERSION = "2.34"
+SERVER_VERSION = "2.3.0"
+TOKEN_SECONDS = 30 * 24 * 3600
+COOKIE = "clearml_embedded"
+
+
+def new_credentials() -> dict:
+    """Random keys; the access key is no secret, the other two are."""
+    return {
+        "access_key": secrets.token_hex(10).upper(),
+        "secret_key": secrets.token_urlsafe(32),
+        "signing_key": secrets.token_hex(32),
+    }
+
+
+class Gate:
+    """Checks the credentials of requests.
+
+    Attributes:
+        credentials: See `new_credentials`.
+    """
+
+    def __init__(self, credentials: dict):
+        self.credentials = credentials
+
+    def check(self, headers) -> None:
+        """Let a request pass.
+
+        Args:
+            headers: Mapping with "Authorization" or "Cookie".
+
+        Raises:
+            ApiError: Nothing was presented, or nothing valid.
+        """
+        kind, _, value = (headers.get("Authorization") or "").partition(" ")
+        if kind == "Basic":
+            return self._check_key(value)
+        if kind == "Bearer":
+            return self.check_token(value)
+        for cookie in (headers.get("Cookie") or "").split(";"):
+            name, _, value = cookie.strip().partition("=")
+            if name == COOKIE:
+                return self.check_token(value)
+        raise ApiError("no_credentials")
+
+    def token(self, seconds: float | None = None) -> str:
+        """Make a token that is valid for so many seconds (default 30 days)."""
+        issued = int(time.time())
+        payload = {
+            "auth_type": "Bearer",
+            "env": "embedded",
+            "iat": issued,
+            "exp": issued + int(seconds or TOKEN_SECONDS),
+            "api_version": API_VERSION,
+            "server_version": SERVER_VERSION,
+            "server_build": "0",
+            "feature_set": "basic",
+            "identity": {
+                "user": USER,
+                "user_name": USER,
+                "company": COMPANY,
+                "company_name": COMPANY,
+                "role": "user",
+            },
+        }
+        header = {"alg": "HS256", "typ": "JWT"}
+        body = ".".join(_encode(json.dumps(p).encode()) for p in (header, payload))
+        return f"{body}.{_encode(self._sign(body))}"
+
+    def check_token(self, token: str) -> dict:
+        """Return the payload of a valid token.
+
+        Raises:
+            ApiError: It was not signed here, or is no longer valid.
+        """
+        try:
+            body, _, signature = token.rpartition(".")
+            if not hmac.compare_digest(_decode(signature), self._sign(body)):
+                raise ValueError("signature")
+            payload = json.loads(_decode(body.partition(".")[2]))
+        except (ValueError, binascii.Error):
+            raise ApiError("invalid_token") from None
+        if payload["exp"] < time.time():
+            raise ApiError("invalid_token", "expired")
+        return payload
+
+    def _check_key(self, value: str) -> None:
+        try:
+            given = base64.b64decode(value)
+        except binascii.Error:
+            raise ApiError("invalid_credentials") from None
+        expected = f"{self.credentials['access_key']}:{self.credentials['secret_key']}"
+        if not hmac.compare_digest(given, expected.encode()):
+            raise ApiError("invalid_credentials")
+
+    def _sign(self, body: str) -> bytes:
+        key = self.credentials["signing_key"].encode()
+        return hmac.new(key, body.encode(), hashlib.sha256).digest()
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

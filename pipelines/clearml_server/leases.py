@@ -1,0 +1,60 @@
+"""Which processes use the server; when the last one is gone, it may end."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+# Between steps of a pipeline nobody may be there for a moment.
+GRACE_SECONDS = 3.0
+# The first user starts the server before it can register.
+FIRST_SECONDS = 30.0
+
+
+class Leases:
+    """Processes of this machine, by id and start time (ids are used again)."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._users = {}
+
+    def add(self, pid: int) -> None:
+        started = start_time(pid)
+        if started is not None:
+            with self._lock:
+                self._users[pid] = started
+
+    def alive(self) -> bool:
+        """Is any of the processes still there?"""
+        with self._lock:
+            self._users = {
+                pid: started
+                for pid, started in self._users.items()
+                if start_time(pid) == started
+            }
+            return bool(self._users)
+
+    def wait_until_unused(self, stop: threading.Event) -> None:
+        """Return when nobody has used the server for a while, or `stop` is set."""
+        deadline = time.monotonic() + FIRST_SECONDS
+        while time.monotonic() < deadline:
+            if self.alive():
+                deadline = time.monotonic() + GRACE_SECONDS
+            if stop.wait(0.5):
+                return
+
+
+def start_time(pid: int) -> str | None:
+    """Something that tells processes of one id apart; None if there is no such one."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass  # it lives, and belongs to somebody else
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "unknown"  # no Linux
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] == "Z" else fields[19]

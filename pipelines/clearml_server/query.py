@@ -1,0 +1,399 @@
+"""The query language of the ``get_all`` endpoints, translated to SQL.
+
+A request such as ``{"project": [...], "tags": ["__$all", "a", "__$not", "b"], "name":
+"^train", "status_changed": [">=2024-01-01"], "order_by": ["-last_update"], "page": 0,
+"page_size": 20, "only_fields": ["id", "runtime.version"]}`` is read as the real server
+does:
+
+- text and list fields take a list of values; any of them may match. Values after
+  ``__$all``/``__$and`` must all be there; those after ``__$any``/``__$or`` (and before
+  any operator) may be; ``__$not`` (or a leading ``-`` where no operator came before)
+  excludes the next one; ``__$nop`` ends an operator's reach. The groups are combined
+  by *or* if the first operator is an *or*, else by *and*. None also finds records
+  where the field is missing or empty.
+- names, comments and descriptions are regular expressions that may match anywhere.
+- dates take ``[from, to]`` (None is open) or conditions such as ``>=2024-01-01``.
+- numbers take ``[from, to]``.
+- dotted fields (``hyperparams.Args.lr.value``, ``models.input.model``) reach inside.
+- ``_any_`` and ``_all_`` look for one pattern or date in several fields.
+- fields that do not exist are ignored, as is everything else that is not known.
+"""
+
+import json
+import re
+from datetime import datetime, timezone
+
+from . import documents
+from .errors import ApiError
+from .storage import Entity
+
+MAX_PAGE_SIZE = 500
+OR_OPERATORS = ("__$any", "__$or")
+AND_OPERATORS = ("__$all", "__$and")
+COMPARISONS = {">=": ">=", "<=": "<=", ">": ">", "<": "<", "": "="}
+# What a path in a request uses for characters that mean something there.
+ESCAPES = {"%2E": ".", "%24": "$", "%5F": "_"}
+
+
+def search(db, entity: Entity, request: dict, also: dict | None = None) -> dict:
+    """Answer a ``get_all`` request: ``{<table>: [records], "scroll_id": ...}``.
+
+    Args:
+        also: Filters on top of those in the request.
+
+    Raises:
+        ApiError: The request has an invalid value.
+    """
+    where, parameters = conditions(entity, request)
+    if also:
+        more, more_parameters = conditions(entity, also)
+        where, parameters = f"{where} AND {more}", parameters + more_parameters
+    order, order_parameters = _order(entity, request)
+    start, size = _page(request)
+    include, exclude = _projection(request)
+    rows = db.execute(
+        f"SELECT {', '.join(_columns(entity, include, exclude))} FROM {entity.table} "
+        f"WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
+        [*parameters, *order_parameters, size, start],
+    ).fetchall()
+    records = [documents.from_row(entity, row) for row in rows]
+    answer = {entity.table: [_project(r, include, exclude) for r in records]}
+    if "size" in request:
+        answer["scroll_id"] = f"at:{start + len(records)}"
+    return answer
+
+
+def conditions(entity: Entity, request: dict) -> tuple[str, list]:
+    """Translate the filters of a request to an SQL condition and its parameters."""
+    clauses, parameters = ["1"], []
+    for field, value in request.items():
+        if value is None:
+            continue
+        if field in ("_any_", "_or_", "_all_", "_and_"):
+            clause = _several_fields(entity, field, value)
+        elif field == "search_text":
+            clause = _text_search(entity, value)
+        else:
+            clause = _field_condition(entity, field, value)
+        if clause is not None:
+            clauses.append(clause[0])
+            parameters += clause[1]
+    return " AND ".join(clauses), parameters
+
+
+def _field_condition(entity, field, value):
+    """Return (SQL, parameters) for one field of a request, or None to ignore it."""
+    column, *path = split_path(field)
+    if column not in entity.columns:
+        return None
+    if column in entity.patterns:
+        return _pattern(column, value) if value != "" else None
+    if column in entity.dates:
+        return _dates(column, value)
+    if column in entity.number or column == "last_metrics":
+        return _range(field, _value_of(column, path), value)
+    if column in entity.boolean:
+        return f"ifnull({column}, 0) = ?", [int(bool(value))]
+    return _list(entity, field, column, path, value)
+
+
+def split_path(field: str) -> list[str]:
+    """Split ``a.b%2Ec`` into ``["a", "b.c"]``."""
+    parts = field.split(".")
+    for escape, character in ESCAPES.items():
+        parts = [part.replace(escape, character) for part in parts]
+    return parts
+
+
+def _value_of(column, path):
+    """SQL for the one value at a path inside a column, with its parameters."""
+    if not path:
+        return column, []
+    # SQLite has no escape for a quote inside a quoted key: nothing matches then
+    keys = "".join('."%s"' % key.replace('"', "") for key in path)
+    return f"json_extract({column}, ?)", ["$" + keys]
+
+
+def _pattern(column, pattern, ignore_case=False):
+    try:
+        re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise ApiError(
+            "invalid_regex_error", str(error), field=column, value=pattern
+        ) from None
+    return f"matches(?, {int(ignore_case)}, {column})", [pattern]
+
+
+def _range(field, value_of, bounds):
+    if not isinstance(bounds, list) or len(bounds) != 2 or bounds == [None, None]:
+        raise ApiError(
+            "validation_error", "range wants [min, max]", field=field, value=bounds
+        )
+    sql, parameters = value_of
+    low, high = bounds
+    clauses, values = [], []
+    if low is not None:
+        clauses.append(f"{sql} >= ?")
+        values += [*parameters, low]
+    if high is not None:
+        # an open lower end includes records without a value
+        clauses.append(
+            f"{sql} <= ?" if low is not None else f"({sql} <= ? OR {sql} IS NULL)"
+        )
+        values += [*parameters, high] + ([] if low is not None else parameters)
+    return "(" + " AND ".join(clauses) + ")", values
+
+
+def parse_date(text) -> str:
+    """Bring a date (ISO 8601 or seconds since 1970; UTC assumed) to stored form.
+
+    Raises:
+        ValueError: It is no date.
+    """
+    try:
+        moment = datetime.fromtimestamp(float(text), timezone.utc)
+    except ValueError:
+        moment = datetime.fromisoformat(str(text).strip())
+    except OverflowError:
+        raise ValueError(f"{text} is out of range") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
+
+
+def _dates(column, value):
+    values = value if isinstance(value, list) else [value]
+    try:
+        split = [
+            v if v is None else re.match(r"(>=|<=|>|<|)(.*)", str(v), re.S).groups()
+            for v in values
+        ]
+        if len(split) == 2 and not any(v and v[0] for v in split):
+            bounds = [v and parse_date(v[1]) for v in split]
+            return _range(column, (column, []), bounds)
+        limits = [(COMPARISONS[v[0]], parse_date(v[1])) for v in split if v]
+    except ValueError as error:
+        raise ApiError("fields_value_error", str(error), field=column) from None
+    if not limits:
+        return None
+    sql = " AND ".join(f"{column} {comparison} ?" for comparison, _ in limits)
+    return f"({sql})", [date for _, date in limits]
+
+
+def parse_list(field: str, values: list) -> tuple[bool, bool, dict]:
+    """Read a list of values and operators.
+
+    Returns:
+        Whether groups are combined by *or*; whether a missing or empty field matches
+        too; and the groups: a dictionary of "all", "in" and "not in" to values.
+
+    Raises:
+        ApiError: An operator is unknown or lacks its value.
+    """
+    any_of, combine_by_or, empty_too = True, None, False
+    negated, legacy, groups = False, True, {}
+    for value in values:
+        if value is None:
+            empty_too, negated = True, False
+        elif not isinstance(value, str):
+            raise ApiError("fields_value_error", "text wanted", field=field, got=value)
+        elif value == "__$nop":
+            any_of, negated, legacy = True, False, True
+            combine_by_or = bool(combine_by_or)
+        elif value.startswith("__$"):
+            if negated:
+                raise ApiError("fields_value_error", "__$not wants a value")
+            if value == "__$not":
+                negated = True
+            elif value in OR_OPERATORS + AND_OPERATORS:
+                any_of, legacy = value in OR_OPERATORS, False
+                if combine_by_or is None:
+                    combine_by_or = any_of
+            else:
+                raise ApiError(
+                    "fields_value_error", "no such operator", field=field, got=value
+                )
+        else:
+            combine_by_or = bool(combine_by_or)
+            if legacy and not negated and value.startswith("-"):
+                value, negated = value[1:], True
+            group = "not in" if negated else "in" if any_of else "all"
+            groups.setdefault(group, []).append(value)
+            negated = False
+    if negated:
+        raise ApiError("fields_value_error", "__$not wants a value", field=field)
+    return bool(combine_by_or), empty_too, groups
+
+
+def _list(entity, field, column, path, values):
+    values = values if isinstance(values, list) else [values]
+    by_or, empty_too, groups = parse_list(field, values)
+    # qualified, as json_each has columns such as "type" of its own
+    name = f"{entity.table}.{column}"
+    if column not in entity.json:
+        source, at = f"json_array({name})", []
+    elif path:
+        source, at = f"values_at({name}, ?)", [json.dumps(path)]
+    else:
+        source, at = name, []
+    clauses, parameters = [], []
+    for group, members in groups.items():
+        members = json.dumps(sorted(set(members)))
+        if group == "all":
+            clauses.append(
+                "NOT EXISTS (SELECT value FROM json_each(?) EXCEPT "
+                f"SELECT value FROM json_each({source}))"
+            )
+            parameters += [members, *at]
+        elif column == "id":  # so that the index is used
+            clauses.append(f"id {group.upper()} (SELECT value FROM json_each(?))")
+            parameters.append(members)
+        else:
+            negation = "NOT " if group == "not in" else ""
+            clauses.append(
+                f"{negation}EXISTS (SELECT 1 FROM json_each({source}) AS has "
+                "WHERE has.value IN (SELECT value FROM json_each(?)))"
+            )
+            parameters += [*at, members]
+    sql = f"({(' OR ' if by_or else ' AND ').join(clauses)})" if clauses else "0"
+    if empty_too:
+        sql = (
+            f"({sql} OR NOT EXISTS (SELECT 1 FROM json_each({source}) AS has "
+            "WHERE has.value IS NOT NULL AND has.value != ''))"
+        )
+        parameters += at
+    elif not clauses:
+        return None
+    return sql, parameters
+
+
+def _several_fields(entity, operator, value):
+    """``_any_``/``_all_``: ``{"fields": [...], "pattern": ...}`` or ``"datetime"``."""
+    if not isinstance(value, dict) or not isinstance(value.get("fields"), list):
+        raise ApiError("fields_value_error", "incorrect field format", field=operator)
+    clauses, parameters = [], []
+    for field in value["fields"]:
+        column, *path = split_path(field)
+        if column not in entity.columns:
+            continue
+        if value.get("datetime") is not None:
+            clause = _dates(column, value["datetime"])
+        elif column in entity.json:
+            sql, found = _pattern("has.value", value.get("pattern"), ignore_case=True)
+            source = f"values_at({entity.table}.{column}, ?)"
+            clause = (
+                f"EXISTS (SELECT 1 FROM json_each({source}) AS has WHERE {sql})",
+                [json.dumps(path), *found],
+            )
+        else:
+            clause = _pattern(column, value.get("pattern"), ignore_case=True)
+        if clause is not None:
+            clauses.append(clause[0])
+            parameters += clause[1]
+    if not clauses:
+        return None
+    joint = " OR " if operator in ("_any_", "_or_") else " AND "
+    return f"({joint.join(clauses)})", parameters
+
+
+def _text_search(entity, text):
+    columns = [*entity.patterns, "id"]
+    pattern = re.escape(str(text).strip('"'))
+    sql = " OR ".join(f"matches(?, 1, {column})" for column in columns)
+    return f"({sql})", [pattern] * len(columns)
+
+
+def _order(entity, request):
+    fields = request.get("order_by") or []
+    fields = fields if isinstance(fields, list) else [fields]
+    terms, parameters = [], []
+    for field in fields:
+        name = field.removeprefix("-")
+        column, *path = split_path(name)
+        if name == "@text_score":
+            continue
+        if column not in entity.columns:
+            raise ApiError("invalid_fields", field=name)
+        sql, values = _value_of(column, path)
+        collation = " COLLATE natural" if column == "hyperparams" else ""
+        direction = " DESC" if field.startswith("-") else ""
+        terms.append(f"{sql}{collation}{direction}")
+        parameters += values
+    # the order must be complete, or pages would overlap
+    return ", ".join([*terms, "rowid"]), parameters
+
+
+def _page(request):
+    """Return (first record, number of records)."""
+    if "size" in request:
+        scroll = str(request.get("scroll_id") or "at:0")
+        if not re.fullmatch(r"at:\d+", scroll):
+            raise ApiError("invalid_scroll_id", scroll_id=scroll)
+        start = 0 if request.get("refresh_scroll") else int(scroll[3:])
+        return start, _whole(request, "size", 1)
+    page = _whole(request, "page", 0, default=0)
+    size = _whole(request, "page_size", 1, default=MAX_PAGE_SIZE)
+    size = min(size, MAX_PAGE_SIZE)
+    return page * size, size
+
+
+def _whole(request, name, least, default=None):
+    value = request.get(name)
+    if value is None and default is not None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ApiError(
+            "validation_error", f"must be a whole number >= {least}", **{name: value}
+        )
+    return value
+
+
+def _projection(request):
+    """Return the paths to include (all if empty) and those to exclude."""
+    fields = request.get("only_fields") or request.get("projection") or []
+    fields = [fields] if isinstance(fields, str) else fields
+    include = [split_path(f) for f in fields if not f.startswith("-")]
+    exclude = [split_path(f[1:]) for f in fields if f.startswith("-")]
+    return include, exclude
+
+
+def _columns(entity, include, exclude):
+    whole = [path[0] for path in exclude if len(path) == 1]
+    if include:
+        wanted = {"id"} | {path[0] for path in include}
+    else:
+        wanted = set(entity.columns).difference(whole)
+    return [name for name in entity.columns if name in wanted]
+
+
+def _project(record, include, exclude):
+    """Cut a record down to the requested paths; containers on the way stay."""
+    if include:
+        result = {"id": record["id"]}
+        for path in include:
+            _copy_path(record, result, path)
+        record = result
+    for *way, last in exclude:
+        inner = record
+        for key in way:
+            inner = inner.get(key) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            inner.pop(last, None)
+    return record
+
+
+def _copy_path(source, target, path):
+    key, *rest = path
+    if not isinstance(source, dict) or key not in source:
+        return
+    value = source[key]
+    if not rest or not isinstance(value, (dict, list)):
+        target[key] = value
+    elif isinstance(value, dict):
+        inner = target.setdefault(key, {})
+        if inner is not value:
+            _copy_path(value, inner, rest)
+    else:
+        inner = target.setdefault(key, [{} for _ in value])
+        for item, copy in zip(value, inner):
+            _copy_path(item, copy, rest)

@@ -1,0 +1,214 @@
+"""Projects: a tree of names such as ``ASL/.datasets/ASL``.
+
+Relied on by everything that names a project: ``Task.init``, ``Dataset.create`` (hidden
+projects), ``PipelineController``, ``Task.get_projects``, ``Task.get_project_id``,
+``Task.move_to_project``, ``project.delete`` of the APIClient.
+"""
+
+from .. import documents, query
+from ..calls import endpoint
+from ..errors import ApiError
+from ..storage import PROJECT, TASK
+from .common import check_name, check_tags, visible, with_below
+
+FIELDS = "name description tags system_tags default_output_destination".split()
+
+
+@endpoint("projects.get_by_id", needs=["project"])
+def get_by_id(call):
+    return {"project": documents.get(call.db, PROJECT, call.data["project"])}
+
+
+@endpoint("projects.get_all")
+@endpoint("projects.get_all_ex")
+def get_all(call):
+    request = dict(call.data)
+    request.pop("path", None)
+    if request.pop("shallow_search", False):
+        request.setdefault("parent", [None])
+    elif "parent" in request:
+        request["path"] = request.pop("parent")
+    answer = query.search(call.db, PROJECT, request, also=visible(request))
+    if request.get("include_stats"):
+        for project in answer["projects"]:
+            project["stats"] = {"active": _counts(call.db, project["id"])}
+    return answer
+
+
+def _counts(db, project_id) -> dict:
+    rows = db.execute(
+        "SELECT status, count(*) FROM tasks WHERE project = ? GROUP BY status",
+        (project_id,),
+    )
+    counts = dict(rows.fetchall())
+    return {"status_count": counts, "total_tasks": sum(counts.values())}
+
+
+@endpoint("projects.create", needs=["name"], writes=True)
+def create(call):
+    name = _clean(call.data["name"])
+    if _find(call.db, name):
+        raise ApiError(
+            "expected_unique_data", "Project with the same name already exists"
+        )
+    return {"id": _create(call.db, name, _fields(call.data))}
+
+
+def find_or_create(db, name: str) -> str:
+    """Return the id of the project with this name; it and its parents are made."""
+    name = _clean(name)
+    return _find(db, name) or _create(db, name, {})
+
+
+@endpoint("projects.update", needs=["project"], writes=True)
+def update(call):
+    db, project_id = call.db, call.data["project"]
+    project = documents.get(db, PROJECT, project_id)
+    fields = _fields(call.data)
+    if "name" in fields:
+        name = fields["name"] = _clean(fields["name"])
+        if _parent_name(name) != _parent_name(project["name"]):
+            raise ApiError("invalid_project_name", "move it instead", name=name)
+        fields["basename"] = name.rpartition("/")[2]
+        _rename_below(db, project_id, project["name"], name)
+    fields["last_update"] = documents.now()
+    updated = documents.update(db, PROJECT, project_id, fields)
+    return {"updated": updated, "fields": fields}
+
+
+@endpoint("projects.move", needs=["project"], writes=True)
+def move(call):
+    db, project_id = call.db, call.data["project"]
+    project = documents.get(db, PROJECT, project_id)
+    location = _clean(call.data["new_location"]) if call.data["new_location"] else ""
+    if f"{location}/".startswith(f"{project['name']}/"):
+        raise ApiError(
+            "validation_error", "a project cannot be moved under itself", to=location
+        )
+    parent = find_or_create(db, location) if location else None
+    name = f"{location}/{project['basename']}".lstrip("/")
+    path = _path_below(db, parent)
+    documents.update(db, PROJECT, project_id, {"name": name, "parent": parent})
+    moved = _rename_below(db, project_id, project["name"], name)
+    for child in moved:
+        start = child["path"].index(project_id)
+        documents.update(
+            db, PROJECT, child["id"], {"path": path + child["path"][start:]}
+        )
+    documents.update(db, PROJECT, project_id, {"path": path})
+    return {"moved": 1 + len(moved)}
+
+
+@endpoint("projects.get_task_tags")
+@endpoint("projects.get_model_tags")
+@endpoint("projects.get_project_tags")
+def get_tags(call):
+    table = {
+        "projects.get_task_tags": "tasks",
+        "projects.get_model_tags": "models",
+        "projects.get_project_tags": "projects",
+    }[call.name]
+    wanted = ["tags"] + ["system_tags"] * bool(call.data.get("include_system"))
+    column = "id" if table == "projects" else "project"
+    return {
+        name: distinct(call.db, table, name, column, call.data.get("projects"))
+        for name in wanted
+    }
+
+
+def distinct(db, table: str, name: str, column: str, projects=None) -> list:
+    """The different values in a list column, sorted; of some projects or of all."""
+    where, ids = "1", list(projects or [])
+    if ids:
+        where = f"{column} IN ({', '.join('?' * len(ids))})"
+    sql = (
+        f"SELECT DISTINCT has.value FROM {table}, json_each({table}.{name}) AS has "
+        f"WHERE {where.replace(column, f'{table}.{column}')} ORDER BY has.value"
+    )
+    return [row[0] for row in db.execute(sql, ids)]
+
+
+@endpoint("projects.get_unique_metric_variants")
+def get_unique_metric_variants(call):
+    """The metrics of the tasks of a project (or of all), with their hashes."""
+    where, parameters = "1", []
+    if project := call.data.get("project"):
+        parameters = with_below(call.db, project)
+        where = f"project IN ({', '.join('?' * len(parameters))})"
+    found = {}
+    for task in documents.select(call.db, TASK, where, parameters, ["last_metrics"]):
+        for metric_hash, variants in task.get("last_metrics", {}).items():
+            for variant_hash, last in variants.items():
+                key = (last["metric"], last["variant"])
+                found[key] = {
+                    "metric": last["metric"],
+                    "metric_hash": metric_hash,
+                    "variant": last["variant"],
+                    "variant_hash": variant_hash,
+                }
+    return {"metrics": [found[key] for key in sorted(found)]}
+
+
+def _fields(request: dict) -> dict:
+    fields = {name: request[name] for name in FIELDS if request.get(name) is not None}
+    check_tags(fields)
+    return fields
+
+
+def _clean(name) -> str:
+    """Return a project name without white space around its parts.
+
+    Raises:
+        ApiError: It is too short, or has an empty part.
+    """
+    parts = [part.strip() for part in check_name(name).strip("/").split("/")]
+    if not all(parts):
+        raise ApiError("invalid_project_name", "empty part", name=name)
+    return "/".join(parts)
+
+
+def _parent_name(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _find(db, name: str) -> str | None:
+    row = db.execute("SELECT id FROM projects WHERE name = ?", (name,)).fetchone()
+    return row and row["id"]
+
+
+def _create(db, name: str, fields: dict) -> str:
+    parent_name, _, basename = name.rpartition("/")
+    parent = None
+    if parent_name:
+        parent = _find(db, parent_name) or _create(db, parent_name, {})
+    time = documents.now()
+    record = {
+        "description": "",
+        "tags": [],
+        "system_tags": [],
+        "user": documents.USER,
+        "company": documents.COMPANY,
+        "created": time,
+        "last_update": time,
+    }
+    place = {"name": name, "basename": basename, "parent": parent}
+    return documents.insert(
+        db, PROJECT, record | fields | place | {"path": _path_below(db, parent)}
+    )
+
+
+def _path_below(db, parent: str | None) -> list[str]:
+    """Ids from the root to `parent`."""
+    if parent is None:
+        return []
+    return documents.get(db, PROJECT, parent, "path").get("path", []) + [parent]
+
+
+def _rename_below(db, project_id: str, old: str, new: str) -> list[dict]:
+    """Change the start of the names of the projects below; return these projects."""
+    ids = with_below(db, project_id)[1:]
+    children = [documents.get(db, PROJECT, id_, "id", "name", "path") for id_ in ids]
+    for child in children:
+        name = new + child["name"].removeprefix(old)
+        documents.update(db, PROJECT, child["id"], {"name": name})
+    return children

@@ -1,0 +1,120 @@
+"""Workers: the agents that take tasks from queues.
+
+Relied on by ``clearml-agent daemon`` and ``clearml-agent execute``, which register,
+report every few seconds what they run, and unregister at their end; and by
+``APIClient().workers``.
+"""
+
+from datetime import datetime, timedelta, timezone
+
+from .. import documents
+from ..calls import endpoint
+from ..errors import ApiError
+from ..storage import PROJECT, QUEUE, TASK, WORKER
+
+TIMEOUT_SECONDS = 600
+
+
+@endpoint("workers.register", needs=["worker"], writes=True)
+def register(call):
+    db, request = call.db, call.data
+    for queue_id in request.get("queues") or []:
+        documents.get(db, QUEUE, queue_id, "id")
+    time = documents.now()
+    documents.delete(db, WORKER, request["worker"])
+    documents.insert(
+        db,
+        WORKER,
+        {
+            "id": request["worker"],
+            "register_time": time,
+            "register_timeout": request.get("timeout") or TIMEOUT_SECONDS,
+            "last_activity_time": time,
+            "queues": request.get("queues") or [],
+            "tags": request.get("tags") or [],
+            "system_tags": request.get("system_tags") or [],
+        },
+    )
+
+
+@endpoint("workers.unregister", needs=["worker"], writes=True)
+def unregister(call):
+    if not documents.delete(call.db, WORKER, call.data["worker"]):
+        raise ApiError("worker_not_registered", worker=call.data["worker"])
+
+
+@endpoint("workers.status_report", needs=["worker", "timestamp"], writes=True)
+def status_report(call):
+    db, request = call.db, call.data
+    if not documents.exists(db, WORKER, request["worker"]):
+        register(call)
+    time = documents.now()
+    fields = {
+        "last_activity_time": time,
+        "last_report_time": time,
+        "queue": request.get("queue"),
+        "task": request.get("task"),
+    }
+    for name in ("queues", "tags", "system_tags", "machine_stats"):
+        if request.get(name) is not None:
+            fields[name] = request[name]
+    documents.update(db, WORKER, request["worker"], fields)
+    if request.get("task"):
+        updated = documents.update(
+            db,
+            TASK,
+            request["task"],
+            {
+                "last_worker": request["worker"],
+                "last_worker_report": time,
+                "last_update": time,
+            },
+        )
+        if not updated:
+            raise ApiError("invalid_task_id", id=request["task"])
+
+
+@endpoint("workers.get_all")
+def get_all(call):
+    seconds = call.data.get("last_seen")
+    seconds = 3600 if seconds is None else max(1, seconds)
+    limit = datetime.now(timezone.utc) - timedelta(seconds=seconds)
+    limit = limit.isoformat(timespec="microseconds")
+    found = documents.select(call.db, WORKER, "last_activity_time >= ?", [limit])
+    return {"workers": [_answer(call.db, worker) for worker in found]}
+
+
+@endpoint("workers.get_count")
+def get_count(call):
+    return {"count": len(get_all(call)["workers"])}
+
+
+@endpoint("workers.get_runtime_properties", needs=["worker"])
+def get_runtime_properties(call):
+    return {"runtime_properties": []}
+
+
+@endpoint("workers.set_runtime_properties", needs=["worker"], writes=True)
+def set_runtime_properties(call):
+    return {"added": [], "errors": []}
+
+
+def _answer(db, worker: dict) -> dict:
+    """A worker as the API shows it: with names beside the ids."""
+    answer = {k: v for k, v in worker.items() if k != "machine_stats"}
+    answer |= {"key": worker["id"], "user": {"id": documents.USER}}
+    answer["company"] = {"id": documents.COMPANY, "name": documents.COMPANY}
+    answer["queues"] = [_named(db, QUEUE, id_) for id_ in worker.get("queues", [])]
+    if "queue" in worker:
+        answer["queue"] = _named(db, QUEUE, worker["queue"])
+    if "task" in worker:
+        answer["task"] = _named(db, TASK, worker["task"])
+        tasks = documents.select(db, TASK, "id = ?", [worker["task"]], ["project"])
+        if tasks and "project" in tasks[0]:
+            answer["project"] = _named(db, PROJECT, tasks[0]["project"])
+    return answer
+
+
+def _named(db, entity, id_) -> dict:
+    found = documents.select(db, entity, "id = ?", [id_], ["id", "name"])
+    return found[0] if found else {"id": id_}

@@ -1,0 +1,233 @@
+"""Sockets and paths: which request goes where.
+
+- ``/v2.23/tasks.get_all``, ``/auth.login``: the API, see `calls`
+- ``/files/...``: the file server, see `files`
+- ``/`` and whatever the SDK prints as "results page": the page
+- ``/login?token=...``: gives a browser its cookie, then the page
+
+Everything but the page itself wants credentials. Answers are HTTP/1.0 (connections
+that clients keep open are corrupted when such a client forks) and written at once.
+"""
+
+import logging
+import mimetypes
+import re
+import socketserver
+import sys
+import urllib.parse
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+from . import calls
+from .auth import COOKIE, TOKEN_SECONDS
+from .errors import ApiError
+from .files import PLACEHOLDER, PREFIX, BadName, BadUpload
+
+MAX_API_BODY = 64 << 20
+PIECE = 1 << 18
+PAGE = Path(__file__).parent / "page.html"
+NO_PAGE = (
+    b"<!doctype html><title>ClearML, embedded</title><p>The server is running.</p>"
+)
+LOGIN_HINT = "/login"
+log = logging.getLogger(__name__)
+
+
+class WebServer(socketserver.ThreadingTCPServer):
+    """Listens; each connection gets a thread.
+
+    Attributes:
+        server: The Server whose parts the handlers use.
+    """
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, host: str, port: int, server):
+        self.server = server
+        super().__init__((host, port), Handler)
+
+    def handle_error(self, request, client_address):
+        """A client that goes away is no event; everything else is logged."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            log.exception("request from %s failed", client_address[0])
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one request."""
+
+    server_version = "ClearMLEmbedded"
+    sys_version = ""
+    wbufsize = 1 << 16  # headers and body leave together
+    timeout = 120
+    disable_nagle_algorithm = True
+
+    def do_GET(self):
+        self._route()
+
+    do_POST = do_PUT = do_DELETE = do_HEAD = do_GET
+
+    def log_message(self, format, *args):
+        log.debug(format, *args)
+
+    def _route(self):
+        split = urllib.parse.urlsplit(self.path)
+        query = dict(urllib.parse.parse_qsl(split.query))
+        path = urllib.parse.unquote(split.path)
+        if path == PREFIX or path.startswith(f"{PREFIX}/"):
+            self._files(path.removeprefix(PREFIX))
+        elif match := calls.PATH.match(path):
+            self._api(match[2], match[1] or "", query)
+        elif self.command not in ("GET", "HEAD"):
+            self._send(405, b"method not allowed\n", "text/plain")
+        elif path == "/login":
+            self._login(query)
+        elif path in ("/favicon.ico", "/robots.txt"):
+            self._send(404, b"", "text/plain")
+        else:
+            page = PAGE.read_bytes() if PAGE.exists() else NO_PAGE
+            self._send(200, page, "text/html; charset=utf-8")
+
+    # ---- API
+
+    def _api(self, name, version, query):
+        error, data = None, {}
+        try:
+            self._authorize(name)
+            data = self._run(name, version, query)
+        except ApiError as refused:
+            error = refused
+            log.debug("%s refused: %s", name, error.message)
+        except Exception:
+            log.exception("%s failed", name)
+            error = ApiError("server_error", "see the server's log")
+        body = calls.envelope(name, version, data, error)
+        body = body.replace(PLACEHOLDER.encode(), self._base().encode())
+        self._send(error.code if error else 200, body, "application/json")
+
+    def _run(self, name, version, query):
+        length = self._length()
+        if length > MAX_API_BODY:
+            raise ApiError("request_too_large", length=length)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ApiError("invalid_request", "the body ended early")
+        own = re.escape(self._base().encode()) + rb"(?![0-9])"
+        body = re.sub(own, PLACEHOLDER.encode(), body)
+        kind = self.headers.get("Content-Type", "")
+        data, batch = calls.parse_body(body, kind, query)
+        worker = self.headers.get("X-ClearML-Worker", "")
+        server = self.server.server
+        return calls.run(calls.Call(name, data, batch, version, worker, server))
+
+    def _authorize(self, name=""):
+        self.server.server.gate.check(self.headers)
+
+    def _base(self):
+        """This server's address as the client knows it."""
+        host = self.headers.get("Host", "")
+        if not re.fullmatch(r"[\w.:\[\]-]+", host):
+            return self.server.server.address
+        return f"http://{host}"
+
+    def _length(self):
+        try:
+            return max(0, int(self.headers.get("Content-Length") or 0))
+        except ValueError:
+            raise ApiError("invalid_request", "no valid Content-Length") from None
+
+    def _login(self, query):
+        """Exchange a token in the address for a cookie."""
+        try:
+            self.server.server.gate.check_token(query.get("token", ""))
+        except ApiError as error:
+            return self._send(error.code, error.message.encode(), "text/plain")
+        cookie = (
+            f"{COOKIE}={query['token']}; Path=/; HttpOnly; SameSite=Strict; "
+            f"Max-Age={TOKEN_SECONDS}"
+        )
+        self._send(302, b"", "text/plain", {"Location": "/", "Set-Cookie": cookie})
+
+    # ---- files
+
+    def _files(self, name):
+        try:
+            self._authorize()
+            if self.command in ("GET", "HEAD"):
+                self._download(name)
+            elif self.command == "DELETE":
+                found = self.server.server.files.delete(name)
+                self._text(200 if found else 404, "deleted" if found else "not found")
+            else:
+                files = self.server.server.files
+                kind = self.headers.get("Content-Type")
+                names = files.receive(self.rfile, self._length(), kind)
+                self._text(200, "\n".join(names))
+        except ApiError as error:
+            self._text(error.code, error.message)
+        except (BadName, BadUpload) as error:
+            self._text(400, str(error))
+            self.close_connection = True
+
+    def _download(self, name):
+        if not name.strip("/"):
+            return self._text(200, "OK")
+        path = self.server.server.files.path(name)
+        try:
+            file = open(path, "rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return self._text(404, f"no file {name}")
+        with file:
+            size = file.seek(0, 2)
+            start, end = self._range(size)
+            if start is None:
+                return self._text(416, "", {"Content-Range": f"bytes */{size}"})
+            partial = (start, end) != (0, size)
+            self.send_response(206 if partial else 200)
+            if partial:
+                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
+            kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            self._headers(end - start, kind)
+            self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Last-Modified", formatdate(path.stat().st_mtime))
+            # an uploaded page must not act in the name of whoever looks at it
+            self.send_header("Content-Security-Policy", "sandbox")
+            self.end_headers()
+            file.seek(start)
+            left = end - start if self.command == "GET" else 0
+            while left and (piece := file.read(min(PIECE, left))):
+                self.wfile.write(piece)
+                left -= len(piece)
+
+    def _range(self, size):
+        """The part of the file that is asked for: (start, end), or (None, None)."""
+        match = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+        if not match or match.groups() == ("", ""):
+            return 0, size
+        first, last = match.groups()
+        if not first:
+            return max(0, size - int(last)), size
+        start, end = int(first), min(size, int(last) + 1 if last else size)
+        return (start, end) if start < end else (None, None)
+
+    # ---- answers
+
+    def _text(self, code, text, headers=None):
+        self._send(code, text.encode(), "text/plain; charset=utf-8", headers)
+
+    def _send(self, code, body, kind, headers=None):
+        self.send_response(code)
+        self._headers(len(body), kind)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _headers(self, length, kind):
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(length))
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cache-Control", "no-store")

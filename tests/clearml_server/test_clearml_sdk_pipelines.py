@@ -1,0 +1,73 @@
+"""Pipelines of the real SDK on the embedded server, run locally."""
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+STEP = """
+import argparse, sys
+from pipelines.tracking import ensure_clearml
+ensure_clearml()
+from clearml import Task
+parser = argparse.ArgumentParser()
+parser.add_argument("--value", type=int, default=1)
+parser.add_argument("--source", default="")
+parser.add_argument("--fail", type=int, default=0)
+task = Task.init("Pipe", "step", auto_connect_frameworks=False,
+                 auto_resource_monitoring=False)
+options = parser.parse_args()
+if options.fail:
+    sys.exit("this step fails")
+task.upload_artifact("out", {"v": options.value * 10}, wait_on_upload=True)
+task.close()
+"""
+PIPELINE = """
+from clearml import PipelineController, Task
+def factory(name):
+    return lambda node: Task.create(project_name="Pipe", task_name=name,
+        script=str(Path("step.py").resolve()), add_task_init_call=False)
+pipeline = PipelineController(name="letters", project="Pipe", version="1.0")
+pipeline._pool_frequency = 0.01
+pipeline.add_parameter("value", 7)
+pipeline.add_step("one", base_task_factory=factory("one"),
+    parameter_override={"Args/value": "${pipeline.value}", "Args/fail": FAIL})
+pipeline.add_step("two", parents=["one"], base_task_factory=factory("two"),
+    parameter_override={"Args/value": "${one.parameters.Args/value}",
+                        "Args/source": "${one.artifacts.out.url}"})
+pipeline.start_locally(run_pipeline_steps_locally=True)
+steps = pipeline.get_pipeline_dag()
+tasks = {name: Task.get_task(node.executed or node.job.task_id())
+         for name, node in steps.items() if node.job}
+show({
+    "steps": {name: node.status for name, node in steps.items()},
+    "status": {name: task.status for name, task in tasks.items()},
+    "parameters": {name: task.get_parameters()
+                   for name, task in tasks.items()},
+    "out": {name: task.artifacts["out"].get() for name, task in tasks.items()
+            if "out" in task.artifacts},
+    "url": {name: task.artifacts["out"].url for name, task in tasks.items()
+            if "out" in task.artifacts},
+    "pipeline": Task.get_task(pipeline.id).status,
+})
+"""
+
+
+@pytest.fixture
+def step(embedded):
+    (embedded.folder / "step.py").write_text(STEP)
+
+
+def test_parameters_and_artifacts_reach_the_next_step(embedded, step):
+    shown = embedded.run(PIPELINE.replace("FAIL", "0"))
+    assert shown["pipeline"] == "completed"
+    assert shown["status"] == {"one": "completed", "two": "completed"}
+    assert shown["parameters"]["two"]["Args/value"] == "7"
+    assert shown["parameters"]["two"]["Args/source"] == shown["url"]["one"]
+    assert shown["out"] == {"one": {"v": 70}, "two": {"v": 70}}
+
+
+def test_a_failing_step_fails_the_pipeline_and_skips_the_rest(embedded, step):
+    shown, _ = embedded.run(PIPELINE.replace("FAIL", "1"), check=False)
+    assert shown["pipeline"] == "failed"
+    assert shown["steps"] == {"one": "failed", "two": "skipped"}
+    assert shown["status"] == {"one": "failed"}
