@@ -193,9 +193,9 @@ def _smooth(depth, sigma):
 def _add_capsule(depth, a, b, ra, rb, albedo=None, nail=None):
     """Raise `depth` (and paint `albedo`) where the capsule is nearest to the viewer.
 
-    The surface is the envelope of the spheres between both ends: with t in 0..1 along
-    the axis its height is ``z(t) + sqrt(r(t)^2 - distance(t)^2)``, whose radicand
-    ``A t^2 + B t + C`` is a parabola; the t of the greatest height has a closed form.
+    The surface is the envelope of the spheres between both ends. With t the way along
+    the axis, in the picture's plane, its height is ``z(t) + sqrt(k - (t - t0)^2)``,
+    with k and t0 of each pixel; the t where that is greatest has a closed form.
     """
     (ax, ay, az), (bx, by, bz) = a, b
     size = depth.shape[0]
@@ -209,14 +209,17 @@ def _add_capsule(depth, a, b, ra, rb, albedo=None, nail=None):
     dx, dy, dz, dr = bx - ax, by - ay, bz - az, rb - ra
     x = np.arange(left, right, dtype=np.float32) - ax
     y = np.arange(top, bottom, dtype=np.float32)[:, None] - ay
-    # One end may hide within the other's outline: then A >= 0 and the nearer end wins.
-    m = max(dx * dx + dy * dy - dr * dr, 0.25)
-    t0 = x * (dx / m) + (y * (dy / m) + ra * dr / m)
-    c = (ra * ra - x * x) - y * y
-    t = np.sqrt(np.maximum(c + t0 * t0 * m, 0)) * (dz / math.sqrt(m * (m + dz * dz)))
+    # One end may hide within the other's outline: then the nearer end wins.
+    length = math.sqrt(max(dx * dx + dy * dy - dr * dr, 0.25))
+    dx, dy, dz, dr = dx / length, dy / length, dz / length, dr / length
+    t0 = x * dx + (y * dy + ra * dr)
+    k = (ra * ra - x * x) - y * y
+    k += t0 * t0
+    t = np.sqrt(np.maximum(k, 0)) * (dz / math.sqrt(1 + dz * dz))
     t += t0
-    np.minimum(np.maximum(t, 0, out=t), 1, out=t)
-    radicand = c + t * (2 * t0 - t) * m
+    np.minimum(np.maximum(t, 0, out=t), length, out=t)
+    t0 -= t
+    radicand = k - t0 * t0
     height = np.sqrt(np.maximum(radicand, 0))
     z = t * dz + height
     z += az
@@ -225,10 +228,10 @@ def _add_capsule(depth, a, b, ra, rb, albedo=None, nail=None):
     if albedo is None:
         return
     np.copyto(albedo[box], 1, where=nearest)
-    crease = t < 0.16 * ra / math.sqrt(m + dz * dz)
+    crease = t < 0.16 * ra / math.sqrt(1 + dz * dz)
     np.copyto(albedo[box], _CREASE, where=nearest & crease)
     nx, ny, nz = nail
     if nz > 0:
         towards = (x - t * dx) * nx + (y - t * dy) * ny + height * nz
-        on_nail = (towards > 0.72 * (ra + t * dr)) & (t > 0.35)
+        on_nail = (towards > 0.72 * (ra + t * dr)) & (t > 0.35 * length)
         np.copyto(albedo[box], _NAIL, where=nearest & on_nail)

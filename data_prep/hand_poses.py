@@ -43,8 +43,12 @@ def _fist(abduction: float = 0.0) -> Finger:
     return (84, 102, 62, abduction)
 
 
+def _tight(abduction: float = 0.0) -> Finger:
+    return (92, 112, 70, abduction)
+
+
 def _draped(abduction: float = 0.0) -> Finger:
-    return (80, 54, 20, abduction)
+    return (78, 50, 18, abduction)
 
 
 _FIST = (_fist(-2), _fist(-1), _fist(1), _fist(3))
@@ -104,14 +108,14 @@ POSES: dict[str, Pose] = {
         ((68, 12), (84, 5), (86, 0)),
     ),
     "M": Pose(
-        (_draped(-3), _draped(0), _draped(3), (90, 108, 66, 4)),
-        ((30, 28), (-50, 20), (-62, 8)),
-        nod=32,
+        (_draped(-3), _draped(-1), _draped(1), _tight(1)),
+        ((12, 30), (-65, 18), (-75, 14)),
+        nod=30,
     ),
     "N": Pose(
-        (_draped(-3), _draped(0), (90, 108, 66, 2), (90, 108, 66, 4)),
-        ((30, 28), (-40, 24), (-45, 14)),
-        nod=32,
+        (_draped(-3), _draped(-1), _tight(-3), _tight(1)),
+        ((16, 32), (-50, 26), (-42, 26)),
+        nod=30,
     ),
     "O": Pose(
         ((48, 70, 44, -3), (48, 70, 44, -1), (48, 70, 44, 1), (46, 70, 44, 4)),
