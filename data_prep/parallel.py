@@ -1,6 +1,7 @@
 """Run a function over many images on several processes, in order, in little memory."""
 
 import os
+import signal
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -73,6 +74,7 @@ def _next(waiting: deque, bar: tqdm):
 
 
 def _start_worker(start, start_args) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     cv2.setNumThreads(1)  # the processes fill the cores already
     if start:
         start(*start_args)

@@ -46,16 +46,15 @@ def step_task(
     try:
         # Only now is argparse connected: a second time, for the overrides.
         yield task, parser.parse_args()
-    except KeyboardInterrupt:
-        task.mark_stopped(status_message="interrupted")
-        raise
     except BaseException as error:
-        reason = str(error) if isinstance(error, InputError) else repr(error)
-        task.flush(wait_for_uploads=True)
-        task.mark_failed(status_reason=reason, status_message=reason)
+        if isinstance(error, KeyboardInterrupt):
+            task.mark_stopped(status_message="interrupted")
+        else:
+            reason = str(error) if isinstance(error, InputError) else repr(error)
+            task.mark_failed(status_reason=reason, status_message=reason)
         raise
-    else:
-        task.close()
+    finally:
+        task.close()  # leaves the status of a failed or stopped task as it is
 
 
 def set_output(task, name: str, value: str) -> None:

@@ -1,0 +1,196 @@
+"""The commands as people, pipelines and agents run them, on the embedded server."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from raw_sets import write, write_raw_set
+
+from data_prep import packed
+from data_prep.paths import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def environment(home):
+    """That of a user without any ClearML configuration."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("CLEARML")}
+    return {**kept, "ASL_HOME": str(home), "HOME": str(home)}
+
+
+@pytest.fixture
+def run(environment, tmp_path):
+    """Run a command in a folder of its own; returns the finished process."""
+
+    def run(*command, script=False, **more):
+        name, *options = map(str, command)
+        start = (
+            [f"{ROOT}/data_prep/{name}.py"] if script else ["-m", f"data_prep.{name}"]
+        )
+        return subprocess.run(
+            [sys.executable, *start, *options],
+            env={**environment, **more},
+            cwd=tmp_path if script else ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+@pytest.fixture
+def clearml(environment):
+    """Ask the embedded server in a process of its own: prints what the code prints."""
+
+    def ask(code):
+        program = (
+            "from pipelines.tracking import ensure_clearml; ensure_clearml()\n"
+            f"from clearml import Dataset, Task\n{code}"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip().splitlines()[-1]
+
+    return ask
+
+
+def prepared_folder(process):
+    line = next(x for x in process.stdout.splitlines() if x.startswith("folder: "))
+    return line.removeprefix("folder: ")
+
+
+def test_raw_data_by_folder_and_by_dataset_give_the_same_prepared_set(
+    run, clearml, tmp_path
+):
+    raw = write_raw_set(tmp_path / "photos")
+    registered = run("validate", "--raw", raw, "--register", script=True)
+    assert registered.returncode == 0, registered.stderr
+    dataset_id = registered.stdout.splitlines()[-1]
+    options = ("--image-size", 32, "--limit", 10, "--classes", "A", "C")
+    by_id = run("prepare", "--dataset-id", dataset_id, *options, script=True)
+    by_folder = run("prepare", "--raw", raw, *options)
+    assert by_id.returncode == by_folder.returncode == 0, by_id.stderr
+    manifests = [packed.read_manifest(prepared_folder(p)) for p in (by_id, by_folder)]
+    assert manifests[0] == manifests[1] and len(manifests[0]) == 20
+    assert not list(tmp_path.glob("*.*")), "something was written where we stood"
+
+    prepared_id = by_id.stdout.splitlines()[-1]
+    task_id = prepared_folder(by_id).split("/")[-2]
+    assert prepared_id == clearml(
+        f"print(Task.get_task('{task_id}').get_parameters()['Outputs/dataset_id'])"
+    )
+    copy = clearml(f"print(Dataset.get('{prepared_id}').get_local_copy())")
+    assert packed.read_manifest(copy) == manifests[0]
+    lineage = f"print(Task.get_task('{task_id}').get_parameters()['Datasets/ASL_raw'])"
+    assert clearml(lineage) == dataset_id
+
+
+def test_bad_input_is_one_line_exit_code_2_and_the_reason_of_a_failed_task(
+    run, clearml, raw
+):
+    write(raw / "A" / "page.jpg", b"not found")
+    done = run("validate", "--raw", raw, "--register")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert [x for x in done.stderr.splitlines() if "raw/A/page.jpg" in x] == [
+        "error: 1 files cannot be decoded, such as raw/A/page.jpg: it is no JPEG, PNG, "
+        "WebP or BMP image; remove or replace them"
+    ]
+    status = clearml(
+        "task = Task.get_tasks(project_name='ASL', task_name='validate', task_filter="
+        "{'order_by': ['-created']})[0]\nprint(task.status, task.data.status_reason)"
+    )
+    assert status.startswith("failed") and "raw/A/page.jpg" in status
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (("--raw", "/no/such/folder"), "/no/such/folder does not exist"),
+        (("--dataset-id", "0" * 32), "no ClearML Dataset 000"),
+        ((), "give raw images either by --raw DIR or by --dataset-id"),
+        (("--raw", ".", "--image-size", "4"), "image_size is 4"),
+        (("--raw", ".", "--split", "luck"), "split method 'luck'"),
+    ],
+)
+def test_impossible_requests_are_one_line_and_exit_code_2(run, options, message):
+    done = run("prepare", *options)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    errors = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0]
+
+
+def test_parameters_changed_on_the_server_change_the_run(run, clearml, raw, home):
+    first = run("prepare", "--raw", raw, "--image-size", 32)
+    task_id = prepared_folder(first).split("/")[-2]
+    changed = clearml(
+        f"task = Task.clone('{task_id}')\n"
+        "task.set_parameter('Args/classes', \"['A', 'B']\")\n"
+        "task.set_parameter('Args/image_size', '40')\n"
+        "task.set_parameter('Args/ratios', '[50, 25, 25]')\n"
+        "print(task.id)"
+    )
+    # what an agent sets before it starts a task's script
+    done = run(
+        "prepare",
+        script=True,
+        CLEARML_TASK_ID=changed,
+        CLEARML_LOG_TASK_TO_BACKEND="1",
+        CLEARML_CONFIG_FILE=str(home / "clearml" / "clearml.conf"),
+    )
+    assert done.returncode == 0, done.stderr
+    folder = prepared_folder(done)
+    assert packed.read_classes(folder) == ["A", "B"]
+    assert packed.load_split(folder, "train")[0].shape == (12, 40, 40, 3)
+
+
+def test_ctrl_c_leaves_nothing_that_looks_finished(
+    environment, clearml, tmp_path, home
+):
+    raw = write_raw_set(tmp_path / "many", count=4000, classes=["A", "B"])
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "data_prep.prepare",
+            "--raw",
+            str(raw),
+            "--workers",
+            "2",
+        ],
+        env=environment,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        start_new_session=True,
+    )
+    while not list(home.glob("runs/*/prepared.partial/staging.bin")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors and "interrupted" in errors
+    assert not list(home.glob("runs/*/*.partial"))
+    assert "stopped" == clearml(
+        "print(Task.get_tasks(project_name='ASL', task_name='prepare', task_filter="
+        "{'order_by': ['-created']})[0].status)"
+    )
