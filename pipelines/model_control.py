@@ -23,7 +23,8 @@ def load(grpc_url: str, repository: Path) -> int:
 
     One call loads all three models, whatever has changed between the versions (image
     size and classes too): Triton follows the ensemble to its parts, loads the new
-    versions beside the old ones, then switches. If it cannot, it keeps the old ones.
+    versions beside the old ones, then switches. If the version cannot be loaded, the
+    one served before is made current again, in the repository and on the server.
 
     Args:
         grpc_url: ``host:port``.
@@ -36,18 +37,55 @@ def load(grpc_url: str, repository: Path) -> int:
             control mode, or one that cannot load the version.
     """
     record = model_repository.current(repository)
-    version = record["version"]
     with triton.InferenceServerClient(grpc_url) as client:
+        before = served(client, repository)
         try:
-            client.load_model(ENSEMBLE, client_timeout=LOAD_TIMEOUT_S)
-            served = client.get_model_config(ENSEMBLE).config
-        except InferenceServerException as error:
-            raise InputError(
-                f"the Triton server at {grpc_url} has not loaded version {version}: "
-                f"{one_line(error)}"
-            ) from None
-    sha256 = served.parameters["model_sha256"].string_value
-    if sha256 != record["metadata"]["model_sha256"]:
+            switch(client, grpc_url, repository, record)
+        except InputError as fault:
+            if before is None or before == record:
+                raise
+            model_repository.activate(repository, before["version"])
+            try:
+                switch(client, grpc_url, repository, before)
+            except InputError as second:
+                raise InputError(f"{fault}; nor can the old one: {second}") from None
+            raise InputError(f"{fault}; version {before['version']} stays") from None
+    return record["version"]
+
+
+def served(client: triton.InferenceServerClient, repository: Path) -> dict | None:
+    """Find the repository's record of the version that a server serves.
+
+    Returns:
+        None if it serves none, or one of another repository.
+    """
+    try:
+        config = client.get_model_config(ENSEMBLE).config
+        version = config.version_policy.specific.versions[0]
+        record = model_repository.deployment(repository, version)
+    except (InferenceServerException, IndexError, InputError):
+        return None
+    digest = config.parameters["model_sha256"].string_value
+    return record if record["metadata"]["model_sha256"] == digest else None
+
+
+def switch(
+    client: triton.InferenceServerClient, grpc_url: str, repository: Path, record: dict
+) -> None:
+    """Load what the configs say and see that it is that version and answers.
+
+    Raises:
+        InputError: It is not, or does not.
+    """
+    version = record["version"]
+    try:
+        client.load_model(ENSEMBLE, client_timeout=LOAD_TIMEOUT_S)
+    except InferenceServerException as error:
+        raise InputError(
+            f"the Triton server at {grpc_url} has not loaded version {version}: "
+            f"{one_line(error)}"
+        ) from None
+    if served(client, repository) != record:
         raise InputError(
             f"the Triton server at {grpc_url} serves another model repository than "
             f"{repository}; name the server that was started on this one"
@@ -55,7 +93,6 @@ def load(grpc_url: str, repository: Path) -> int:
     fault = probe(grpc_url)
     if fault:
         raise InputError(f"version {version} is loaded but does not answer: {fault}")
-    return version
 
 
 def probe(grpc_url: str, timeout_s: float = 10) -> str | None:

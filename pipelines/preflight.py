@@ -85,30 +85,28 @@ def check_graph(path: Path) -> GraphShapes:
             "one of each is served"
         )
     image, probabilities = inputs[0], outputs[0]
-    shapes = GraphShapes(
+    return GraphShapes(
         image.name,
-        *dtype_and_dims(path, image, rank=3),
+        "TYPE_UINT8",
+        check_tensor(path, image, onnx.TensorProto.UINT8, rank=3),
         probabilities.name,
-        *dtype_and_dims(path, probabilities, rank=1),
+        "TYPE_FP32",
+        check_tensor(path, probabilities, onnx.TensorProto.FLOAT, rank=1),
     )
-    for tensor, dtype, wanted in (
-        (image, shapes.input_dtype, "TYPE_UINT8"),
-        (probabilities, shapes.output_dtype, "TYPE_FP32"),
-    ):
-        if dtype != wanted:
-            raise InputError(f"{path}: '{tensor.name}' is {dtype}; {wanted} is served")
-    return shapes
 
 
-def dtype_and_dims(
-    path: Path, tensor: onnx.ValueInfoProto, rank: int
-) -> tuple[str, tuple[int, ...]]:
-    """Read Triton's name of the type, and the dims behind a dynamic batch.
+def check_tensor(
+    path: Path, tensor: onnx.ValueInfoProto, dtype: int, rank: int
+) -> tuple[int, ...]:
+    """Check an input or output; return its dimensions without the batch.
 
     Raises:
-        InputError: The batch is fixed, another dimension is not, or the rank differs.
+        InputError: Another data type or rank, a fixed batch or another open dimension.
     """
     kind = tensor.type.tensor_type
+    if kind.elem_type != dtype:
+        found, wanted = map(onnx.TensorProto.DataType.Name, (kind.elem_type, dtype))
+        raise InputError(f"{path}: '{tensor.name}' is {found}; {wanted} is served")
     batch, *rest = kind.shape.dim or [None]
     if batch is None or batch.HasField("dim_value"):
         raise InputError(
@@ -121,11 +119,7 @@ def dtype_and_dims(
             f"{path}: '{tensor.name}' has the dimensions {shown} behind the batch; "
             f"{rank} fixed ones are served"
         )
-    dtype = {
-        onnx.TensorProto.UINT8: "TYPE_UINT8",
-        onnx.TensorProto.FLOAT: "TYPE_FP32",
-    }.get(kind.elem_type, onnx.TensorProto.DataType.Name(kind.elem_type))
-    return dtype, tuple(x.dim_value for x in rest)
+    return tuple(x.dim_value for x in rest)
 
 
 def check_labels(path: Path, graph: GraphShapes) -> None:

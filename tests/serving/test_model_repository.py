@@ -1,0 +1,128 @@
+import ast
+import json
+from pathlib import Path
+
+import pytest
+from tiny_model import make_artifacts
+
+from data_prep import preprocessing
+from data_prep.errors import InputError
+from data_prep.paths import ROOT
+from pipelines import model_config, model_repository
+
+
+def files_in(folder: Path) -> set[str]:
+    return {str(x.relative_to(folder)) for x in folder.rglob("*") if x.is_file()}
+
+
+@pytest.fixture
+def repository(tmp_path):
+    return tmp_path / "models"
+
+
+def test_a_first_deployment_is_complete_and_leaves_nothing_staged(
+    artifacts, repository
+):
+    assert model_repository.render(artifacts, repository, {"task_id": "t"}) == 1
+
+    assert files_in(repository) == {
+        "current.json",
+        "asl/config.pbtxt",
+        "asl/1/deployment.json",
+        "asl_classifier/config.pbtxt",
+        "asl_classifier/1/model.onnx",
+        "asl_classifier/1/classes.txt",
+        "asl_classifier/1/golden.npz",
+        "asl_decode/config.pbtxt",
+        "asl_decode/1/model.py",
+        "asl_decode/1/preprocessing.py",
+        "asl_decode/1/preprocessing.json",
+    }
+    assert not list(repository.rglob(".new-*"))
+    served = repository / "asl_decode/1/preprocessing.py"
+    assert served.read_bytes() == Path(preprocessing.__file__).read_bytes()
+
+
+def test_another_training_becomes_the_next_version_and_its_shapes_the_configs(
+    artifacts, other_artifacts, repository
+):
+    model_repository.render(artifacts, repository, {"task_id": "first"})
+    before = {
+        name: (repository / name).read_bytes()
+        for name in files_in(repository)
+        if "/1/" in name
+    }
+
+    assert model_repository.render(other_artifacts, repository, {"task_id": "2nd"}) == 2
+
+    def config(model):
+        path = repository / model / "config.pbtxt"
+        return model_config.from_text(path.read_text())
+
+    assert list(config("asl_classifier").input[0].dims) == [48, 48, 3]
+    assert list(config("asl_classifier").output[0].dims) == [2]
+    assert list(config("asl_decode").output[0].dims) == [48, 48, 3]
+    assert list(config("asl").output[0].dims) == [2]
+    assert model_repository.current(repository)["metadata"]["task_id"] == "2nd"
+    # the old version lies there as it was
+    assert before == {name: (repository / name).read_bytes() for name in before}
+
+
+def test_the_configs_of_an_old_version_can_be_written_again(
+    artifacts, other_artifacts, repository
+):
+    model_repository.render(artifacts, repository, {"task_id": "first"})
+    first = {x: (repository / x).read_bytes() for x in files_in(repository)}
+    model_repository.render(other_artifacts, repository, {"task_id": "second"})
+
+    model_repository.activate(repository, 1)
+
+    assert first == {name: (repository / name).read_bytes() for name in first}
+
+
+def test_a_refused_model_changes_nothing(artifacts, repository, tmp_path):
+    model_repository.render(artifacts, repository, {"task_id": "good"})
+    before = {x: (repository / x).read_bytes() for x in files_in(repository)}
+    bad = make_artifacts(tmp_path / "bad")
+    (bad / "classes.txt").write_text("A\n")
+
+    with pytest.raises(InputError):
+        model_repository.render(bad, repository, {"task_id": "bad"})
+
+    assert before == {x: (repository / x).read_bytes() for x in files_in(repository)}
+
+
+def test_the_record_says_where_the_model_comes_from(artifacts, repository):
+    model_repository.render(artifacts, repository, {"task_id": "t", "accuracy": "0.9"})
+
+    record = json.loads((repository / "current.json").read_text())
+
+    assert record["version"] == 1
+    assert record["metadata"]["accuracy"] == "0.9"
+    digest = model_repository.sha256(artifacts / "model.onnx")
+    assert record["metadata"]["model_sha256"] == digest
+
+
+def test_an_empty_repository_and_an_unknown_version_are_named(artifacts, repository):
+    with pytest.raises(InputError, match="no model has been deployed"):
+        model_repository.current(repository)
+    model_repository.render(artifacts, repository, {})
+    with pytest.raises(InputError, match="no version 5; it has: 1"):
+        model_repository.activate(repository, 5)
+
+
+@pytest.mark.parametrize(
+    "source, version",
+    [
+        (model_repository.DECODE_SOURCE, (3, 10)),  # the image's Python
+        (Path(preprocessing.__file__), (3, 10)),
+        (
+            ROOT / "triton/server/backends/onnxruntime/model.py",
+            (3, 10),
+        ),
+        (ROOT / "triton/client/client.py", (3, 8)),
+    ],
+    ids=lambda value: value.name if isinstance(value, Path) else None,
+)
+def test_what_runs_in_an_older_python_is_valid_there(source, version):
+    ast.parse(source.read_text(), feature_version=version)

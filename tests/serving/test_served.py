@@ -1,0 +1,162 @@
+"""What clients get from the running server."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tritonclient.grpc
+import tritonclient.http
+from tiny_model import expect, make_artifacts
+from tritonclient.utils import InferenceServerException
+
+from data_prep.errors import InputError
+from pipelines import model_control, model_repository
+
+pytestmark = pytest.mark.slow
+
+
+def ask(server, files, protocol="grpc", **wanted):
+    """Send encoded images in one request; return the answer's array."""
+    library = {"grpc": tritonclient.grpc, "http": tritonclient.http}[protocol]
+    url = {"grpc": server.grpc_url, "http": server.http_url}[protocol]
+    tensor = library.InferInput("image", [len(files), 1], "BYTES")
+    tensor.set_data_from_numpy(np.array(files, object).reshape(-1, 1))
+    outputs = [library.InferRequestedOutput("probabilities", **wanted)]
+    with library.InferenceServerClient(url) as client:
+        return client.infer("asl", [tensor], outputs=outputs).as_numpy("probabilities")
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_the_server_answers_what_training_computes(
+    protocol, server, artifacts, photographs
+):
+    files = [path.read_bytes() for path in photographs.values()]
+
+    answers = ask(server, files, protocol)
+
+    np.testing.assert_allclose(answers, expect(artifacts, files), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_labels_come_from_the_server(protocol, server, artifacts, photographs):
+    file = photographs["wide.jpg"].read_bytes()
+    labels = (artifacts / "classes.txt").read_text().split()
+    expected = expect(artifacts, [file])[0]
+
+    rows = ask(server, [file], protocol, class_count=5)
+
+    parts = [entry.decode().split(":") for entry in rows.ravel()]
+    assert [label for _, _, label in parts] == [
+        labels[i] for i in np.argsort(-expected)
+    ]
+
+
+def test_a_full_batch_is_answered_and_a_larger_one_refused(
+    server, artifacts, photographs
+):
+    file = photographs["wide.jpg"].read_bytes()
+
+    assert ask(server, [file] * 64).shape == (64, 5)
+    with pytest.raises(InferenceServerException, match="must be <= 64"):
+        ask(server, [file] * 65)
+
+
+@pytest.mark.parametrize("name", ["cut.jpg", "text.jpg", "empty.png"])
+def test_a_broken_image_is_refused_with_a_sentence_that_says_which(
+    name, server, photographs, broken
+):
+    good = photographs["wide.jpg"].read_bytes()
+
+    with pytest.raises(InferenceServerException) as caught:
+        ask(server, [good, broken[name].read_bytes(), good])
+
+    assert "broken image: the " in caught.value.message() or (
+        "broken image: it is" in caught.value.message()
+    )
+    assert "image 2 of the 3" in caught.value.message()
+
+
+def test_broken_images_among_many_requests_fail_alone(
+    server, artifacts, photographs, broken
+):
+    files = [path.read_bytes() for path in photographs.values()]
+    expected = expect(artifacts, files)
+    start = threading.Barrier(8)
+
+    def client(number):
+        start.wait()
+        outcomes = []
+        for turn in range(12):
+            if (number + turn) % 3 == 0:
+                with pytest.raises(InferenceServerException, match="broken image"):
+                    ask(server, [broken["cut.jpg"].read_bytes()])
+            else:
+                which = (number + turn) % len(files)
+                answer = ask(server, [files[which]])[0]
+                outcomes.append(np.abs(answer - expected[which]).max())
+        return outcomes
+
+    with ThreadPoolExecutor(8) as pool:
+        differences = [x for found in pool.map(client, range(8)) for x in found]
+
+    assert len(differences) == 64
+    assert max(differences) < 1e-5
+
+
+def test_another_image_size_and_fewer_classes_are_deployed_while_it_runs(
+    server, other_artifacts, photographs, redeploy
+):
+    files = [path.read_bytes() for path in photographs.values()]
+
+    version = redeploy(other_artifacts, task_id="other")
+
+    answers = ask(server, files)
+    assert answers.shape == (4, 2)
+    np.testing.assert_allclose(
+        answers, expect(other_artifacts, files), rtol=0, atol=1e-5
+    )
+    best = ask(server, files[:1], class_count=1).ravel()[0].decode().split(":")[2]
+    assert best in ("yes", "no")
+    with tritonclient.grpc.InferenceServerClient(server.grpc_url) as client:
+        config = client.get_model_config("asl").config
+    assert config.parameters["task_id"].string_value == "other"
+    assert list(config.version_policy.specific.versions) == [version]
+
+
+def test_a_version_that_cannot_be_loaded_leaves_the_old_one_answering(
+    server, artifacts, photographs, tmp_path
+):
+    file = photographs["wide.jpg"].read_bytes()
+    before = model_repository.current(server.repository)["version"]
+    candidate = make_artifacts(tmp_path / "candidate", image_size=40, seed=3)
+    version = model_repository.render(candidate, server.repository, {})
+    (server.repository / "asl_decode" / str(version) / "preprocessing.json").unlink()
+
+    with pytest.raises(InputError) as caught:
+        model_control.load(server.grpc_url, server.repository)
+
+    assert f"has not loaded version {version}" in str(caught.value)
+    assert f"version {before} stays" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert model_repository.current(server.repository)["version"] == before
+    np.testing.assert_allclose(
+        ask(server, [file]), expect(artifacts, [file]), atol=1e-5
+    )
+
+
+def test_a_server_on_another_repository_is_not_taken_for_ours(
+    server, other_artifacts, tmp_path
+):
+    elsewhere = tmp_path / "models"
+    model_repository.render(other_artifacts, elsewhere, {})
+
+    with pytest.raises(InputError, match="serves another model repository"):
+        model_control.load(server.grpc_url, elsewhere)
+
+
+def test_loading_without_a_server_says_so(artifacts, tmp_path):
+    model_repository.render(artifacts, tmp_path / "models", {})
+
+    with pytest.raises(InputError, match="127.0.0.1:1 has not loaded version 1"):
+        model_control.load("127.0.0.1:1", tmp_path / "models")
