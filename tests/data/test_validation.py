@@ -1,11 +1,18 @@
 """Validation finds what would break a model: one test a finding."""
 
+import io
 import json
+import os
 
+import cv2
+import numpy as np
 import pytest
+from PIL import Image
 from raw_sets import encoded, picture, write, write_raw_set
 
 from data_prep.errors import InputError
+from data_prep.findings import Thresholds
+from data_prep.inspection import decoder_complaints
 from data_prep.sources import find_images
 from data_prep.validation import require_ok, validate
 
@@ -92,3 +99,193 @@ def test_near_duplicates_are_counted_by_class(raw, check):
     found = check()["near_duplicates"]
     assert found["details"]["share_by_class"]["A"] == round(2 / 13, 4)
     assert found["details"]["share_by_class"]["B"] == 0
+
+
+def saved(image, kind, **options):
+    """Encode by Pillow, which writes what OpenCV cannot."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def variants():
+    """One file of each unusual kind: (trait, suffix, bytes)."""
+    rgb = Image.fromarray(picture(900))
+    translucent = rgb.copy()
+    translucent.putalpha(Image.linear_gradient("L").resize(rgb.size))
+    upside_down = Image.Exif()
+    upside_down[0x0112] = 3
+    frames = {"save_all": True, "append_images": [Image.fromarray(picture(901))]}
+    deep = (picture(900).astype(np.uint16) << 8) + 77
+    yield "grey", ".jpg", saved(rgb.convert("L"), "JPEG")
+    yield "grey", ".png", saved(rgb.convert("L"), "PNG")
+    yield "palette", ".png", saved(rgb.quantize(32), "PNG")
+    yield "palette", ".bmp", saved(rgb.quantize(32), "BMP")
+    yield "alpha", ".png", saved(translucent, "PNG")
+    yield "alpha", ".webp", saved(translucent, "WEBP")
+    yield "alpha", ".webp", saved(translucent, "WEBP", lossless=True)
+    yield "cmyk", ".jpg", saved(rgb.convert("CMYK"), "JPEG")
+    yield "16bit", ".png", encoded(deep, ".png")
+    yield "rotated", ".jpg", saved(rgb, "JPEG", exif=upside_down)
+    yield "rotated", ".png", saved(rgb, "PNG", exif=upside_down)
+    yield "rotated", ".webp", saved(rgb, "WEBP", exif=upside_down)
+    yield "animated", ".png", saved(rgb, "PNG", **frames)
+    yield "animated", ".webp", saved(rgb, "WEBP", **frames)
+
+
+@pytest.mark.parametrize("trait, suffix, data", list(variants()))
+def test_an_image_that_is_no_plain_rgb_is_named_by_its_trait(
+    raw, check, trait, suffix, data
+):
+    write(raw / "B" / f"odd{suffix}", data)
+    found = check()
+    assert found[trait]["severity"] == "warning"
+    assert found[trait]["examples"] == [f"raw/B/odd{suffix}"]
+    assert set(found) <= {trait, "near_duplicates"}
+
+
+def test_a_png_named_jpg_is_used_but_reported(raw, check):
+    write(raw / "A" / "odd.jpg", encoded(picture(900), ".png"))
+    found = check()["wrong_suffix"]
+    assert found["severity"] == "warning" and found["details"] == {"kinds": {"png": 1}}
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF"])
+def test_a_format_that_the_server_would_refuse_is_an_error(raw, check, kind):
+    write(raw / "A" / "odd.jpg", saved(Image.fromarray(picture(900)), kind))
+    assert check()["unreadable"]["examples"] == ["raw/A/odd.jpg"]
+
+
+def test_a_jpeg_whose_middle_is_missing_is_unreadable_though_it_has_an_end(raw, check):
+    data = encoded(picture(900, 200))
+    write(raw / "A" / "hole.jpg", data[: len(data) // 2] + data[-2:])
+    found = check()["unreadable"]
+    assert found["examples"] == ["raw/A/hole.jpg"]
+    assert "end early" in next(iter(found["details"]["reasons"]))
+
+
+def test_small_damages_that_the_decoder_overlooks_are_a_warning(raw, check):
+    data = encoded(picture(900, 200))
+    write(raw / "A" / "odd.jpg", data[:-2] + bytes(range(1, 100)) + data[-2:])
+    found = check()["damaged"]
+    assert found["severity"] == "warning" and found["examples"] == ["raw/A/odd.jpg"]
+
+
+def test_what_others_write_to_standard_error_meanwhile_is_no_damage(raw, capfd):
+    with decoder_complaints() as complaints:
+        os.write(2, b"a word\n")
+        assert complaints() == "a word"
+        assert complaints() == ""
+    os.write(2, b"later\n")
+    assert capfd.readouterr().err == "later\n"
+
+
+def test_images_much_larger_or_smaller_than_the_others_stand_out(raw, check):
+    write(raw / "A" / "large.png", encoded(picture(900, 400), ".png"))
+    write(raw / "B" / "small.png", encoded(picture(901, 12), ".png"))
+    found = check()["size_outlier"]
+    assert found["examples"] == ["raw/A/large.png", "raw/B/small.png"]
+
+
+def test_images_that_show_nothing_or_are_nearly_black_are_found(raw, check):
+    grey = np.full((48, 48, 3), 128, np.uint8)
+    write(raw / "A" / "wall.png", encoded(grey, ".png"))
+    write(raw / "B" / "night.png", encoded(picture(900) // 12, ".png"))
+    found = check(thresholds=Thresholds(flat=2))
+    assert found["flat"]["examples"] == ["raw/A/wall.png"]
+    assert found["dark"]["examples"] == ["raw/B/night.png"]
+
+
+def test_a_small_and_a_huge_class_are_reported(raw, check):
+    for path in list((raw / "C").iterdir())[3:]:
+        path.unlink()
+    found = check()
+    assert found["few_images"]["details"] == {"images": {"C": 3}}
+    assert found["imbalance"]["details"] == {"ratio": 4}
+    assert "imbalance" not in check(thresholds=Thresholds(imbalance=4))
+
+
+def test_one_class_alone_cannot_be_learned(tmp_path):
+    raw = write_raw_set(tmp_path / "one", classes=["A"])
+    result = validate(find_images([raw]), tmp_path / "report", 1)
+    assert [f["kind"] for f in result["findings"]] == ["single_class"]
+    assert not result["ok"]
+
+
+def test_class_names_that_differ_only_in_case_are_an_error(raw, check):
+    write_raw_set(raw, classes=["a"], seed=5000)
+    found = check()["class_case"]
+    assert found["severity"] == "error" and found["examples"] == ["A", "a"]
+
+
+def test_file_names_that_differ_only_in_case_are_a_warning(raw, check):
+    write(raw / "A" / "a1.JPG", encoded(picture(900)))
+    found = check()["name_case"]
+    assert found["severity"] == "warning"
+    assert sorted(found["examples"]) == ["raw/A/A1.jpg", "raw/A/a1.JPG"]
+
+
+def test_stray_files_are_a_warning(raw, check):
+    write(raw / "Thumbs.db", b"x")
+    assert check()["stray_files"]["examples"] == ["raw/Thumbs.db"]
+
+
+def test_a_line_that_all_images_have_at_their_edge_is_found(tmp_path):
+    for label in "AB":
+        for i in range(10):
+            image = picture(100 * ord(label) + i)
+            image[:2] = image[-2:] = image[:, :2] = (250, 5, 5)
+            write(tmp_path / "raw" / label / f"{i}.png", encoded(image, ".png"))
+    result = validate(find_images([tmp_path / "raw"]), tmp_path / "report", 1)
+    (found,) = [f for f in result["findings"] if f["kind"] == "repeated_border"]
+    assert found["details"]["edges"] == ["left", "top", "bottom"]
+    assert found["details"]["rgb"] == [5, 5, 250]
+
+
+def test_hands_cut_out_on_black_have_no_repeated_border(tmp_path):
+    for label in "AB":
+        for i in range(10):
+            image = np.zeros((48, 48, 3), np.uint8)
+            image[12:36, 12:36] = picture(100 * ord(label) + i, 24)
+            write(tmp_path / "raw" / label / f"{i}.png", encoded(image, ".png"))
+    result = validate(find_images([tmp_path / "raw"]), tmp_path / "report", 1)
+    assert "repeated_border" not in [f["kind"] for f in result["findings"]]
+
+
+def test_a_test_set_made_of_training_frames_is_no_independent_set(raw, tmp_path):
+    for label in "ABC":
+        image = cv2.imread(str(raw / label / f"{label}3.jpg"))
+        # another compression: not the same bytes
+        write(tmp_path / "test" / label / "1.png", encoded(image, ".png"))
+    result = validate(find_images([raw, tmp_path / "test"]), tmp_path / "report", 1)
+    (found,) = [f for f in result["findings"] if f["kind"] == "shared_between_sets"]
+    assert found["details"] == {"source": "test", "other": "raw", "share": 1}
+    assert "3 of 3 images of test" in found["message"]
+
+
+def test_raw_data_is_only_read(raw, check):
+    write(raw / "A" / "text.jpg", b"Sorry")
+    before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in raw.rglob("*")}
+    for path in sorted(raw.rglob("*"), reverse=True):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    check()
+    after = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in raw.rglob("*")}
+    assert after == before
+
+
+@pytest.mark.real_data
+def test_kaggles_test_images_are_recognised_as_training_frames(real_data, tmp_path):
+    names = ("asl_alphabet", "asl_alphabet_test")
+    listing = find_images([real_data / name for name in names])
+    result = validate(listing, tmp_path, 2)
+    found = {f["kind"]: f for f in result["findings"]}
+    assert result["ok"]
+    assert found["shared_between_sets"]["details"]["source"] == "asl_alphabet_test"
+    assert found["shared_between_sets"]["details"]["share"] > 0.3
+    assert found["repeated_border"]["details"]["edges"] == [
+        "left",
+        "right",
+        "top",
+        "bottom",
+    ]
+    assert found["near_duplicates"]["details"]["share_by_class"]["nothing"] > 0.5
