@@ -55,7 +55,7 @@ def conf_path(home: Path) -> Path:
 
 
 class Home:
-    """A server's folder, owned by this process from `lock` until it ends."""
+    """A server's folder, owned by this process from `lock` to `release`."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -109,9 +109,10 @@ class Home:
         state = {"pid": os.getpid(), "port": port, "address": address}
         write_private(self.folder / "server.json", json.dumps(state) + "\n")
 
-    def withdraw(self) -> None:
-        """Take back the announcement."""
+    def release(self) -> None:
+        """Take back the announcement, and the ownership."""
         (self.folder / "server.json").unlink(missing_ok=True)
+        self._lock.close()
 
 
 def running(folder: Path) -> dict | None:

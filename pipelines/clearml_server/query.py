@@ -315,7 +315,7 @@ def _order(entity, request):
         if column not in entity.columns:
             raise ApiError("invalid_fields", field=name)
         sql, values = _value_of(column, path)
-        collation = " COLLATE natural" if column == "hyperparams" else ""
+        collation = " COLLATE by_number" if column == "hyperparams" else ""
         direction = " DESC" if field.startswith("-") else ""
         terms.append(f"{sql}{collation}{direction}")
         parameters += values

@@ -4,11 +4,11 @@ import logging
 import threading
 from pathlib import Path
 
-from . import services  # noqa: F401  (registers the endpoints)
 from .auth import Gate
 from .files import Files
 from .home import Home
 from .leases import Leases
+from .services import queues
 from .storage import Storage
 from .web import WebServer
 
@@ -39,6 +39,8 @@ class Server:
         self.gate = Gate(credentials)
         self.files = Files(folder / "files")
         self.storage = Storage(folder / "server.sqlite")
+        with self.storage.write() as db:
+            queues.prepare(db)
         self.leases = Leases()
         self._web = self._listen(host, port)
         port = self._web.server_address[1]
@@ -62,15 +64,19 @@ class Server:
         try:
             self._web.serve_forever(poll_interval=0.2)
         finally:
-            self._home.withdraw()
-            self._web.server_close()
-            self.storage.close()
+            self.close()
 
     def stop(self) -> None:
         """End `run`, from any thread but its own or from a signal handler."""
         if not self._stopping.is_set():
             self._stopping.set()
             threading.Thread(target=self._web.shutdown, daemon=True).start()
+
+    def close(self) -> None:
+        """Let go of port, folder and data; `run` does this at its end."""
+        self._web.server_close()
+        self.storage.close()
+        self._home.release()
 
     def _stop_when_unused(self):
         self.leases.wait_until_unused(self._stopping)

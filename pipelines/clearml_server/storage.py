@@ -209,7 +209,7 @@ class Storage:
             ("values_at", 2, _values_at),
         ):
             connection.create_function(name, arguments, function, deterministic=True)
-        connection.create_collation("natural", _compare_naturally)
+        connection.create_collation("by_number", _compare_by_number)
         return connection
 
 
@@ -234,7 +234,7 @@ def _as_list(value):
     return value if isinstance(value, list) else [value]
 
 
-def _compare_naturally(a, b):
+def _compare_by_number(a, b):
     """Collation in which digits inside text count as numbers: x9 < x10."""
     a, b = (
         [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", text)]

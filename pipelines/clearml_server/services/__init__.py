@@ -9,6 +9,7 @@ from . import (  # noqa: F401
     queues,
     task_actions,
     task_parts,
+    task_removal,
     tasks,
     users,
     workers,

@@ -176,23 +176,25 @@ def delete_many(call):
 
 
 def _delete(call, id_) -> dict:
+    """Delete a model that no task takes as input and no published task made."""
     db, force = call.db, call.data.get("force")
-    model = documents.get(db, MODEL, id_, "id", "task", "uri", "ready")
-    for kind, error in (("input", "model_in_use"), ("output", None)):
-        where, parameters = query.conditions(TASK, {f"models.{kind}.model": [id_]})
-        users = documents.select(
-            db, TASK, where, parameters, ["id", "models", "status"]
+    model = documents.get(db, MODEL, id_, "id", "task", "uri")
+    users = _tasks_with(db, "input", id_)
+    if users and not force:
+        raise ApiError(
+            "model_in_use",
+            "as execution model, use force=True to delete",
+            num_tasks=len(users),
         )
-        if users and not force and error:
-            raise ApiError(error, "use force=True to delete", num_tasks=len(users))
-        creators = [t for t in users if t["status"] == "published"]
-        if creators and not force and model.get("ready"):
-            raise ApiError(
-                "model_creating_task_exists",
-                "and published, use force=True to delete",
-                task=creators[0]["id"],
-            )
-        for task in users:
+    makers = _tasks_with(db, "output", id_)
+    if any(task["status"] == "published" for task in makers) and not force:
+        raise ApiError(
+            "model_creating_task_exists",
+            "and published, use force=True to delete",
+            task=model.get("task"),
+        )
+    for kind, tasks in (("input", users), ("output", makers)):
+        for task in tasks:
             entries = [m for m in task["models"][kind] if m["model"] != id_]
             models = task["models"] | {kind: entries}
             documents.update(db, TASK, task["id"], {"models": models})
@@ -200,6 +202,11 @@ def _delete(call, id_) -> dict:
     if uri and call.data.get("delete_external_artifacts") is not False:
         call.after.append(lambda: call.server.files.delete_urls([uri]))
     return {"deleted": bool(documents.delete(db, MODEL, id_)), "url": uri}
+
+
+def _tasks_with(db, kind: str, model_id: str) -> list[dict]:
+    where, parameters = query.conditions(TASK, {f"models.{kind}.model": [model_id]})
+    return documents.select(db, TASK, where, parameters, ["id", "models", "status"])
 
 
 @endpoint("models.archive_many", needs=["ids"], writes=True)

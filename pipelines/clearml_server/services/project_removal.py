@@ -7,7 +7,7 @@ from .. import documents
 from ..calls import endpoint
 from ..errors import ApiError
 from ..storage import MODEL, PROJECT, TASK
-from . import task_actions
+from . import task_removal
 from .common import ARCHIVED, with_below
 
 
@@ -41,7 +41,7 @@ def delete(call):
                     raise ApiError(f"project_has_{name}", "use force=true", id=id_)
         if contents:
             for task in tasks:
-                removed = task_actions.remove(call, task["id"], force=True)
+                removed = task_removal.remove(call, task["id"], force=True)
                 answer["deleted_models"] += removed["deleted_models"]
             answer["deleted_tasks"] += len(tasks)
             for model in models:

@@ -12,6 +12,8 @@ from ..storage import QUEUE, TASK
 from .common import check_name, check_tags, rename_metadata
 
 DEFAULT = "default"
+# Pipeline controllers wait here, so that they do not block the worker of their steps.
+SERVICES = "services"
 
 
 @endpoint("queues.get_by_id", needs=["queue"])
@@ -48,9 +50,9 @@ def get_all_ex(call):
     return answer
 
 
-@endpoint("queues.get_default", writes=True)
+@endpoint("queues.get_default")
 def get_default(call):
-    id_ = default(call.db)
+    id_ = _default(call.db)
     return documents.get(call.db, QUEUE, id_, "id", "name")
 
 
@@ -204,12 +206,21 @@ def resolve(call) -> str:
         return documents.get(call.db, QUEUE, id_, "id")["id"]
     if name := call.data.get("queue_name"):
         return _by_name(call.db, name) or _insert(call.db, check_name(name))
-    return default(call.db)
+    return _default(call.db)
 
 
-def default(db) -> str:
-    """Id of the queue named "default", which is made when it is first wanted."""
-    return _by_name(db, DEFAULT) or _insert(db, DEFAULT, system_tags=[DEFAULT])
+def _default(db) -> str:
+    tagged = query.search(db, QUEUE, {"system_tags": [DEFAULT]})["queues"]
+    if not tagged:
+        raise ApiError("no_default_queue")
+    return tagged[0]["id"]
+
+
+def prepare(db) -> None:
+    """Make the queues that a new server has."""
+    if db.execute("SELECT 1 FROM queues").fetchone() is None:
+        _insert(db, DEFAULT, system_tags=[DEFAULT])
+        _insert(db, SERVICES)
 
 
 def append(db, queue_id: str, task_id: str) -> None:
@@ -224,13 +235,13 @@ def append(db, queue_id: str, task_id: str) -> None:
     _keep(db, queue_id, [*entries, {"task": task_id, "added": documents.now()}])
 
 
-def remove_from_all(db, task_id: str) -> int:
-    """Take a task out of whatever queue it is in; return how many those were."""
+def remove_from_all(db, task_id: str, but: str | None = None) -> int:
+    """Take a task out of whatever queue (except one) it is in; return of how many."""
     found = 0
     for queue in documents.select(db, QUEUE, "1", (), ["id", "entries"]):
         entries = queue.get("entries", [])
         kept = [entry for entry in entries if entry["task"] != task_id]
-        if len(kept) < len(entries):
+        if len(kept) < len(entries) and queue["id"] != but:
             _keep(db, queue["id"], kept)
             found += 1
     return found

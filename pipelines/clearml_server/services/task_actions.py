@@ -1,8 +1,8 @@
 """Changes of a task's status, with the refusals of the real server.
 
 Relied on by ``task.mark_started/stopped/completed/failed``, ``task.close``,
-``Task.enqueue/dequeue``, ``task.reset``, ``task.delete``, ``task.publish``,
-``set_archived``, the pipeline controller (abort and failure of steps), and agents.
+``Task.enqueue/dequeue``, ``task.publish``, ``set_archived``, the pipeline controller
+(abort and failure of steps), and agents. Reset and deletion are in ``task_removal``.
 
 A task goes created -> (queued ->) in_progress -> completed, stopped or failed ->
 published. A change that is not in TRANSITIONS is refused unless forced.
@@ -14,9 +14,9 @@ from .. import documents
 from ..calls import endpoint
 from ..errors import ApiError
 from ..storage import MODEL, TASK
-from . import events, queues
+from . import queues
 from .common import ARCHIVED, for_each, touch_project
-from .tasks import DELETED, DEVELOPMENT, change
+from .tasks import DEVELOPMENT, change
 
 TRANSITIONS = {
     "created": {"queued", "in_progress"},
@@ -40,32 +40,24 @@ TRANSITIONS = {
 }
 # A worker that has not been heard of for so long does not stop its task any more.
 WORKER_SECONDS = 600
-RESET_FIELDS = {
-    "last_iteration": 0,
-    "last_metrics": {},
-    "runtime": {},
-    "started": None,
-    "completed": None,
-    "published": None,
-    "active_duration": None,
-    "enqueue_status": None,
-    "last_worker": None,
-    "last_worker_report": None,
-}
+RUNNING = ("queued", "in_progress")
 
 
-def change_status(call, task: dict, status: str, again=True, **fields) -> dict:
+def change_status(
+    call, task: dict, status: str, again=True, force=None, **fields
+) -> dict:
     """Give a task another status and set further fields; return the update's answer.
 
     Args:
-        task: With at least id, status and system_tags.
+        task: As `read` returns it.
         again: Allow the status that the task already has.
+        force: Allow any change; the call says whether, if None.
 
     Raises:
-        ApiError: This change is not allowed, and the call has no "force".
+        ApiError: This change is not allowed.
     """
     current, request = task["status"], call.data
-    if not request.get("force"):
+    if not (request.get("force") if force is None else force):
         if status == current and not again:
             raise ApiError(
                 "invalid_task_status",
@@ -80,6 +72,8 @@ def change_status(call, task: dict, status: str, again=True, **fields) -> dict:
                 current_status=current,
                 new_status=status,
             )
+    if current == "queued" != status:
+        queues.remove_from_all(call.db, task["id"])
     time = documents.now()
     if status == "queued" and DEVELOPMENT in task.get("system_tags", []):
         tags = [tag for tag in task["system_tags"] if tag != DEVELOPMENT]
@@ -98,9 +92,10 @@ def change_status(call, task: dict, status: str, again=True, **fields) -> dict:
     return {"updated": updated, "fields": fields}
 
 
-def _task(call, id_=None) -> dict:
+def read(call, id_=None) -> dict:
+    """The parts of a task (default: the one the call names) that actions look at."""
     names = (
-        "id status project system_tags started execution models output "
+        "id type status project system_tags started execution models output "
         "last_worker last_update enqueue_status"
     ).split()
     return documents.get(call.db, TASK, id_ or call.data["task"], *names)
@@ -108,7 +103,7 @@ def _task(call, id_=None) -> dict:
 
 @endpoint("tasks.started", needs=["task"], writes=True)
 def started(call):
-    task = _task(call)
+    task = read(call)
     fields = {"started": documents.now(), "completed": None, "active_duration": None}
     if task["status"] == "in_progress" and task.get("started"):
         fields = {}
@@ -128,7 +123,7 @@ def failed(call):
 
 @endpoint("tasks.close", needs=["task"], writes=True)
 def close(call):
-    return change_status(call, _task(call), "closed")
+    return change_status(call, read(call), "closed")
 
 
 @endpoint("tasks.completed", needs=["task"], writes=True)
@@ -142,7 +137,7 @@ def completed(call):
 
 
 def _ended(call, status: str) -> dict:
-    task = _task(call)
+    task = read(call)
     fields = {"completed": documents.now()}
     if task.get("started") and task["status"] == "in_progress":
         fields["active_duration"] = seconds_since(task["started"])
@@ -177,18 +172,26 @@ def stop_many(call):
 
 def _stop(call, id_) -> dict:
     """Stop at once what nobody runs; ask the worker to stop what it runs."""
-    task = _task(call, id_)
+    task = read(call, id_)
+    for step in steps(call, task):
+        if step["status"] in RUNNING:
+            _stop(call, step["id"])
     worker_runs_it = (
         task.get("last_worker")
         and seconds_since(task["last_update"]) < WORKER_SECONDS
         and DEVELOPMENT not in task["system_tags"]
     )
-    if task["status"] == "queued":
-        queues.remove_from_all(call.db, id_)
-    elif worker_runs_it:
+    if worker_runs_it and task["status"] != "queued":
         return change_status(call, task, task["status"], status_message="stopping")
     message = f"Stopped by {documents.USER}"
     return change_status(call, task, "stopped", status_message=message)
+
+
+def steps(call, task: dict) -> list[dict]:
+    """The steps of a pipeline's task, if the call wants them included."""
+    if task["type"] != "controller" or not call.data.get("include_pipeline_steps"):
+        return []
+    return documents.select(call.db, TASK, "parent = ?", [task["id"]])
 
 
 @endpoint("tasks.enqueue", needs=["task"], writes=True)
@@ -202,18 +205,17 @@ def enqueue_many(call):
 
 
 def _enqueue(call, id_) -> dict:
-    task = _task(call, id_)
+    task = read(call, id_)
     queue_id = queues.resolve(call)
+    queues.append(call.db, queue_id, id_)
+    queues.remove_from_all(call.db, id_, but=queue_id)
+    before = task["status"]
+    if before == "queued":
+        before = task.get("enqueue_status")
     execution = task.get("execution", {}) | {"queue": queue_id}
     answer = change_status(
-        call,
-        task,
-        "queued",
-        again=False,
-        enqueue_status=task["status"],
-        execution=execution,
+        call, task, "queued", enqueue_status=before, execution=execution
     )
-    queues.append(call.db, queue_id, id_)
     answer["fields"] |= {"execution.queue": queue_id}
     answer["fields"].pop("execution")
     return answer | {"queued": 1}
@@ -236,15 +238,25 @@ def dequeue_many(call):
 
 
 def _dequeue(call, id_) -> dict:
-    task = _task(call, id_)
-    if task["status"] != "queued":
-        raise ApiError("invalid_queue_or_task_not_queued", status=task["status"])
-    queues.remove_from_all(call.db, id_)
+    task = read(call, id_)
+    return _out_of_queue(call, task, call.data.get("new_status")) | {"dequeued": 1}
+
+
+def _out_of_queue(call, task: dict, status: str | None) -> dict:
+    """Give a task that waits or runs another status, else the one before the queue."""
+    queues.remove_from_all(call.db, task["id"])
+    if task["status"] not in RUNNING:
+        return {"updated": 0, "fields": {}}
+    status = status or task.get("enqueue_status") or "created"
+    if status not in TRANSITIONS:
+        raise ApiError("validation_error", "no such status", status=status)
     execution = dict(task.get("execution", {}))
     execution.pop("queue", None)
-    status = call.data.get("new_status") or task.get("enqueue_status") or "created"
-    answer = change_status(call, task, status, enqueue_status=None, execution=execution)
-    return answer | {"dequeued": 1}
+    answer = change_status(
+        call, task, status, force=True, enqueue_status=None, execution=execution
+    )
+    answer["fields"].pop("execution")
+    return answer
 
 
 @endpoint("tasks.archive", needs=["tasks"], writes=True)
@@ -259,16 +271,20 @@ def archive_many(call):
 
 
 def _archive(call, id_) -> dict:
-    if _task(call, id_)["status"] == "queued":
-        _dequeue(call, id_)
-    _retag(call, id_, add=ARCHIVED)
+    task = read(call, id_)
+    for step in [*steps(call, task), task]:
+        status = "stopped" if step["status"] == "in_progress" else None
+        _out_of_queue(call, step, status)
+        _retag(call, step["id"], add=ARCHIVED)
     return {"archived": True}
 
 
 @endpoint("tasks.unarchive_many", needs=["ids"], writes=True)
 def unarchive_many(call):
     def act(id_):
-        _retag(call, id_, drop=ARCHIVED)
+        task = read(call, id_)
+        for step in [*steps(call, task), task]:
+            _retag(call, step["id"], drop=ARCHIVED)
         return {"unarchived": True}
 
     return for_each(call, act)
@@ -291,7 +307,7 @@ def publish_many(call):
 
 
 def _publish(call, id_) -> dict:
-    task = _task(call, id_)
+    task = read(call, id_)
     answer = change_status(
         call, task, "published", again=False, published=documents.now()
     )
@@ -308,120 +324,7 @@ def _publish(call, id_) -> dict:
 
 def publish_with_model(call, id_) -> dict:
     """Publish the task whose model is being published, if its status allows it."""
-    task = _task(call, id_)
-    call.data["force"] = call.data.get("force_publish_task")
-    return change_status(call, task, "published", published=documents.now())
-
-
-@endpoint("tasks.reset", needs=["task"], writes=True)
-def reset(call):
-    return _reset(call, call.data["task"])
-
-
-@endpoint("tasks.reset_many", needs=["ids"], writes=True)
-def reset_many(call):
-    return for_each(call, lambda id_: _reset(call, id_))
-
-
-def _reset(call, id_) -> dict:
-    task = _task(call, id_)
-    if task["status"] == "published" and not call.data.get("force"):
-        raise ApiError("invalid_task_status", task_id=id_, status="published")
-    dequeued = {"removed": queues.remove_from_all(call.db, id_)}
-    cleaned = _clean_up(call, task, call.data.get("force"))
-    execution = dict(task.get("execution", {}))
-    execution.pop("queue", None)
-    if artifacts := execution.get("artifacts"):
-        execution["artifacts"] = [a for a in artifacts if a.get("mode") == "input"]
-    fields = RESET_FIELDS | {
-        "execution": execution,
-        "models": task["models"] | {"output": []},
-        "status_reason": "reset",
-        "status_message": "reset",
-    }
-    if call.data.get("clear_all"):
-        fields |= {"execution": {}, "script": {}}
-    answer = change_status(call, task, "created", **fields)
-    answer["fields"].pop("execution", None)
-    return answer | cleaned | {"dequeued": dequeued}
-
-
-@endpoint("tasks.delete", needs=["task"], writes=True)
-def delete(call):
-    return remove(call, call.data["task"], call.data.get("force"))
-
-
-@endpoint("tasks.delete_many", needs=["ids"], writes=True)
-def delete_many(call):
-    return for_each(call, lambda id_: remove(call, id_, call.data.get("force")))
-
-
-def remove(call, id_, force) -> dict:
-    """Delete a task with its events, draft models and files.
-
-    Raises:
-        ApiError: It is neither new nor archived, or published things depend on it,
-            and `force` is not set.
-    """
-    task = _task(call, id_)
-    if (
-        task["status"] != "created"
-        and ARCHIVED not in task["system_tags"]
-        and not force
-    ):
-        raise ApiError(
-            "task_cannot_be_deleted",
-            "due to status, use force=True",
-            task=id_,
-            expected="created",
-            current=task["status"],
-        )
-    queues.remove_from_all(call.db, id_)
-    answer = _clean_up(call, task, force, orphan_children=True)
-    documents.delete(call.db, TASK, id_)
-    touch_project(call.db, task.get("project"))
-    return answer | {"deleted": True}
-
-
-def _clean_up(call, task, force, orphan_children=False) -> dict:
-    """Remove what a task made: events, draft models, and files kept here."""
-    db, id_ = call.db, task["id"]
-    models = documents.select(db, MODEL, "task = ?", [id_], ["id", "uri", "ready"])
-    published = [model for model in models if model.get("ready")]
-    if not force:
-        children = db.execute(
-            "SELECT count(*) FROM tasks WHERE parent = ? AND status = 'published'",
-            (id_,),
-        ).fetchone()[0]
-        if children and orphan_children:
-            raise ApiError("task_cannot_be_deleted", "has published children", task=id_)
-        if published:
-            raise ApiError("task_cannot_be_deleted", "has published models", task=id_)
-    drafts = [model for model in models if not model.get("ready")]
-    if call.data.get("delete_output_models") is False:
-        drafts = []
-    artifacts = task.get("execution", {}).get("artifacts") or []
-    urls = {
-        "artifact_urls": [
-            a["uri"] for a in artifacts if a.get("mode") != "input" and a.get("uri")
-        ],
-        "model_urls": [model["uri"] for model in drafts if model.get("uri")],
-        "event_urls": events.delete_all(db, id_),
-    }
-    for model in drafts:
-        documents.delete(db, MODEL, model["id"])
-    gone = f"{DELETED}{id_}"
-    updated_children = updated_models = 0
-    if orphan_children:
-        sql = "UPDATE tasks SET parent = ? WHERE parent = ?"
-        updated_children = db.execute(sql, (gone, id_)).rowcount
-        sql = "UPDATE models SET task = ? WHERE task = ?"
-        updated_models = db.execute(sql, (gone, id_)).rowcount
-    if call.data.get("delete_external_artifacts") is not False:
-        every = [url for kind in urls.values() for url in kind]
-        call.after.append(lambda: call.server.files.delete_urls(every))
-    return {
-        "deleted_models": len(drafts),
-        "updated_children": updated_children,
-        "updated_models": updated_models,
-    } | ({"urls": urls} if call.data.get("return_file_urls") else {})
+    task = read(call, id_)
+    force = bool(call.data.get("force_publish_task"))
+    time = documents.now()
+    return change_status(call, task, "published", force=force, published=time)
