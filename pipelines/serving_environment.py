@@ -99,8 +99,6 @@ def variables(serving: dict) -> dict[str, str]:
         if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     }
     values["PATH"] = f"{SERVING_PYTHON.parent}:{os.environ.get('PATH', os.defpath)}"
-    # nothing but deployments writes into the model repository
-    values["PYTHONDONTWRITEBYTECODE"] = "1"
     libraries = [serving["libdir"], os.environ.get("LD_LIBRARY_PATH")]
     values["LD_LIBRARY_PATH"] = ":".join(filter(None, libraries))
     return values

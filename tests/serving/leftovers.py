@@ -1,24 +1,39 @@
-"""What a server that has ended must not leave behind."""
+"""What a server consists of while it runs, and must not leave behind."""
 
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 
-def running_in_session(leader: int) -> list[str]:
-    """Command lines of the processes whose session ``leader`` led, zombies excluded."""
-    found = []
+@dataclass(frozen=True)
+class Process:
+    pid: int
+    parent: int
+    session: int
+    command: str
+
+
+def processes() -> Iterator[Process]:
+    """All that run on this machine, zombies excluded."""
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal():
             continue
         try:
-            state, _, _, session = (
-                (folder / "stat").read_text().rpartition(")")[2].split()[:4]
-            )
-            if int(session) == leader and state != "Z":
-                found.append((folder / "cmdline").read_text().replace("\0", " "))
-        except (FileNotFoundError, ProcessLookupError):
-            pass
-    return found
+            stat = (folder / "stat").read_text().rpartition(")")[2].split()
+            command = (folder / "cmdline").read_text().replace("\0", " ")
+        except (FileNotFoundError, ProcessLookupError):  # has ended meanwhile
+            continue
+        if stat[0] != "Z":
+            yield Process(int(folder.name), int(stat[1]), int(stat[3]), command)
+
+
+def running_in_session(leader: int) -> list[Process]:
+    return [process for process in processes() if process.session == leader]
+
+
+def children_of(parent: int) -> list[Process]:
+    return [process for process in processes() if process.parent == parent]
 
 
 def shared_memory_of(starter: int) -> list[str]:

@@ -1,40 +1,20 @@
 """The command line of the client: what it prints and how it ends."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from client_command import ask, expected_lines
 from tiny_model import expect
 
-from data_prep.paths import ROOT
-
 pytestmark = pytest.mark.slow
-
-
-def client(server, *options, protocol="grpc", cwd=None):
-    """Run the client as a user would; return its completed process."""
-    url = server.grpc_url if protocol == "grpc" else server.http_url
-    command = [sys.executable, ROOT / "triton/client/client.py"]
-    command += ["--url", url, "--protocol", protocol, *options]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60)
-
-
-def expected_lines(artifacts, paths):
-    labels = (artifacts / "classes.txt").read_text().split()
-    rows = expect(artifacts, [path.read_bytes() for path in paths])
-    return [
-        f"{path}: {labels[row.argmax()]} ({row.max():.2f})"
-        for path, row in zip(paths, rows)
-    ]
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_one_line_a_photograph(protocol, server, artifacts, photographs):
     paths = list(photographs.values())
 
-    done = client(server, "--image", *paths, protocol=protocol)
+    done = ask(server, "--image", *paths, protocol=protocol)
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == expected_lines(artifacts, paths)
@@ -43,7 +23,7 @@ def test_one_line_a_photograph(protocol, server, artifacts, photographs):
 def test_more_photographs_than_fit_into_one_request(server, artifacts, photographs):
     paths = list(photographs.values()) * 20
 
-    done = client(server, "--image", *paths)
+    done = ask(server, "--image", *paths)
 
     assert done.stdout.splitlines() == expected_lines(artifacts, paths)
 
@@ -51,7 +31,7 @@ def test_more_photographs_than_fit_into_one_request(server, artifacts, photograp
 def test_top_asks_for_the_next_best_letters_too(server, artifacts, photographs):
     path = photographs["tall.png"]
 
-    done = client(server, "--image", path, "--top", "3")
+    done = ask(server, "--image", path, "--top", "3")
 
     letters = done.stdout.strip().partition(": ")[2].split(", ")
     order = np.argsort(-expect(artifacts, [path.read_bytes()])[0])[:3]
@@ -64,7 +44,7 @@ def test_json_holds_answers_and_errors_in_the_order_asked(
 ):
     asked = [photographs["wide.jpg"], broken["text.jpg"], photographs["tall.png"]]
 
-    done = client(server, "--json", "--image", *asked)
+    done = ask(server, "--json", "--image", *asked)
 
     records = json.loads(done.stdout)
     assert done.returncode == 2
@@ -81,7 +61,7 @@ def test_the_others_are_answered_when_some_cannot_be(
     good = [photographs["wide.jpg"], photographs["tall.png"]]
     asked = [good[0], broken["cut.jpg"], "missing.jpg", broken["empty.png"], good[1]]
 
-    done = client(server, "--image", *asked)
+    done = ask(server, "--image", *asked)
 
     assert done.returncode == 2
     assert done.stdout.splitlines() == expected_lines(artifacts, good)
@@ -108,7 +88,7 @@ def test_what_cannot_work_ends_with_one_line_and_code_2(
 ):
     path = photographs["wide.jpg"]
 
-    done = client(server, "--image", path, *options, protocol=protocol)
+    done = ask(server, "--image", path, *options, protocol=protocol)
 
     assert done.returncode == 2
     assert done.stdout == ""
@@ -119,19 +99,8 @@ def test_what_cannot_work_ends_with_one_line_and_code_2(
 def test_the_wrong_port_for_the_protocol_is_told(server, photographs):
     path = photographs["wide.jpg"]
 
-    done = client(server, "--image", path, "--url", server.http_url)
+    done = ask(server, "--image", path, "--url", server.http_url)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
 
-    done = client(server, "--image", path, "--url", server.grpc_url, protocol="http")
+    done = ask(server, "--image", path, "--url", server.grpc_url, protocol="http")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-
-
-def test_the_answer_follows_a_new_deployment(
-    server, other_artifacts, photographs, redeploy
-):
-    paths = list(photographs.values())
-
-    redeploy(other_artifacts)
-    done = client(server, "--image", *paths)
-
-    assert done.stdout.splitlines() == expected_lines(other_artifacts, paths)

@@ -59,7 +59,8 @@ class TritonPythonModel:
                 f"max_batch_size is {config['max_batch_size']}, but the graph's first "
                 "dimension is not variable; export it with a dynamic batch"
             )
-        if batches and not config["input"] and not config["output"]:
+        silent = not (config["max_batch_size"] or config["input"] or config["output"])
+        if batches and silent:
             auto_complete_model_config.set_max_batch_size(DEFAULT_MAX_BATCH_SIZE)
             auto_complete_model_config.set_dynamic_batching()
         first = 1 if auto_complete_model_config.as_dict()["max_batch_size"] else 0
