@@ -83,7 +83,7 @@ def switch(
     except InferenceServerException as error:
         raise InputError(
             f"the Triton server at {grpc_url} has not loaded version {version}: "
-            f"{one_line(error)}"
+            f"{reason(client, version) or one_line(error)}"
         ) from None
     if served(client, repository) != record:
         raise InputError(
@@ -93,6 +93,21 @@ def switch(
     fault = probe(grpc_url)
     if fault:
         raise InputError(f"version {version} is loaded but does not answer: {fault}")
+
+
+def reason(client: triton.InferenceServerClient, version: int) -> str:
+    """Ask why a version is not there: of an ensemble, its parts know better."""
+    try:
+        models = client.get_model_repository_index().models
+    except InferenceServerException:
+        return ""
+    found = (
+        # without the Python stack that follows
+        f"{model.name}: {' '.join(model.reason.partition('At:')[0].split())}"
+        for model in models
+        if model.version == str(version) and model.reason not in ("", "unloaded")
+    )
+    return "; ".join(found)
 
 
 def probe(grpc_url: str, timeout_s: float = 10) -> str | None:

@@ -11,6 +11,7 @@ It listens on 127.0.0.1 only.
 import ctypes
 import functools
 import os
+import re
 import secrets
 import signal
 import socket
@@ -197,7 +198,7 @@ def last_words(log: Path, count: int = 3) -> str:
     """Return the last errors of a server log, or its last lines, in one line."""
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
     lines = [line.strip() for line in lines if line.strip()]
-    errors = [line for line in lines if line.startswith(("E", "error:"))]
+    errors = [line for line in lines if re.match(r"E\d{4} |error:", line)]
     return " | ".join((errors or lines)[-count:]) or "it said nothing"
 
 

@@ -140,6 +140,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_answering(
         model_control.load(server.grpc_url, server.repository)
 
     assert f"has not loaded version {version}" in str(caught.value)
+    assert "preprocessing.json" in str(caught.value)  # the part at fault, not "asl"
     assert f"version {before} stays" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert model_repository.current(server.repository)["version"] == before
