@@ -100,16 +100,13 @@ def classifier_config(
     else:
         config.instance_group.add(kind=ModelInstanceGroup.KIND_CPU, count=instances)
         config.parameters["intra_op_thread_count"].string_value = "1"
-    # The largest batch first: the buffers of the smaller ones come out of its memory.
-    for batch in (MAX_BATCH_SIZE, 1):
-        pixels = ModelWarmup.Input(
-            data_type=shapes.input_dtype, dims=shapes.input_dims, random_data=True
-        )
-        config.model_warmup.add(
-            name=f"batch of {batch}",
-            batch_size=batch,
-            inputs={shapes.input_name: pixels},
-        )
+    pixels = ModelWarmup.Input(
+        data_type=shapes.input_dtype, dims=shapes.input_dims, random_data=True
+    )
+    # Enough to have the memory and the kernels ready, little enough to load quickly.
+    config.model_warmup.add(
+        name="warm-up", batch_size=8, inputs={shapes.input_name: pixels}
+    )
     return config
 
 
