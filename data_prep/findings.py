@@ -6,11 +6,12 @@ things a person should have looked at once.
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from data_prep.grouping import TWIN_DISTANCE, near_pairs
+from data_prep.grouping import count_near, has_twin
 from data_prep.inspection import Inspected
 from data_prep.sources import Listing, RawImage
 
@@ -311,46 +312,40 @@ def _pixels(whole, thresholds: Thresholds):
 
 def _near_duplicates(whole, thresholds: Thresholds):
     """Measure twins: within a class, and between the sets of several sources."""
-    by_class = defaultdict(lambda: defaultdict(list))
-    for index, (image, _) in enumerate(whole):
-        by_class[image.label][image.source].append(index)
+    labels = np.array([image.label for image, _ in whole])
+    sources = np.array([image.source for image, _ in whole])
     hashes = np.array([s.phash for _, s in whole], np.uint64)
-    sizes = Counter(image.source for image, _ in whole)
-    shares, twins, between = {}, [], defaultdict(set)
-    for label, by_source in sorted(by_class.items()):
-        members = np.sort(np.concatenate([*by_source.values()]))
-        has_twin = np.zeros(len(members), bool)
-        for i, j in near_pairs(hashes[members], hashes[members], TWIN_DISTANCE):
-            i, j = i[i != j], j[i != j]
-            has_twin[i] = True
-            if len(by_source) > 1:
-                for a, b in zip(members[i], members[j]):
-                    if whole[a][0].source != whole[b][0].source:
-                        between[whole[a][0].source, whole[b][0].source].add(int(a))
-        shares[label] = round(float(has_twin.mean()), 4)
-        twins += members[has_twin].tolist()
-    if twins:
+    twin, shares = np.zeros(len(whole), bool), {}
+    for label in np.unique(labels):
+        members = labels == label
+        # each is near itself
+        twin[members] = count_near(hashes[members], hashes[members]) > 1
+        shares[str(label)] = round(float(twin[members].mean()), 4)
+    if twin.any():
         worst = max(shares, key=shares.get)
         yield _finding(
             "near_duplicates",
             WARNING,
-            f"{len(twins)} of {len(whole)} images have a near-duplicate in their class "
+            f"{twin.sum()} of {len(whole)} images have a near-duplicate in their class "
             f"(most: {worst}, {shares[worst]:.0%}); split by group, not at random",
-            [whole[i][0].path for i in twins],
+            [whole[i][0].path for i in np.flatnonzero(twin)],
             share_by_class=shares,
         )
-    for (source, other), members in sorted(between.items()):
-        share = len(members) / sizes[source]
-        if share >= thresholds.leak and sizes[source] <= sizes[other]:
+    names, sizes = np.unique(sources, return_counts=True)
+    for (source, size), (other, other_size) in permutations(zip(names, sizes), 2):
+        if (size, source) > (other_size, other):
+            continue  # the smaller one is the test set
+        shared = has_twin(labels, hashes, sources == source, sources == other)
+        if shared.sum() >= thresholds.leak * size:
             yield _finding(
                 "shared_between_sets",
                 WARNING,
-                f"{len(members)} of {sizes[source]} images of {source} have a twin in "
-                f"{other}: no independent test of a model trained on that",
-                [whole[i][0].path for i in sorted(members)],
-                source=source,
-                other=other,
-                share=round(share, 4),
+                f"{shared.sum()} of {size} images of {source} have a twin in {other}: "
+                "no independent test of a model trained on that",
+                [whole[i][0].path for i in np.flatnonzero(shared)],
+                source=str(source),
+                other=str(other),
+                share=round(float(shared.sum() / size), 4),
             )
 
 

@@ -4,6 +4,8 @@ A *group* is never divided between training and test. A *twin* of an image is on
 same class whose perceptual hash differs in at most `TWIN_DISTANCE` of 64 bits: having
 seen one, a network knows the other. Across classes such pairs are mostly different
 letters before one background, which give nothing away.
+
+Groups are arrays of int64 ``(N,)``: for each image the least index of its group.
 """
 
 import re
@@ -16,16 +18,20 @@ from data_prep.sources import RawImage
 
 TWIN_DISTANCE = 4  # bits of 64
 BLOCKS = 20  # contiguous blocks that a numbered sequence of frames is cut into
+CUT = 35  # grey levels of 255 by which neighbouring frames differ at least at a cut,
+CUT_RATIO = 3  # and how many times as much as they usually do
 
 
 def name_parts(path: str) -> tuple[str, int | None]:
     """Split a raw path into its series and its number in it.
 
-    ``A/A12.jpg`` is number 12 of the series ``A``. Roboflow's
+    ``A/A12.jpg`` is number 12 of the series ``A#``. Roboflow's
     ``A/A12_jpg.rf.0f3c....jpg`` is an augmented copy of one photo: its series is that
-    photo, and it has no number.
+    photo, and it has no number. Rows of a table are in no order: they have none either.
     """
     stem = PurePosixPath(path).stem
+    if ".csv/" in path:
+        return stem, None
     photo = re.match(r"(.+)_(?:jpe?g|png|webp|bmp)\.rf\.[0-9A-Za-z]+$", stem)
     if photo:
         return photo.group(1), None
@@ -36,98 +42,105 @@ def name_parts(path: str) -> tuple[str, int | None]:
 
 
 def blocks(images: Sequence[RawImage], count: int = BLOCKS) -> np.ndarray:
-    """Put neighbouring frames together by their names alone.
+    """Cut each numbered series of a class into about ``count`` equal contiguous blocks.
 
-    Each series of numbered frames of a class is cut into about ``count`` contiguous
-    blocks of equal size; copies of one photo are one block.
-
-    Returns:
-        int64 ``(N,)``: equal numbers mean one block. The smallest index of its members.
+    Copies of one photo are one block; other images are blocks of their own.
     """
-    series: dict[tuple, list[tuple]] = {}
-    for index, image in enumerate(images):
-        name, number = name_parts(image.path)
-        key = (image.source, image.label, name, number is None)
-        series.setdefault(key, []).append((number or 0, image.path, index))
     result = np.arange(len(images))
-    for (*_, unnumbered), members in series.items():
-        members.sort()
-        indices = np.array([index for *_, index in members])
-        size = len(members) if unnumbered else -(-len(members) // count)
-        for start in range(0, len(indices), size):
-            block = indices[start : start + size]
+    for numbered, members in _series(images):
+        size = -(-len(members) // count) if numbered else len(members)
+        for start in range(0, len(members), size):
+            block = members[start : start + size]
             result[block] = block.min()
     return result
 
 
-def near_pairs(
-    left: np.ndarray, right: np.ndarray, distance: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Find all pairs of hashes that differ in at most ``distance`` bits.
+def sessions(images: Sequence[RawImage], tiny: np.ndarray) -> np.ndarray:
+    """Cut each numbered series of a class where the scene or its light changes.
 
     Args:
-        left, right: uint64 ``(N,)`` and ``(M,)``.
-
-    Yields:
-        Two equally long arrays of indices, into ``left`` and into ``right``; a few MB
-        at a time.
+        tiny: uint8 ``(N, 8, 8)`` grey miniatures.
     """
-    rows = max(1, (1 << 20) // max(1, len(right)))
-    for start in range(0, len(left), rows):
-        near = np.bitwise_count(left[start : start + rows, None] ^ right) <= distance
-        i, j = np.nonzero(near)
-        yield i + start, j
+    result = np.arange(len(images))
+    for numbered, members in _series(images):
+        starts = [0]
+        if numbered and len(members) > 1:
+            frames = tiny[members].astype(np.int64)
+            change = np.abs(np.diff(frames, axis=0)).mean((1, 2))
+            cut = change > max(CUT, CUT_RATIO * float(np.median(change)))
+            starts += (np.flatnonzero(cut) + 1).tolist()
+        for start, end in zip(starts, [*starts[1:], len(members)]):
+            result[members[start:end]] = members[start:end].min()
+    return result
 
 
-def join(labels: np.ndarray, hashes: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Join groups that hold twins of each other.
+def join_twins(
+    labels: np.ndarray, hashes: np.ndarray, groups: np.ndarray
+) -> np.ndarray:
+    """Join groups, each of one class, that hold twins of each other.
 
     Args:
         labels: ``(N,)`` class of each image.
         hashes: uint64 ``(N,)``.
-        groups: int64 ``(N,)``; equal numbers mean one group already.
+    """
+    result = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        left = np.flatnonzero(labels == label)
+        while len(left):
+            # flood: what is near the frontier, or in a group with it, is the next one
+            root, frontier, left = left[0], left[:1], left[1:]
+            result[root] = root
+            while len(frontier) and len(left):
+                near = count_near(hashes[left], hashes[frontier]) > 0
+                near |= np.isin(groups[left], groups[frontier])
+                frontier, left = left[near], left[~near]
+                result[frontier] = root
+    return result
+
+
+def count_near(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Count for each hash of ``left`` those of ``right`` within TWIN_DISTANCE bits.
+
+    Args:
+        left, right: uint64 ``(N,)`` and ``(M,)``.
 
     Returns:
-        int64 ``(N,)``: the smallest index of each image's group.
+        int64 ``(N,)``.
     """
-    parent = np.arange(len(labels))
-
-    def find(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    def union(i: int, j: int) -> None:
-        i, j = find(i), find(j)
-        parent[max(i, j)] = min(i, j)
-
-    for i, j in enumerate(groups):
-        union(i, int(j))
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        unique, where = np.unique(hashes[members], return_inverse=True)
-        first = np.full(len(unique), -1)
-        for index, position in zip(members, where):
-            if first[position] < 0:
-                first[position] = index
-            union(int(first[position]), int(index))
-        for i, j in near_pairs(unique, unique, TWIN_DISTANCE):
-            for a, b in zip(first[i[i < j]], first[j[i < j]]):
-                union(int(a), int(b))
-    return np.array([find(i) for i in range(len(labels))])
+    counts = np.zeros(len(left), np.int64)
+    rows = max(1, (1 << 20) // max(1, len(right)))  # a few MB at a time
+    for start in range(0, len(left), rows):
+        bits = np.bitwise_count(left[start : start + rows, None] ^ right)
+        counts[start : start + rows] = (bits <= TWIN_DISTANCE).sum(1)
+    return counts
 
 
-def twin_share(
-    labels: np.ndarray, hashes: np.ndarray, test: np.ndarray, train: np.ndarray
-) -> float:
-    """Share of ``test`` that has a twin in ``train`` (boolean masks), 0 to 1."""
-    found = 0
-    for label in np.unique(labels[test]):
-        left = np.flatnonzero(test & (labels == label))
-        right = np.flatnonzero(train & (labels == label))
-        twins = set()
-        for i, _ in near_pairs(hashes[left], hashes[right], TWIN_DISTANCE):
-            twins.update(i.tolist())
-        found += len(twins)
-    return found / max(1, int(test.sum()))
+def has_twin(
+    labels: np.ndarray, hashes: np.ndarray, among: np.ndarray, others: np.ndarray
+) -> np.ndarray:
+    """Say which images of ``among`` have a twin in ``others``.
+
+    Args:
+        among, others: Disjoint bool ``(N,)``.
+
+    Returns:
+        bool ``(N,)``; False outside ``among``.
+    """
+    result = np.zeros(len(labels), bool)
+    for label in np.unique(labels[among]):
+        left = np.flatnonzero(among & (labels == label))
+        right = np.flatnonzero(others & (labels == label))
+        result[left] = count_near(hashes[left], hashes[right]) > 0
+    return result
+
+
+def _series(images: Sequence[RawImage]) -> Iterator[tuple[bool, np.ndarray]]:
+    """Yield each series of a class and source: is it numbered; indices in order."""
+    series: dict[tuple, list[tuple]] = {}
+    for index, image in enumerate(images):
+        name, number = name_parts(image.path)
+        # one series a folder: the same names in another are other photographs
+        key = (str(PurePosixPath(image.path).parent), name, number is not None)
+        series.setdefault(key, []).append((number or 0, image.path, index))
+    for (*_, numbered), members in series.items():
+        yield numbered, np.array([index for *_, index in sorted(members)])

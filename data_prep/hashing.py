@@ -50,5 +50,11 @@ def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
     return np.packbits(bits, axis=1).view(">u8").astype(np.uint64).reshape(-1)
 
 
+def miniatures(thumbnails: np.ndarray) -> np.ndarray:
+    """Reduce ``(N, 32, 32)`` uint8 thumbnails to ``(N, 8, 8)`` uint8."""
+    parts = thumbnails.reshape(-1, 8, SIDE // 8, 8, SIDE // 8)
+    return parts.mean((2, 4)).astype(np.uint8)
+
+
 def to_hex(phash: int) -> str:
     return f"{int(phash):016x}"

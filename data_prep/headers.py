@@ -68,4 +68,9 @@ def _webp(data: bytes) -> set[str]:
 
 def _bmp(data: bytes) -> set[str]:
     bits = int.from_bytes(data[28:30], "little")
-    return {"palette"} if bits <= 8 else {"alpha"} if bits == 32 else set()
+    if bits == 32:
+        return {"alpha"}
+    start = 14 + int.from_bytes(data[14:18], "little")
+    palette = data[start : int.from_bytes(data[10:14], "little")]
+    blue, green, red = (palette[i::4] for i in range(3))
+    return {"grey" if blue == green == red else "palette"} if bits <= 8 else set()

@@ -17,14 +17,14 @@ from typing import Iterator, Sequence
 import cv2
 import numpy as np
 
-from data_prep import grouping, packed, report, splits
+from data_prep import packed, report
 from data_prep.errors import InputError
-from data_prep.hashing import SIDE, perceptual_hashes, thumbnail, to_hex
+from data_prep.grouping import TWIN_DISTANCE, has_twin
+from data_prep.hashing import SIDE, miniatures, perceptual_hashes, thumbnail, to_hex
+from data_prep.methods import LEFT_OUT, SplitOptions, assign
 from data_prep.parallel import run_chunks
 from data_prep.preprocessing import FILE_NAME, BrokenImage, Preprocessing, decode
 from data_prep.sources import RawImage
-
-METHODS = ("group", "random")
 
 
 @dataclass(frozen=True)
@@ -33,25 +33,11 @@ class Options:
 
     Attributes:
         preprocessing: What is done to the pixels; mean and std are filled in.
-        method: One of METHODS.
-        ratios: Parts for train, val, test.
+        split: How to divide.
     """
 
     preprocessing: Preprocessing = Preprocessing()
-    method: str = "group"
-    ratios: tuple[float, float, float] = (80, 10, 10)
-    seed: int = 0
-
-    def __post_init__(self):
-        if self.method not in METHODS:
-            raise InputError(
-                f"unknown split method {self.method!r}; choose {', '.join(METHODS)}"
-            )
-        if len(self.ratios) != 3 or min(self.ratios) < 0 or self.ratios[0] <= 0:
-            raise InputError(
-                f"ratios are {self.ratios}; give parts for train, val and test, "
-                "such as 80 10 10, the first above 0"
-            )
+    split: SplitOptions = SplitOptions()
 
 
 def prepare(
@@ -83,31 +69,6 @@ def prepare(
     return summary
 
 
-def assign(
-    images: Sequence[RawImage], hashes: np.ndarray, options: Options
-) -> tuple[list[str], np.ndarray]:
-    """Group images and deal the groups to splits.
-
-    Args:
-        hashes: Perceptual hashes, uint64 ``(N,)``.
-
-    Returns:
-        Name of each image's group; index into packed.SPLITS, int64 ``(N,)``.
-    """
-    labels = np.array([image.label for image in images])
-    if options.method == "random":
-        first = np.arange(len(images))
-    else:
-        first = grouping.join(labels, hashes, grouping.blocks(images))
-    # named after its least path: independent of the order of the images
-    names = {}
-    for index, root in enumerate(first.tolist()):
-        path = images[index].path
-        names[root] = min(path, names.get(root, path))
-    groups = [names[root] for root in first.tolist()]
-    return groups, splits.deal(labels.tolist(), groups, options.ratios, options.seed)
-
-
 def _prepare(
     images: Sequence[RawImage], folder: Path, options: Options, workers: int
 ) -> dict:
@@ -115,14 +76,14 @@ def _prepare(
     size = record.image_size
     staging = folder / "staging.bin"
     staging.touch()
-    shas, hashes, sums, squares = [], [], [], []
-    for chunk in run_chunks(
+    shas, arrays = [], []
+    for names, *numbers in run_chunks(
         _stage_chunk, images, workers, "prepare", _start_staging, (staging, record)
     ):
-        for values, part in zip((shas, hashes, sums, squares), chunk):
-            values.extend(part)
-    hashes = np.array(hashes, np.uint64)
-    groups, split = assign(images, hashes, options)
+        shas += names
+        arrays.append(numbers)
+    hashes, tiny, sums, squares = map(np.concatenate, zip(*arrays))
+    groups, split = assign(images, hashes, tiny, options.split)
     classes = sorted({image.label for image in images})
     labels = np.array([classes.index(image.label) for image in images])
 
@@ -149,9 +110,8 @@ def _prepare(
     packed.write_manifest(folder, rows)
     packed.write_classes(folder, classes)
     train = np.flatnonzero(split == 0)
-    _with_statistics(record, np.array(sums)[train], np.array(squares)[train]).save(
-        folder / FILE_NAME
-    )
+    filled = _with_statistics(record, sums[train], squares[train])
+    filled.save(folder / FILE_NAME)
     report.write_png(folder / "preview.png", _preview(folder, classes))
     summary = _summary(labels, classes, hashes, groups, split, options)
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
@@ -165,17 +125,19 @@ def _start_staging(path: Path, preprocessing: Preprocessing) -> None:
     _staging, _preprocessing = open(path, "r+b"), preprocessing
 
 
-def _stage_chunk(first: int, images: Sequence[RawImage]) -> tuple[list, ...]:
-    """Decode, hash, fit and store a chunk of images.
+def _stage_chunk(first: int, images: Sequence[RawImage]) -> tuple:
+    """Decode, hash, fit and store a chunk of N images.
 
     Returns:
-        Of each image: sha256; perceptual hash; sums of the three channels; sums of
-        their squares. All exact integers, so that no order of summation matters.
+        The sha256 of each, and arrays: perceptual hashes, uint64 (N,); miniatures,
+        uint8 (N, 8, 8); sums of the three channels and sums of their squares, int64
+        (N, 3), exact, so that no order of summation matters.
     """
     size = _preprocessing.image_size
     thumbnails = np.empty((len(images), SIDE, SIDE), np.uint8)
     pixels = np.empty((len(images), size, size, 3), np.uint8)
-    shas, sums, squares = [], [], []
+    moments = np.empty((2, len(images), 3))
+    shas = []
     for i, image in enumerate(images):
         data = image.read()
         try:
@@ -188,15 +150,16 @@ def _stage_chunk(first: int, images: Sequence[RawImage]) -> tuple[list, ...]:
         shas.append(hashlib.sha256(data).hexdigest())
         thumbnails[i] = thumbnail(bgr)
         pixels[i] = _preprocessing.fit(bgr)
-        mean, std = cv2.meanStdDev(pixels[i])
-        # OpenCV sums integers; undo its division, exactly after rounding
-        sums.append(np.rint(mean[:, 0] * size**2).astype(np.int64))
-        square = (std[:, 0] ** 2 + mean[:, 0] ** 2) * size**2
-        squares.append(np.rint(square).astype(np.int64))
-    _staging.seek(first * size * size * 3)
-    _staging.write(pixels)
-    _staging.flush()
-    return shas, perceptual_hashes(thumbnails).tolist(), sums, squares
+        mean, deviation = cv2.meanStdDev(pixels[i])
+        moments[:, i] = mean[:, 0], deviation[:, 0]
+    os.pwrite(_staging.fileno(), pixels, first * size * size * 3)
+    # OpenCV sums integers; rounding undoes its division exactly
+    mean, deviation = moments
+    sums, squares = (
+        np.rint(m * size**2).astype(np.int64) for m in (mean, mean**2 + deviation**2)
+    )
+    hashes = perceptual_hashes(thumbnails)
+    return shas, hashes, miniatures(thumbnails), sums, squares
 
 
 def _read_staged(file: int, indices: np.ndarray, item: int) -> Iterator[bytes]:
@@ -240,26 +203,47 @@ def _preview(folder: Path, classes: Sequence[str]) -> np.ndarray:
 
 
 def _summary(labels, classes, hashes, groups, split, options: Options) -> dict:
+    """The content of split.json."""
+
     def counts(chosen) -> dict:
         return {
             name: int((chosen & (split == number)).sum())
             for number, name in enumerate(packed.SPLITS)
         }
 
-    everything = np.ones(len(labels), bool)
-    shares = {
-        name: round(grouping.twin_share(labels, hashes, split == number, split == 0), 6)
-        for number, name in enumerate(packed.SPLITS)
-        if name != "train"
-    }
-    return {
-        "method": options.method,
-        "seed": options.seed,
-        "ratios": list(options.ratios),
+    twin_share = {}
+    for number, name in enumerate(packed.SPLITS[1:], 1):
+        here = split == number
+        twins = has_twin(labels, hashes, here, split == 0)
+        twin_share[name] = round(float(twins.sum() / max(1, here.sum())), 6)
+    result = {
+        "method": options.split.method,
+        "seed": options.split.seed,
+        "ratios": list(options.split.ratios),
+        "hold_out": list(options.split.hold_out),
         "images": len(labels),
+        "left_out": int((split == LEFT_OUT).sum()),
         "groups": len(set(groups)),
-        "counts": counts(everything),
+        "counts": counts(split != LEFT_OUT),
         "classes": {name: counts(labels == i) for i, name in enumerate(classes)},
-        "twin_distance": grouping.TWIN_DISTANCE,
-        "twin_share": shares,
+        "twin_distance": TWIN_DISTANCE,
+        "twin_share": twin_share,
     }
+    return {**result, "warnings": _warnings(result)}
+
+
+def _warnings(summary: dict) -> list[str]:
+    """What a person should know before trusting figures measured on this split."""
+    found = []
+    share = summary["twin_share"]["test"]
+    if summary["method"] == "random" or share >= 0.01:
+        found.append(
+            f"{share:.1%} of the test images have a near-duplicate in training: "
+            "accuracy on them measures memory"
+            + (", use --split group" if summary["method"] == "random" else "")
+        )
+    for number, name in enumerate(packed.SPLITS):
+        missing = [c for c, n in summary["classes"].items() if not n[name]]
+        if missing and summary["ratios"][number]:
+            found.append(f"no image of class {', '.join(missing)} is in {name}")
+    return found

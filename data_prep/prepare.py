@@ -12,14 +12,14 @@ if not __package__:  # run as a script, as clearml-task does
 
 from data_prep import preparation, registry  # noqa: E402
 from data_prep.errors import InputError, exit_2_on_input_error  # noqa: E402
+from data_prep.methods import METHODS, SplitOptions  # noqa: E402
 from data_prep.parallel import cpu_count  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
 from data_prep.preprocessing import Preprocessing  # noqa: E402
 
 
 def make_parser() -> argparse.ArgumentParser:
-    defaults = preparation.Options()
-    pixels = defaults.preprocessing
+    pixels, split = Preprocessing(), SplitOptions()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     # Input
     parser.add_argument(
@@ -51,20 +51,25 @@ def make_parser() -> argparse.ArgumentParser:
     # Splits
     parser.add_argument(
         "--split",
-        default=defaults.method,
-        help=f"how images are grouped: {', '.join(preparation.METHODS)} "
-        f"(default {defaults.method})",
+        default=split.method,
+        help=f"how images are grouped: {', '.join(METHODS)} (default {split.method})",
+    )
+    parser.add_argument(
+        "--hold-out",
+        nargs="+",
+        metavar="SOURCE",
+        help="with --split source: test on these sets; default: one of fitting size",
     )
     parser.add_argument(
         "--ratios",
         nargs=3,
         type=float,
-        default=list(defaults.ratios),
+        default=list(split.ratios),
         metavar=("TRAIN", "VAL", "TEST"),
         help="parts of the three splits (default 80 10 10)",
     )
     parser.add_argument(
-        "--seed", type=int, default=defaults.seed, help="of the split (default 0)"
+        "--seed", type=int, default=split.seed, help="of the split (default 0)"
     )
     # Output and machine
     parser.add_argument(
@@ -89,8 +94,9 @@ def make_options(args: argparse.Namespace) -> preparation.Options:
         pixels = Preprocessing(args.image_size, args.border_crop)
     except ValueError as error:
         raise InputError(str(error)) from None
-    ratios = tuple(args.ratios)
-    return preparation.Options(pixels, args.split, ratios, args.seed)
+    hold_out = tuple(args.hold_out or ())
+    split = SplitOptions(args.split, tuple(args.ratios), args.seed, hold_out)
+    return preparation.Options(pixels, split)
 
 
 @exit_2_on_input_error
@@ -109,7 +115,9 @@ def main() -> None:
         _report(task, summary, folder)
         set_output(task, "dataset_id", dataset_id)
         counts = ", ".join(f"{k} {v}" for k, v in summary["counts"].items())
-        print(f"{counts}; {summary['twin_share']['test']:.2%} of test has a twin there")
+        print(f"{counts}; {summary['left_out']} left out")
+        for warning in summary["warnings"]:
+            print(f"warning: {warning}")
         print(f"folder: {folder}")
         print(dataset_id)
 

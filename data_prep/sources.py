@@ -4,7 +4,8 @@ A raw folder holds one folder a class, at any depth (Kaggle nests
 ``asl_alphabet_train/asl_alphabet_train/A``). The folder around class folders is a
 *set*, and its path is the ``source`` of its images, so several signers can lie side by
 side.
-Nothing here writes to raw data.
+Zip and tar archives and Sign-MNIST tables count as folders. Nothing here writes
+to raw data.
 """
 
 import os
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Iterable, Sequence
 
+from data_prep import containers
 from data_prep.errors import InputError
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp"))
@@ -23,7 +25,7 @@ class RawImage:
     """One photograph of a raw set.
 
     Attributes:
-        file: Where its bytes lie.
+        file, member: Where its bytes lie (see data_prep.containers).
         path: Its name in manifests and reports: the raw folder's name, then the path in
             it, with forward slashes; the same on every machine.
         label: Class name: the folder it lies in.
@@ -34,21 +36,15 @@ class RawImage:
     path: str
     label: str
     source: str
+    member: None | str | tuple[int, int] = None
 
     def read(self) -> bytes:
         """The encoded image.
 
         Raises:
-            InputError: The file has gone or may not be read.
+            InputError: The file has gone, may not be read, or is a damaged archive.
         """
-        try:
-            with open(self.file, "rb") as file:
-                return file.read()
-        except OSError as error:
-            raise InputError(
-                f"{self.file} cannot be read ({error.strerror}); restore it or run the "
-                "step again"
-            ) from None
+        return containers.read(self.file, self.member)
 
 
 @dataclass
@@ -137,18 +133,13 @@ def _own_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _list_folder(name: str, folder: Path, listing: Listing) -> None:
+    found = containers.tree(folder, name)
     images: dict[PurePosixPath, list[str]] = {}  # folder -> names of its images
-    empty = []
-    for current, folders, files in os.walk(folder):
-        folders.sort()
-        files.sort()
-        here = PurePosixPath(name, Path(current).relative_to(folder).as_posix())
-        found = [f for f in files if _is_image_name(f)]
+    for here, files in found.items():
         listing.strays += [str(here / f) for f in files if not _is_image_name(f)]
-        if found:
-            images[here] = found
-        elif not folders:
-            empty.append(here)
+        names = [f for f in files if _is_image_name(f)]
+        if names:
+            images[here] = names
     sets = _class_folders_by_set(images, PurePosixPath(name))
     if not sets:
         raise InputError(
@@ -158,18 +149,13 @@ def _list_folder(name: str, folder: Path, listing: Listing) -> None:
     for place, labels in sets.items():
         source = _source(place)
         for here in labels:
-            for file in images.pop(here):
-                path = here / file
-                listing.images.append(
-                    RawImage(
-                        str(folder / path.relative_to(name)),
-                        str(path),
-                        here.name,
-                        source,
-                    )
-                )
-    for here in empty:
-        if here.parent in sets:
+            for image in images.pop(here):
+                file, member = found[here][image]
+                path = str(here / image)
+                listing.images.append(RawImage(file, path, here.name, source, member))
+    inner = {here.parent for here in found}
+    for here, files in found.items():
+        if not files and here not in inner and here.parent in sets:
             listing.empty.append((_source(here.parent), here.name))
     # images beside class folders, or alone in a folder of another depth
     listing.strays += [str(here / f) for here, files in images.items() for f in files]
@@ -200,7 +186,8 @@ def _source(place: PurePosixPath) -> str:
 
 
 def _is_image_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    hidden = name.startswith(".")  # macOS leaves ._A1.jpg beside A1.jpg
+    return not hidden and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def _thin(images: list[RawImage], limit: int) -> list[RawImage]:

@@ -8,6 +8,8 @@ import numpy as np
 
 from data_prep.packed import SPLITS
 
+TRAIN, VAL, TEST = range(len(SPLITS))
+
 
 def deal(
     labels: Sequence[str], groups: Sequence[str], ratios: Sequence[float], seed: int
@@ -43,28 +45,23 @@ def _deal_class(
     # Large groups first, or they would burst a small split; those of like size at
     # random, or the small splits would get the odd ones only.
     step = max(1.0, min(w for w in want if w > 0) / 2)
-    order = sorted(sizes, key=lambda g: (-(sizes[g] // step), _random(seed, g)))
+    order = sorted(sizes, key=lambda g: (-(sizes[g] // step), shuffle_key(seed, g)))
+    priority = [s for s in (TRAIN, TEST, VAL) if want[s] > 0]
+    if len(order) <= len(priority):
+        return dict(zip(order, priority))
     split_of, counts = {}, [0] * len(want)
     for group in order:
         split = max(range(len(want)), key=lambda s: (want[s] - counts[s], -s))
         split_of[group] = split
         counts[split] += sizes[group]
-    _fill_empty(split_of, sizes, want)
+    for split in priority:  # large groups may have left one with nothing
+        taken = list(split_of.values())
+        if split not in taken:
+            rich = [g for g in split_of if taken.count(split_of[g]) > 1]
+            split_of[min(rich, key=lambda g: (sizes[g], g))] = split
     return split_of
 
 
-def _fill_empty(split_of: dict[str, int], sizes: dict[str, int], want: list) -> None:
-    """Give a wanted split that got nothing the smallest group of one that has two."""
-    for empty in sorted(
-        (s for s in range(len(want)) if want[s] > 0),
-        key=lambda s: ("train", "test", "val").index(SPLITS[s]),
-    ):
-        taken = list(split_of.values())
-        rich = [g for g in split_of if taken.count(split_of[g]) > 1]
-        if empty not in taken and rich:
-            split_of[min(rich, key=lambda g: (sizes[g], g))] = empty
-
-
-def _random(seed: str, name: str) -> bytes:
+def shuffle_key(seed: str, name: str) -> bytes:
     """The same "random" order for the same seed on every machine and version."""
     return hashlib.sha256(f"{seed}/{name}".encode()).digest()

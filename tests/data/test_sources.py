@@ -1,9 +1,16 @@
 """Finding the images of raw folders, however they are nested."""
 
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
 import pytest
 from raw_sets import encoded, picture, write, write_raw_set
 
 from data_prep.errors import InputError
+from data_prep.preprocessing import BrokenImage, decode
 from data_prep.sources import find_images
 
 
@@ -82,3 +89,89 @@ def test_a_missing_folder_and_one_without_images_are_named(tmp_path):
     write(tmp_path / "texts" / "A" / "a.txt", b"x")
     with pytest.raises(InputError, match="texts holds no class folders"):
         find_images([tmp_path / "texts"])
+
+
+def test_macos_droppings_are_strays_and_links_are_followed_once(raw):
+    write(raw / "A" / "._A1.jpg", b"x")
+    (raw / "D").symlink_to(raw / "A")
+    (raw / "B" / "up").symlink_to(raw)
+    listing = find_images([raw])
+    assert [s for s in listing.strays if "._A1" in s]
+    assert sorted({i.label for i in listing.images}) == ["A", "B", "C"]
+
+
+def pack(kind, raw, tmp_path):
+    return Path(shutil.make_archive(str(tmp_path / "packed"), kind, raw))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar", "xztar"])
+def test_an_archive_is_read_in_place(raw, tmp_path, kind):
+    (raw / "D").mkdir()
+    listing = find_images([pack(kind, raw, tmp_path)])
+    folder = find_images([raw])
+    assert [i.read() for i in listing.images] == [i.read() for i in folder.images]
+    assert [i.label for i in listing.images] == [i.label for i in folder.images]
+    assert [label for _, label in listing.empty] == ["D"]
+    assert sorted(p.name for p in tmp_path.iterdir())[0].startswith("packed")
+
+
+def test_archives_in_a_folder_are_entered_and_read_by_other_processes(raw, tmp_path):
+    for name in ("ann", "bob"):
+        shutil.make_archive(str(tmp_path / "mine" / name), "zip", raw)
+    images = find_images([tmp_path / "mine"]).images
+    assert {i.source for i in images} == {"mine/ann.zip", "mine/bob.zip"}
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert pool.submit(images[0].read).result() == images[0].read()
+
+
+def test_a_damaged_archive_is_named(raw, tmp_path):
+    for kind in ("zip", "tar", "gztar"):
+        path = pack(kind, raw, tmp_path)
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) // 2])
+        with pytest.raises(InputError, match=path.name):
+            for image in find_images([path]).images:
+                image.read()
+                decode(image.read())
+
+
+def test_a_file_that_is_no_set_is_refused(tmp_path):
+    path = write(tmp_path / "photos.rar", b"Rar!")
+    with pytest.raises(InputError, match="photos.rar is no folder, archive"):
+        find_images([path])
+
+
+def write_table(path, rows):
+    header = "label," + ",".join(f"pixel{i + 1}" for i in range(784))
+    lines = [",".join(map(str, (label, *pixels.ravel()))) for label, pixels in rows]
+    return write(path, "\r\n".join([header, *lines, ""]).encode())
+
+
+def test_a_sign_mnist_table_becomes_images_with_letters(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [(n, rng.integers(0, 256, (28, 28), np.uint8)) for n in (0, 10, 24, 0)]
+    write_table(tmp_path / "mnist" / "sign_mnist_train.csv", rows)
+    images = find_images([tmp_path / "mnist"]).images
+    assert [(i.label, i.path.split("/")[-1]) for i in images] == [
+        ("A", "1.bmp"),
+        ("A", "4.bmp"),
+        ("K", "2.bmp"),
+        ("Y", "3.bmp"),
+    ]
+    assert {i.source for i in images} == {"mnist/sign_mnist_train.csv"}
+    np.testing.assert_array_equal(decode(images[2].read())[:, :, 1], rows[1][1])
+
+
+def test_a_wrong_label_or_row_in_a_table_is_named(tmp_path):
+    pixels = np.zeros((28, 28), np.uint8)
+    path = write_table(tmp_path / "t.csv", [(0, pixels), (26, pixels)])
+    with pytest.raises(InputError, match="t.csv, row 2: label '26'"):
+        find_images([path])
+    path = write_table(tmp_path / "u.csv", [(0, pixels), (1, pixels[:, :-1])])
+    with pytest.raises(BrokenImage):
+        decode(find_images([path]).images[1].read())
+
+
+def test_other_tables_are_strays(raw):
+    write(raw / "_classes.csv", b"filename,A,B\n")
+    assert find_images([raw]).strays == ["raw/_classes.csv"]

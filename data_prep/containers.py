@@ -1,0 +1,194 @@
+"""Files as a tree, whether they lie in folders, in zip or tar archives, or in a CSV.
+
+An archive or a Sign-MNIST table looks like a folder of its own name, and is read in
+place. A member's place in it is recorded once, so any process can read any member.
+"""
+
+import atexit
+import functools
+import io
+import os
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+
+from data_prep.errors import InputError
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+CSV_HEADER = b"label,pixel1,"
+
+# Where a file's bytes are: in a file of its own; in a zip, by name; or in a tar or CSV,
+# by offset and size in bytes.
+Place = tuple[str, None] | tuple[str, str] | tuple[str, tuple[int, int]]
+Tree = dict[PurePosixPath, dict[str, Place]]  # folder -> its files by name
+
+
+def tree(path: Path, name: str) -> Tree:
+    """List a folder, archive or table; archives and tables in a folder are entered.
+
+    Args:
+        name: What to call ``path`` itself in the result.
+
+    Raises:
+        InputError: An archive or table is damaged.
+    """
+    top = PurePosixPath(name)
+    if path.is_dir():
+        return _folder(path, top)
+    found = _enter(path, top)
+    if found is None:
+        raise InputError(
+            f"{path} is no folder, archive ({' '.join(ARCHIVES)}) or Sign-MNIST CSV; "
+            "give one of these"
+        )
+    return found
+
+
+def read(file: str, member: None | str | tuple[int, int]) -> bytes:
+    """The bytes at a `Place`; a row of a table as a grey BMP.
+
+    Raises:
+        InputError: The file has gone, may not be read, or is damaged.
+    """
+    try:
+        if isinstance(member, str):
+            return _open_zip(file).read(member)
+        with open(file, "rb") as source:
+            if member is None:
+                return source.read()
+            source.seek(member[0])
+            data = source.read(member[1])
+    except OSError as error:
+        raise InputError(
+            f"{file} cannot be read ({error.strerror}); restore it and run again"
+        ) from None
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise InputError(f"{file}, {member}: {error}; pack it again") from None
+    return _bitmap(data) if file.endswith(".csv") else data
+
+
+def _folder(path: Path, top: PurePosixPath) -> Tree:
+    found: Tree = {}
+    seen = set()  # links may lead in circles
+    for current, folders, files in os.walk(path, followlinks=True):
+        real = os.path.realpath(current)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        here = top / Path(current).relative_to(path).as_posix()
+        found[here] = {}
+        for file in sorted(files):
+            inner = _enter(Path(current, file), here / file)
+            if inner is None:
+                found[here][file] = (os.path.join(current, file), None)
+            else:
+                found.update(inner)
+    return found
+
+
+def _enter(path: Path, top: PurePosixPath) -> Tree | None:
+    """The tree inside an archive or table; None if the file is neither."""
+    name = path.name.lower()
+    try:
+        if name.endswith(".zip"):
+            return _zip(path, top)
+        if name.endswith(ARCHIVES):
+            return _tar(path, top)
+        if name.endswith(".csv") and _starts_with(path, CSV_HEADER):
+            return _csv(path, top)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error})") from None
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        raise InputError(f"{path} is damaged ({error}); get it again") from None
+    return None
+
+
+def _starts_with(path: Path, start: bytes) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(start)) == start
+
+
+def _zip(path: Path, top: PurePosixPath) -> Tree:
+    found: Tree = {}
+    for entry in _open_zip(str(path)).infolist():
+        here = top / entry.filename
+        if entry.is_dir():
+            found.setdefault(here, {})
+        else:
+            place = str(path), entry.filename
+            found.setdefault(here.parent, {})[here.name] = place
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def _open_zip(path: str) -> zipfile.ZipFile:
+    """One handle in each process: opening reads the whole directory."""
+    return zipfile.ZipFile(path)
+
+
+def _tar(path: Path, top: PurePosixPath) -> Tree:
+    found: Tree = {}
+    plain = _plain_tar(path)
+    with tarfile.open(plain, "r:") as archive:
+        for entry in archive:
+            here = top / entry.name
+            if entry.isdir():
+                found.setdefault(here, {})
+            elif entry.isfile():
+                place = plain, (entry.offset_data, entry.size)
+                found.setdefault(here.parent, {})[here.name] = place
+    return found
+
+
+def _plain_tar(path: Path) -> str:
+    """The path of the archive; of an unpacked temporary one if it is compressed.
+
+    There is no jumping about in a compressed stream.
+    """
+    if path.name.lower().endswith(".tar"):
+        return str(path)
+    with tempfile.NamedTemporaryFile(
+        prefix="asl-", suffix=".tar", delete=False
+    ) as copy:
+        atexit.register(Path(copy.name).unlink, missing_ok=True)
+        with tarfile.open(path, "r:*") as archive:
+            shutil.copyfileobj(archive.fileobj, copy, 1 << 20)
+    return copy.name
+
+
+def _csv(path: Path, top: PurePosixPath) -> Tree:
+    """The rows of Sign-MNIST: label 0 is A, 25 is Z; 9 and 25 do not occur in it."""
+    found: Tree = {}
+    with open(path, "rb") as file:
+        offset = len(file.readline())
+        for row, line in enumerate(file, 1):
+            label, _, _ = line.partition(b",")
+            if not (label.isdigit() and int(label) < 26):
+                raise InputError(
+                    f"{path}, row {row}: label {label.decode(errors='replace')!r}; "
+                    "expected 0 to 25"
+                )
+            folder = top / chr(ord("A") + int(label))
+            place = str(path), (offset, len(line))
+            found.setdefault(folder, {})[f"{row}.bmp"] = place
+            offset += len(line)
+    return found
+
+
+def _bitmap(line: bytes) -> bytes:
+    """A row ``label,grey,grey,...`` of a square image as the bytes of a BMP."""
+    try:
+        values = np.loadtxt(io.BytesIO(line), np.uint8, delimiter=",", ndmin=1)[1:]
+    except (ValueError, OverflowError):
+        return b""  # validation reports it as an empty file
+    side = int(len(values) ** 0.5)
+    if side * side != len(values):
+        return b""
+    return cv2.imencode(".bmp", values.reshape(side, side))[1].tobytes()
