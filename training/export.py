@@ -1,5 +1,6 @@
 """From the trained network to the one file that is served, checked before use."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -49,16 +50,19 @@ def export_onnx(
     expected = predict(classifier, golden)
     # Two images, since export takes a dimension of 1 for a constant.
     example = torch.from_numpy(np.repeat(golden[:1], 2, axis=0))
-    program = torch.onnx.export(
-        classifier,
-        (example,),
-        input_names=["image"],
-        output_names=["probabilities"],
-        opset_version=OPSET,
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        dynamo=True,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        # torch's exporter warns of its own use of a deprecated class
+        warnings.filterwarnings("ignore", "`isinstance.treespec", FutureWarning)
+        program = torch.onnx.export(
+            classifier,
+            (example,),
+            input_names=["image"],
+            output_names=["probabilities"],
+            opset_version=OPSET,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            verbose=False,
+        )
     model = program.model_proto
     model.ir_version = min(model.ir_version, IR_VERSION)
     model.producer_name = "asl-recognition"

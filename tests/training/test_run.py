@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from conftest import write_dataset
+from coloured_data import write_dataset
 
 from data_prep import packed
 from data_prep.errors import InputError

@@ -1,0 +1,149 @@
+"""The whole chain on drawn photographs: quickstart, then a second, different training."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from data_prep.draw import draw_dataset
+from data_prep.paths import ROOT
+from pipelines import asl
+from pipelines.triton_server import TritonServer
+
+pytestmark = pytest.mark.slow
+
+
+def run(*command, home, check=True):
+    """Run a command of the project with its own data folder and no ClearML of ours."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("CLEARML")}
+    environment |= {"ASL_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True
+    )
+    if check:
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done
+
+
+def processes_of(home) -> list[str]:
+    """Command lines of running processes that mention the data folder."""
+    found = []
+    for process in os.listdir("/proc"):
+        if process.isdecimal() and int(process) != os.getpid():
+            try:
+                with open(f"/proc/{process}/cmdline", "rb") as file:
+                    line = file.read().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if str(home) in line:
+                found.append(line)
+    return found
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def quickstart(home, tmp_path_factory):
+    """The output of a quickstart on four letters."""
+    raw = tmp_path_factory.mktemp("photographs") / "four_letters"
+    draw_dataset(raw, per_class=60, classes=["B", "L", "V", "nothing"], workers=1)
+    return run(
+        *("-m", "pipelines.quickstart", "--raw", str(raw), "--set"),
+        *("prepare.image-size=48", "train.epochs=12", "train.batch-size=32"),
+        home=home,
+    ).stdout
+
+
+def test_quickstart_ends_with_the_servers_answer_and_where_things_lie(quickstart, home):
+    lines = quickstart.splitlines()
+    (asked,) = [i for i, line in enumerate(lines) if line.startswith("$ client.py")]
+    photograph, _, answer = lines[asked + 1].rpartition(": ")
+    assert os.path.exists(photograph)
+    assert answer.split(" ")[0] in ("B", "L", "V", "nothing")
+    (agree,) = [line for line in lines if line.startswith("server and torch agree on")]
+    agreeing, total = agree.split(";")[0].split(" on ")[1].split(" of ")
+    assert agreeing == total and int(total) > 12
+    (right,) = [line for line in lines if "right through the running server" in line]
+    assert int(right.split()[0]) >= 0.7 * int(total)
+    for name in ("reports", "TensorBoard", "model repository", "scripts/serve"):
+        assert name in quickstart
+    assert (home / "models" / "asl" / "config.pbtxt").exists()
+
+
+def test_quickstart_leaves_nothing_running(quickstart, home):
+    deadline = time.monotonic() + 15  # the ClearML server lingers for a few seconds
+    while processes_of(home) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert processes_of(home) == []
+
+
+def test_another_training_follows_into_the_running_server_without_an_edit(
+    quickstart, home, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ASL_HOME", str(home))
+    raw = tmp_path / "three_letters"
+    draw_dataset(raw, per_class=60, classes=["C", "W", "Y"], workers=1, seed=3)
+    client = str(ROOT / "triton" / "client" / "client.py")
+    photograph = str(raw / "W" / "W1.jpg")
+    with TritonServer(home / "models") as server:
+        ask = (client, "--url", server.grpc_url, "--image", photograph, "--top", "9")
+        before = run(*ask, home=home).stdout
+        run(
+            *("-m", "pipelines.asl", "--local", "--raw", str(raw), "--set"),
+            *("prepare.image-size=64", "train.epochs=2", "train.model=baseline_cnn"),
+            f"deploy.url={server.grpc_url}",
+            home=home,
+        )
+        after = run(*ask, home=home).stdout
+    assert before.count("(") == 4 and "nothing (" in before
+    assert after.count("(") == 3
+    assert all(f"{letter} (" in after for letter in "CWY")
+
+
+def test_a_failing_step_stops_the_pipeline_with_its_reason(home, tmp_path):
+    raw = tmp_path / "raw"
+    draw_dataset(raw, per_class=8, classes=["A", "B"], workers=1)
+    (raw / "A" / "A3.jpg").write_text("no photograph")
+    done = run(
+        "-m", "pipelines.asl", "--local", "--raw", str(raw), home=home, check=False
+    )
+    assert done.returncode == 2
+    assert "A3.jpg" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert "Launching step [prepare]" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (["-m", "pipelines.quickstart", "--raw", "/no/such/folder"], "/no/such/folder"),
+        (
+            ["-m", "pipelines.asl", "--local", "--raw", "x", "--set", "epochs=3"],
+            "epochs",
+        ),
+        (["-m", "pipelines.asl", "--local"], "--raw"),
+        (["-m", "training.train", "--model", "resnet19"], "resnet18"),
+        (["-m", "training.train", "--dataset-id", "abc"], "abc"),
+        (["-m", "pipelines.deploy", "--task", "none-such"], "none-such"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(
+    quickstart, home, arguments, named
+):
+    done = run(*arguments, home=home, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr + done.stdout
+    (line,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+    assert named in line
+
+
+def test_settings_name_step_option_and_value():
+    settings = asl.parse_settings(["train.max-minutes=1", "deploy.url=h:1"])
+    assert settings["train"] == {"max_minutes": "1"}
+    assert settings["deploy"] == {"url": "h:1"}
+    assert settings["prepare"] == {}
