@@ -1,4 +1,4 @@
-"""The whole chain on drawn photographs: quickstart, then a second, different training."""
+"""The whole chain on drawn photographs: quickstart, then another training."""
 
 import os
 import subprocess
