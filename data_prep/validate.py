@@ -121,6 +121,7 @@ def _report(task, result: dict, folder: Path) -> None:
     logger.report_single_value("images", result["images"])
     logger.report_single_value("findings", len(rows))
     task.upload_artifact("validation", folder / "validation.json")
+    task.upload_artifact("report", folder / "validation.html")
 
 
 if __name__ == "__main__":

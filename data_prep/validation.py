@@ -1,5 +1,7 @@
 """Check raw images before any time is spent on them, and write down what was found.
 
+The report is ``validation.html`` for people and ``validation.json`` for programs.
+
 ``validation.json``::
 
     ok           no finding is an error
@@ -25,6 +27,7 @@ from data_prep.findings import ERROR, Finding, Thresholds, find_all
 from data_prep.inspection import inspect
 from data_prep.preprocessing import Preprocessing
 from data_prep.sources import Listing, RawImage
+from data_prep.validation_html import page
 
 SAMPLES = 10  # images of a class in the sample grid
 
@@ -47,7 +50,10 @@ def validate(
     findings = find_all(listing, inspected, thresholds, expected)
     result = summarise(listing, findings, thresholds)
     whole = [i for i, seen in zip(listing.images, inspected) if not seen.broken]
-    report.write_png(folder / "samples.png", sample_grid(whole))
+    grid = sample_grid(whole)
+    report.write_png(folder / "samples.png", grid)
+    html = page(result, {image.path: image for image in listing.images}, grid)
+    (folder / "validation.html").write_text(html, encoding="utf-8")
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
     (folder / "validation.json").write_text(text, encoding="utf-8")
     return result

@@ -1,8 +1,11 @@
 """Validation finds what would break a model: one test a finding."""
 
+import base64
 import io
 import json
 import os
+import re
+from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -13,6 +16,7 @@ from raw_sets import encoded, picture, write, write_raw_set
 from data_prep.errors import InputError
 from data_prep.findings import Thresholds
 from data_prep.inspection import decoder_complaints
+from data_prep.preprocessing import decode
 from data_prep.sources import find_images
 from data_prep.validation import require_ok, validate
 
@@ -271,6 +275,40 @@ def test_raw_data_is_only_read(raw, check):
     check()
     after = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in raw.rglob("*")}
     assert after == before
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self.images = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        if tag == "img":
+            self.images.append(dict(attributes)["src"])
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_the_page_shows_findings_with_pictures_and_believes_no_file_name(raw, tmp_path):
+    write(raw / "A" / "<img src=x>.jpg", encoded(picture(900)))
+    write(raw / "B" / "<script>.jpg", encoded(picture(900)))
+    write(raw / "B" / "text.jpg", b"Sorry")
+    validate(find_images([raw]), tmp_path / "report", 1)
+    text = (tmp_path / "report" / "validation.html").read_text(encoding="utf-8")
+    shown = Page(text)
+    assert "script" not in shown.tags
+    assert "raw/B/<script>.jpg" in shown.words and "raw/B/text.jpg" in shown.words
+    assert "2 kinds of errors" in text
+    assert len(shown.images) >= 3
+    for source in shown.images:
+        data = base64.b64decode(source.removeprefix("data:image/jpeg;base64,"))
+        assert decode(data).size
+    assert not re.search(r"https?://", text), "the page must work without a network"
 
 
 @pytest.mark.real_data
