@@ -10,7 +10,8 @@ The pixels, step by step (`Preprocessing.apply`):
    channels, transparency composited on white, 16 bits reduced to 8 by dropping the
    lower 8, of an animation the first picture; then turned upright as its EXIF
    orientation says;
-2. cut ``round(border_crop * side)`` pixels from each of the four sides;
+2. cut ``round(border_crop * side)`` pixels from each of the four sides (less where
+   nothing would be left);
 3. resize to ``image_size`` x ``image_size``, by pixel area where the image shrinks in
    both directions and bilinearly elsewhere;
 4. channel order RGB.
@@ -114,7 +115,10 @@ class Preprocessing:
     def fit(self, bgr: np.ndarray) -> np.ndarray:
         """Crop and resize a decoded ``(h, w, 3)`` uint8 BGR image (steps 2 to 4)."""
         height, width = bgr.shape[:2]
-        y, x = round(self.border_crop * height), round(self.border_crop * width)
+        y, x = (
+            min(round(self.border_crop * side), (side - 1) // 2)
+            for side in (height, width)
+        )
         bgr = bgr[y : height - y, x : width - x]
         size = self.image_size
         shrinks = min(bgr.shape[:2]) >= size

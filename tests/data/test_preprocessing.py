@@ -1,0 +1,220 @@
+"""The pixels a model sees: as documented, and the same everywhere."""
+
+import hashlib
+import io
+import json
+import struct
+import subprocess
+import sys
+import zlib
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+from raw_sets import encoded, picture
+
+from data_prep.paths import ROOT
+from data_prep.preprocessing import BrokenImage, Preprocessing, decode
+
+SIZES = [(48, 48), (200, 200), (123, 77), (90, 300)]
+
+
+def saved(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def oblong(seed=3):
+    """A picture that no rotation or mirroring maps on itself, PIL RGB, 60 x 40."""
+    return Image.fromarray(cv2.resize(picture(seed), (60, 40)))
+
+
+def exif(orientation):
+    block = Image.Exif()
+    block[0x0112] = orientation
+    return block
+
+
+def every_kind():
+    """Encoded images of all formats and pixel layouts, by name."""
+    rgb = oblong()
+    translucent = rgb.copy()
+    translucent.putalpha(Image.linear_gradient("L").resize(rgb.size))
+    kinds = {
+        "jpeg": saved(rgb, "JPEG"),
+        "progressive": saved(rgb, "JPEG", progressive=True),
+        "subsampled": saved(rgb, "JPEG", subsampling=2, quality=50),
+        "grey jpeg": saved(rgb.convert("L"), "JPEG"),
+        "cmyk": saved(rgb.convert("CMYK"), "JPEG"),
+        "png": saved(rgb, "PNG"),
+        "grey png": saved(rgb.convert("L"), "PNG"),
+        "palette": saved(rgb.quantize(32), "PNG"),
+        "palette with alpha": saved(rgb.quantize(32), "PNG", transparency=3),
+        "one bit": saved(rgb.convert("1"), "PNG"),
+        "alpha png": saved(translucent, "PNG"),
+        "grey alpha": saved(translucent.convert("LA"), "PNG"),
+        "webp": saved(rgb, "WEBP"),
+        "lossless webp": saved(rgb, "WEBP", lossless=True),
+        "alpha webp": saved(translucent, "WEBP", lossless=True),
+        "bmp": saved(rgb, "BMP"),
+        "palette bmp": saved(rgb.quantize(32), "BMP"),
+        "16 bit": encoded(picture(5).astype(np.uint16) * 257, ".png"),
+    }
+    for way in range(2, 9):
+        for kind in ("JPEG", "PNG", "WEBP"):
+            kinds[f"{kind} turned {way}"] = saved(rgb, kind, exif=exif(way))
+    kinds["alpha turned"] = saved(translucent, "PNG", exif=exif(6))
+    for w, h in SIZES:
+        kinds[f"{w} x {h}"] = encoded(cv2.resize(picture(7, 64), (w, h)))
+    return kinds
+
+
+def digests(kinds):
+    """What all of them become, as one short text each."""
+    found = {}
+    for name, data in kinds.items():
+        for size in (32, 64, 100):
+            pixels = Preprocessing(image_size=size, border_crop=0.03).apply(data)
+            found[f"{name} {size}"] = hashlib.sha256(pixels.tobytes()).hexdigest()
+    return found
+
+
+@pytest.mark.parametrize("name", every_kind())
+def test_every_kind_decodes_to_what_another_library_makes_of_it(name):
+    data = every_kind()[name]
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    if image.mode != "CMYK":
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    expected = np.asarray(image.convert("RGB")).astype(int)
+    got = decode(data)[:, :, ::-1]
+    assert got.dtype == np.uint8 and got.shape == expected.shape
+    assert np.abs(got - expected).max() <= 1  # CMYK: rounding
+
+
+def test_the_crop_and_the_mean_of_areas_are_as_documented():
+    image = picture(1, 96)
+    record = Preprocessing(image_size=32, border_crop=0.1667)
+    inner = image[16:80, 16:80, ::-1].reshape(32, 2, 32, 2, 3).astype(int)
+    expected = (inner.sum((1, 3)) + 2) // 4
+    np.testing.assert_array_equal(record.apply(encoded(image, ".png")), expected)
+
+
+def test_without_crop_and_at_its_own_size_an_image_keeps_its_pixels():
+    image = picture(1, 48)
+    got = Preprocessing(image_size=48, border_crop=0).apply(encoded(image, ".png"))
+    np.testing.assert_array_equal(got, image[:, :, ::-1])
+
+
+def test_other_processes_threads_and_repetitions_make_the_same_pixels():
+    kinds = every_kind()
+    expected = digests(kinds)
+    assert digests(kinds) == expected
+    threads = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(1)
+        assert digests(kinds) == expected
+    finally:
+        cv2.setNumThreads(threads)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert pool.submit(digests, kinds).result() == expected
+
+
+@pytest.mark.parametrize("crop", [0.25, 0.4, 0.49])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 1), (2, 50)])
+def test_the_crop_always_leaves_a_pixel(crop, size):
+    data = encoded(np.full((*size, 3), 77, np.uint8), ".png")
+    assert (Preprocessing(16, border_crop=crop).apply(data) == 77).all()
+
+
+@pytest.mark.slow
+def test_the_servers_environment_makes_the_same_pixels(tmp_path):
+    python = ROOT / ".venv-serving" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("there is no serving environment (.venv-serving)")
+    kinds = every_kind()
+    for name, data in kinds.items():
+        (tmp_path / name).write_bytes(data)
+    program = """if True:
+        import hashlib, json, pathlib, sys
+        sys.path.insert(0, sys.argv[1])
+        from preprocessing import Preprocessing
+        found = {}
+        for path in pathlib.Path(sys.argv[2]).iterdir():
+            for size in (32, 64, 100):
+                record = Preprocessing(image_size=size, border_crop=0.03)
+                pixels = record.apply(path.read_bytes()).tobytes()
+                found[f"{path.name} {size}"] = hashlib.sha256(pixels).hexdigest()
+        print(json.dumps(found))"""
+    done = subprocess.run(
+        [python, "-c", program, ROOT / "data_prep", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == digests(kinds)
+
+
+def test_preprocessing_needs_nothing_of_ours():
+    program = "import sys; sys.path[0] = sys.argv[1]; import preprocessing"
+    subprocess.run(
+        [sys.executable, "-c", program, ROOT / "data_prep"], check=True, cwd="/"
+    )
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp", "bmp", "progressive"])
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.99])
+def test_a_file_that_ends_early_is_refused(name, share):
+    data = every_kind()[name]
+    with pytest.raises(BrokenImage):
+        decode(data[: int(share * len(data))])
+
+
+def test_a_small_file_that_claims_gigapixels_is_refused():
+    def chunk(name, body):
+        check = struct.pack(">I", zlib.crc32(name + body))
+        return struct.pack(">I", len(body)) + name + body + check
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    data += chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    with pytest.raises(BrokenImage, match="pixels"):
+        decode(data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200))
+@example(b"RIFF\x04\x00\x00\x00WEBPVP8X")
+@example(b"RIFF\x04\x00\x00\x00WEBPVP8L")
+@example(b"\x89PNG\r\n\x1a\nIEND")
+@example(b"\xff\xd8\xff\xe1\x00\x00Exif\0\0II\xff\xda\xff\xd9")
+@example(b"BM\0\0\0\0")
+def test_no_bytes_fail_in_any_other_way_than_broken_image(data):
+    with pytest.raises(BrokenImage):
+        decode(data)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.sampled_from(sorted(every_kind())),
+    st.lists(
+        st.tuples(st.integers(0, 120), st.integers(0, 255)), min_size=1, max_size=6
+    ),
+)
+def test_a_damaged_header_gives_pixels_or_broken_image(name, changes):
+    data = bytearray(every_kind()[name])
+    for position, value in changes:
+        data[position] = value
+    try:
+        pixels = Preprocessing(image_size=16).apply(bytes(data))
+    except BrokenImage as error:
+        assert "\n" not in str(error)
+    else:
+        assert pixels.shape == (16, 16, 3) and pixels.dtype == np.uint8
