@@ -164,9 +164,11 @@ def outcome(pipeline) -> dict[str, str]:
 
     ids = {}
     for name, node in pipeline.get_pipeline_dag().items():
-        if not node.executed:
+        # "executed" is set by success alone
+        task_id = node.executed or (node.job and node.job.task_id())
+        if not task_id:
             raise InputError(f"pipeline step {name} did not run")
-        task = Task.get_task(task_id=node.executed)
+        task = Task.get_task(task_id=task_id)
         status = task.get_status()
         if status not in ("completed", "published"):
             reason = task.data.status_reason or status

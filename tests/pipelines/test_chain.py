@@ -1,6 +1,7 @@
 """The whole chain on drawn photographs: quickstart, then another training."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,12 +16,19 @@ from pipelines.triton_server import TritonServer
 pytestmark = pytest.mark.slow
 
 
+def environment(home) -> dict[str, str]:
+    """A data folder of its own, and no ClearML but the embedded one."""
+    ours = {k: v for k, v in os.environ.items() if not k.startswith("CLEARML")}
+    return ours | {"ASL_HOME": str(home), "PYTHONPATH": str(ROOT)}
+
+
 def run(*command, home, check=True):
-    """Run a command of the project with its own data folder and no ClearML of ours."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("CLEARML")}
-    environment |= {"ASL_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    """Run a command of the project on a data folder, to its end."""
     done = subprocess.run(
-        [sys.executable, *command], env=environment, capture_output=True, text=True
+        [sys.executable, *command],
+        env=environment(home),
+        capture_output=True,
+        text=True,
     )
     if check:
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
@@ -42,6 +50,13 @@ def processes_of(home) -> list[str]:
     return found
 
 
+def assert_nothing_runs(home):
+    deadline = time.monotonic() + 20  # the ClearML server lingers for a few seconds
+    while processes_of(home) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert processes_of(home) == []
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     return tmp_path_factory.mktemp("home")
@@ -54,7 +69,7 @@ def quickstart(home, tmp_path_factory):
     draw_dataset(raw, per_class=60, classes=["B", "L", "V", "nothing"], workers=1)
     return run(
         *("-m", "pipelines.quickstart", "--raw", str(raw), "--set"),
-        *("prepare.image-size=48", "train.epochs=12", "train.batch-size=32"),
+        *("prepare.image-size=48", "train.epochs=40", "train.batch-size=16"),
         home=home,
     ).stdout
 
@@ -76,10 +91,31 @@ def test_quickstart_ends_with_the_servers_answer_and_where_things_lie(quickstart
 
 
 def test_quickstart_leaves_nothing_running(quickstart, home):
-    deadline = time.monotonic() + 15  # the ClearML server lingers for a few seconds
-    while processes_of(home) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert processes_of(home) == []
+    assert_nothing_runs(home)
+
+
+def test_ctrl_c_ends_quickstart_and_all_that_it_started(home, tmp_path):
+    raw = tmp_path / "raw"
+    draw_dataset(raw, per_class=30, classes=["A", "B"], workers=1)
+    command = ["-m", "pipelines.quickstart", "--raw", str(raw), "--set"]
+    command += ["train.epochs=100000", "prepare.image-size=48"]
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # a process group of its own, as in a terminal
+    )
+    for line in process.stdout:
+        if "Launching step: train" in line:
+            break
+    time.sleep(8)  # into the step: torch is imported or training
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert_nothing_runs(home)
 
 
 def test_another_training_follows_into_the_running_server_without_an_edit(
