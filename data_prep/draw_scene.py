@@ -58,10 +58,11 @@ def _background(rng, size):
         _shape(wall, rng, half)
     wall = cv2.GaussianBlur(wall, (0, 0), rng.uniform(0.8, 2.2))
     if rng.random() < 0.4:  # weave, planks or plaster
-        grain = rng.normal(0, rng.uniform(2, 9), (half, half)).astype(np.float32)
+        grain = rng.standard_normal((half, half), np.float32)
         reach = [(1, 1), (9, 1), (1, 9), (3, 3)][int(rng.integers(4))]
-        grain = cv2.blur(grain, reach) * np.sqrt(reach[0] * reach[1])
-        wall += grain[:, :, None]
+        strength = rng.uniform(2, 9) * math.sqrt(reach[0] * reach[1])
+        grain = cv2.blur(grain, reach) * strength
+        wall += cv2.merge([grain, grain, grain])
     planes = np.empty((3, size, size), np.float32)
     for plane, half_plane in zip(planes, cv2.split(wall)):
         cv2.resize(half_plane, (size, size), dst=plane)
@@ -96,12 +97,13 @@ def _lit(picture, relief: Relief, rng, scale):
     """Shade the hand and lay it over the picture, ``(3, size, size)``, in place."""
     if rng.random() < 0.5:  # the hand's shadow on the wall
         picture *= 1 - _shadow(relief.mask, rng)
-    left, top, width, height = cv2.boundingRect(relief.mask.astype(np.uint8))
+    solid = relief.mask.astype(np.uint8)
+    left, top, width, height = cv2.boundingRect(solid)
     box = np.s_[top : top + height, left : left + width]
     picture, mask, depth = picture[:, *box], relief.mask[box], relief.depth[box]
 
-    floor = depth.min(where=mask > 0, initial=np.inf) - np.float32(25 * scale)
-    depth = np.where(mask > 0, depth, floor)
+    lowest = cv2.minMaxLoc(depth, solid[box])[0]
+    depth = np.maximum(depth, lowest - 25 * scale)  # the wall, behind all of the hand
     gx = cv2.Sobel(depth, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
     gy = cv2.Sobel(depth, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
     angle, slant = rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 0.9)
@@ -115,7 +117,7 @@ def _lit(picture, relief: Relief, rng, scale):
     for reach in (5 * scale, 13 * scale):
         side = 2 * round(reach) + 1
         nearer = (cv2.blur(depth, (side, side)) - depth) * (1 / reach)
-        furrow += np.clip(nearer, 0, 1)
+        furrow += np.minimum(np.maximum(nearer, 0), 1)
     shade = (1 - 0.55 * np.minimum(furrow, 1)) * (0.45 + 0.55 * np.sqrt(norm))
     shade *= relief.albedo[box]
 
@@ -149,7 +151,8 @@ def _camera(planes, rng):
     """Exposure, blur and sensor noise: uint8 ``(size, size, 3)``."""
     size = planes.shape[1]
     planes *= _planes(rng.uniform(0.8, 1.15) * (1 + rng.normal(0, 0.02, 3)))
-    picture = cv2.merge(list(np.clip(planes, 0, 255, out=planes).astype(np.uint8)))
+    planes = np.minimum(np.maximum(planes, 0, out=planes), 255, out=planes)
+    picture = cv2.merge(list(planes.astype(np.uint8)))
     picture = cv2.GaussianBlur(picture, (5, 5), rng.uniform(0.3, 1.1))
     tile = _noise_tile(size)
     x, y = rng.integers(0, size // 2, 2)

@@ -55,7 +55,7 @@ class Hand:
         ends, radii = self.ends[_FOREARM:, :, :2], self.radii[_FOREARM:, :, None]
         low = (ends - radii).min(axis=(0, 1))
         high = (ends + radii).max(axis=(0, 1))
-        return low[0], low[1], high[0], high[1]
+        return (*low.tolist(), *high.tolist())
 
 
 @dataclass
