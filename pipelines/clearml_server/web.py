@@ -3,10 +3,12 @@
 - ``/v2.23/tasks.get_all``, ``/auth.login``: the API, see `calls`
 - ``/files/...``: the file server, see `files`
 - ``/`` and whatever the SDK prints as "results page": the page
+- ``/view/tasks.get_all``, ``/view/files/...``: what the page shows, see `view`
 - ``/login?token=...``: gives a browser its cookie, then the page
 
-Everything but the page itself wants credentials. Answers are HTTP/1.0 (connections
-that clients keep open are corrupted when such a client forks) and written at once.
+API and files want credentials; the view wants them where it matters. Answers are
+HTTP/1.0 (connections that clients keep open are corrupted when such a client forks) and
+written at once.
 """
 
 import logging
@@ -17,20 +19,14 @@ import sys
 import urllib.parse
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 
-from . import calls
+from . import calls, view
 from .auth import COOKIE, TOKEN_SECONDS
 from .errors import ApiError
 from .files import PLACEHOLDER, PREFIX, BadName, BadUpload
 
 MAX_API_BODY = 64 << 20
 PIECE = 1 << 18
-PAGE = Path(__file__).parent / "page.html"
-NO_PAGE = (
-    b"<!doctype html><title>ClearML, embedded</title><p>The server is running.</p>"
-)
-LOGIN_HINT = "/login"
 log = logging.getLogger(__name__)
 
 
@@ -84,19 +80,25 @@ class Handler(BaseHTTPRequestHandler):
             self._send(405, b"method not allowed\n", "text/plain")
         elif path == "/login":
             self._login(query)
+        elif path.startswith(f"{view.PREFIX}/"):
+            self._view(path.removeprefix(f"{view.PREFIX}/"), query)
         elif path in ("/favicon.ico", "/robots.txt"):
             self._send(404, b"", "text/plain")
         else:
-            page = PAGE.read_bytes() if PAGE.exists() else NO_PAGE
-            self._send(200, page, "text/html; charset=utf-8")
+            page, policy = view.page()
+            headers = {"Content-Security-Policy": policy}
+            self._send(200, page, "text/html; charset=utf-8", headers)
 
     # ---- API
 
     def _api(self, name, version, query):
+        self._answer(name, version, lambda: self._run(name, version, query))
+
+    def _answer(self, name, version, function):
+        """Send what the function returns, or why it refused, as the API does."""
         error, data = None, {}
         try:
-            self._authorize(name)
-            data = self._run(name, version, query)
+            data = function()
         except ApiError as refused:
             error = refused
             log.debug("%s refused: %s", name, error.message)
@@ -108,6 +110,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(error.code if error else 200, body, "application/json")
 
     def _run(self, name, version, query):
+        self._authorize()
         length = self._length()
         if length > MAX_API_BODY:
             raise ApiError("request_too_large", length=length)
@@ -122,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server.server
         return calls.run(calls.Call(name, data, batch, version, worker, server))
 
-    def _authorize(self, name=""):
+    def _authorize(self):
         self.server.server.gate.check(self.headers)
 
     def _base(self):
@@ -149,6 +152,28 @@ class Handler(BaseHTTPRequestHandler):
             f"Max-Age={TOKEN_SECONDS}"
         )
         self._send(302, b"", "text/plain", {"Location": "/", "Set-Cookie": cookie})
+
+    # ---- the view
+
+    def _view(self, name, query):
+        """Answer the page: a file, or an endpoint with its request in the address."""
+        server = self.server.server
+        here = self.connection.getsockname()
+        try:
+            view.check(server.gate, self.headers, self.client_address, here)
+            if name.startswith("files/"):
+                return self._download(name.removeprefix("files/"))
+        except view.NotShown as refused:
+            return self._text(403, str(refused))
+        except BadName as error:
+            return self._text(400, str(error))
+        if name not in view.READS:
+            return self._text(404, "not part of the view")
+        self._answer(name, "", lambda: self._read(name, query.get("request", "")))
+
+    def _read(self, name, request):
+        data, batch = calls.parse_body(request.encode(), "", {})
+        return calls.run(calls.Call(name, data, batch, "", "", self.server.server))
 
     # ---- files
 
@@ -230,4 +255,6 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(length))
         self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Cache-Control", "no-store")
