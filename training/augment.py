@@ -2,7 +2,8 @@
 
 Written directly on OpenCV because it is the costliest step beside the network: one
 affine warp stands for rotation, scale and shift, and one lookup table for gain, bias,
-gamma and colour. No flip: it would turn a right hand into a left one.
+gamma and colour. Images are mirrored only on request: it turns a right hand into a
+left one.
 """
 
 import cv2
@@ -23,7 +24,10 @@ def noise_pool(size: int, seed: int, count: int = 16) -> np.ndarray:
 
 
 def augment(
-    image: np.ndarray, rng: np.random.Generator, noise: np.ndarray
+    image: np.ndarray,
+    rng: np.random.Generator,
+    noise: np.ndarray,
+    flip: bool = False,
 ) -> np.ndarray:
     """Vary one image.
 
@@ -31,6 +35,7 @@ def augment(
         image: ``(S, S, 3)`` uint8 RGB; left unchanged.
         rng: Source of all randomness.
         noise: From `noise_pool`, of the same size.
+        flip: Mirror it in half of the cases.
 
     Returns:
         ``(S, S, 3)`` uint8 RGB.
@@ -42,6 +47,9 @@ def augment(
     scale = SCALE[0] * (SCALE[1] / SCALE[0]) ** u[1]
     matrix = cv2.getRotationMatrix2D((size / 2 - 0.5, size / 2 - 0.5), angle, scale)
     matrix[:, 2] += (2 * u[2:4] - 1) * SHIFT * size
+    if flip and u[19] < 0.5:  # x -> size - 1 - x, as part of the same warp
+        matrix[0] = -matrix[0]
+        matrix[0, 2] += size - 1
     image = cv2.warpAffine(
         image,
         matrix,

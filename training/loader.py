@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
+from training import distributed
 from training.augment import augment, noise_pool
 
 
@@ -20,18 +21,21 @@ class TrainBatches:
     Batch ``b`` of epoch ``e`` depends on ``(seed, e, b)`` alone, not on threads or on
     what was drawn before, so a resumed run sees what an uninterrupted one would.
 
+    Under ``torchrun`` each process gets its share of every batch.
+
     Args:
         images: ``(N, S, S, 3)`` uint8 RGB, an array or memmap.
         labels: ``(N,)`` int64.
         batch_size: Images a batch; an incomplete last batch is left out unless it is
             the only one.
         seed: Of order and augmentation.
+        flip: Mirror half of the images.
     """
 
-    def __init__(self, images, labels, batch_size: int, seed: int):
+    def __init__(self, images, labels, batch_size: int, seed: int, flip: bool = False):
         self.images, self.labels = images, labels
         self.batch_size = min(batch_size, len(labels))
-        self.seed = seed
+        self.seed, self.flip = seed, flip
         self.noise = noise_pool(images.shape[1], seed)
 
     def __len__(self) -> int:
@@ -40,7 +44,8 @@ class TrainBatches:
     def epoch(self, number: int):
         """Yield ``(images uint8 (B, S, S, 3), labels int64 (B,))`` tensors."""
         order = np.random.default_rng([self.seed, number]).permutation(len(self.labels))
-        threads = max(1, os.cpu_count() or 1)
+        rank, world = distributed.rank(), distributed.world_size()
+        threads = max(1, len(os.sched_getaffinity(0)) // world)
         with ThreadPoolExecutor(threads) as pool:
             waiting = deque()
             try:
@@ -48,6 +53,7 @@ class TrainBatches:
                     rows = order[
                         batch * self.batch_size : (batch + 1) * self.batch_size
                     ]
+                    rows = rows[rank::world]
                     waiting.append(pool.submit(self._make, number, batch, rows))
                     if len(waiting) > 2 * threads:
                         yield waiting.popleft().result()
@@ -57,8 +63,10 @@ class TrainBatches:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _make(self, epoch: int, batch: int, rows: np.ndarray):
-        rng = np.random.default_rng([self.seed, epoch, batch])
-        images = np.stack([augment(self.images[i], rng, self.noise) for i in rows])
+        rng = np.random.default_rng([self.seed, epoch, batch, distributed.rank()])
+        images = np.stack(
+            [augment(self.images[i], rng, self.noise, self.flip) for i in rows]
+        )
         return torch.from_numpy(images), torch.from_numpy(self.labels[rows])
 
 

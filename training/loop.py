@@ -1,57 +1,42 @@
-"""The training loop: AdamW, warm-up and cosine, averaged weights, best epoch kept."""
+"""The training loop: augmented batches, averaged weights, best epoch, resumable."""
 
 import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.metrics import f1_score
-from torch import nn
 from tqdm import tqdm
 
 from data_prep.errors import InputError
+from training import distributed
 from training.loader import TrainBatches, plain_batches
-from training.network import Classifier, autocast_for
+from training.network import Classifier, Logits, autocast_for
+from training.optimisation import (
+    Criterion,
+    Recipe,
+    average,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+)
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train.
-
-    Attributes:
-        epochs: Passes over the training split.
-        max_minutes: Wall-clock budget of the loop; the schedule shrinks to fit it.
-            0 is no limit.
-        batch_size: Images a step.
-        lr: Peak learning rate of AdamW.
-        weight_decay: Not applied to biases and batch norm.
-        warmup: Share of the run over which the rate rises from 0.
-        label_smoothing: Share of the target spread over all classes.
-        ema: Decay of the averaged weights, a step.
-        seed: Of initial weights, order and augmentation.
-    """
-
-    epochs: int = 20
-    max_minutes: float = 0.0
-    batch_size: int = 64
-    lr: float = 3e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.04
-    label_smoothing: float = 0.1
-    ema: float = 0.998
-    seed: int = 0
-
-
-def learning_rate(progress: float, recipe: Recipe) -> float:
-    """Rate at ``progress`` (0 to 1): linear warm-up, then half a cosine to zero."""
-    if progress < recipe.warmup:
-        return recipe.lr * progress / recipe.warmup
-    rest = (progress - recipe.warmup) / (1 - recipe.warmup)
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, rest)))
+BEST_FILE = "checkpoint.pt"  # state dict of the classifier's averaged weights
+LAST_FILE = "last.pt"  # everything that `fit` needs to go on
+# TensorBoard tag -> key of a history row; ClearML shows "title/series".
+TAGS = {
+    "loss/train": "train_loss",
+    "loss/val": "val_loss",
+    "accuracy/val": "val_accuracy",
+    "macro_f1/val": "val_macro_f1",
+    "weighted_f1/val": "val_weighted_f1",
+    "learning_rate/peak": "learning_rate",
+    "speed/images_per_s": "images_per_s",
+}
 
 
 def fit(
@@ -59,103 +44,194 @@ def fit(
     train: tuple[np.ndarray, np.ndarray],
     val: tuple[np.ndarray, np.ndarray],
     recipe: Recipe,
-    checkpoint: Path,
+    folder: Path,
     log: Callable[[str, float, int], None],
+    loaded: set[str] = frozenset(),
+    resume: Path | None = None,
 ) -> list[dict]:
     """Train in place; on return ``classifier`` holds the weights of the best epoch.
+
+    Under ``torchrun`` every process calls this; the first one validates and saves.
 
     Args:
         classifier: On the device to train on.
         train: ``(N, S, S, 3)`` uint8 images and ``(N,)`` int64 labels.
         val: The same; judges each epoch, by the averaged weights' accuracy.
         recipe: How to train.
-        checkpoint: File that always holds the best epoch's ``state_dict``.
+        folder: For BEST_FILE and LAST_FILE, written after each epoch.
         log: Called with (tag such as "loss/train", value, epoch).
+        loaded: Parameters of the network that were loaded: its backbone.
+        resume: LAST_FILE of an interrupted run of the same recipe. What follows is
+            what would have followed there, to the bit on the same machine.
 
     Returns:
         One dict an epoch: epoch, train_loss, val_loss, val_accuracy, val_macro_f1,
-        learning_rate, images_per_s, seconds.
+        val_weighted_f1, learning_rate, images_per_s, seconds.
 
     Raises:
-        InputError: The loss is no longer a finite number.
+        InputError: The loss is no longer a finite number, or ``resume`` does not fit.
     """
     device = next(classifier.parameters()).device
     classifier.to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(classifier).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(_decay_groups(classifier, recipe), lr=recipe.lr)
+    criterion = Criterion(classifier.network, recipe)
+    optimizer = make_optimizer(classifier.network, recipe, loaded)
     autocast = autocast_for(classifier, device)
-    batches = TrainBatches(*train, recipe.batch_size, recipe.seed)
-    total, budget = recipe.epochs * len(batches), recipe.max_minutes * 60
+    batches = TrainBatches(*train, recipe.batch_size, recipe.seed, recipe.flip)
+    run = Progress(recipe, len(batches))
+    if resume:
+        run.load(resume, classifier, averaged, optimizer, device)
+    model = distributed.parallel(Logits(classifier))
 
-    history, best, step, started = [], -1.0, 0, time.monotonic()
-    bar = tqdm(total=total * batches.batch_size, desc="train", unit="img", disable=None)
-    for epoch in range(recipe.epochs):
-        classifier.train()
-        loss_sum, epoch_started = torch.zeros((), device=device), time.monotonic()
-        first_step = step
-        for images, labels in batches.epoch(epoch):
-            elapsed = time.monotonic() - started
-            progress = max(step / total, elapsed / budget if budget else 0)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(progress, recipe)
-            with autocast:
-                logits = classifier.logits(images.to(device))
-                loss = nn.functional.cross_entropy(
-                    logits.float(),
-                    labels.to(device),
-                    label_smoothing=recipe.label_smoothing,
+    first = distributed.rank() == 0
+    size = batches.batch_size
+    with tqdm(
+        total=run.steps * size,
+        initial=run.step * size,
+        desc="train",
+        unit="img",
+        disable=None if first else True,
+    ) as bar:
+        while not distributed.share(run.is_over()):
+            torch.manual_seed(recipe.seed * 100003 + run.epoch)  # of dropout
+            classifier.train()
+            loss_sum, started, first_step = 0.0, time.monotonic(), run.step
+            for images, labels in batches.epoch(run.epoch):
+                progress = run.progress()
+                if recipe.max_minutes:  # clocks differ, rates must not
+                    progress = distributed.share(progress)
+                set_learning_rate(optimizer, learning_rate(progress, recipe))
+                with autocast:
+                    logits = model(images.to(device))
+                    loss = criterion(logits, labels.to(device))
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                if recipe.grad_clip:
+                    torch.nn.utils.clip_grad_norm_(
+                        classifier.parameters(), recipe.grad_clip
+                    )
+                optimizer.step()
+                run.step += 1
+                decay = min(recipe.ema, (1 + run.step) / (10 + run.step))
+                average(averaged, classifier, decay)
+                loss_sum = loss_sum + loss.detach()
+                bar.update(size)
+                if progress >= 1:
+                    break
+            steps = run.step - first_step
+            train_loss = float(loss_sum) / steps
+            if not distributed.share(math.isfinite(train_loss)):
+                raise InputError(
+                    f"the training loss became {train_loss} in epoch {run.epoch + 1}; "
+                    f"lower --lr (it is {recipe.lr}) or set --grad-clip 1"
                 )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            step += 1
-            _average(averaged, classifier, min(recipe.ema, (1 + step) / (10 + step)))
-            loss_sum += loss.detach()
-            bar.update(len(labels))
-            if progress >= 1:
-                break
-        steps = step - first_step
-        train_loss = loss_sum.item() / steps
-        if not math.isfinite(train_loss):
-            raise InputError(
-                f"the training loss became {train_loss} in epoch {epoch + 1}; "
-                f"lower --lr (it was {recipe.lr})"
-            )
-        seconds = time.monotonic() - epoch_started
-        scores = score(averaged, *val)
-        row = {
-            "epoch": epoch,
-            "train_loss": train_loss,
-            **scores,
-            "learning_rate": optimizer.param_groups[0]["lr"],
-            "images_per_s": steps * batches.batch_size / seconds,
-            "seconds": time.monotonic() - started,
+            speed = steps * size / (time.monotonic() - started)
+            run.epoch += 1
+            if first:
+                row = {
+                    "epoch": run.epoch - 1,
+                    "train_loss": train_loss,
+                    **score(averaged, *val),
+                    "learning_rate": learning_rate(progress, recipe),
+                    "images_per_s": speed,
+                    "seconds": run.seconds(),
+                }
+                for tag, key in TAGS.items():
+                    log(tag, row[key], row["epoch"])
+                accuracy = row["val_accuracy"]
+                bar.set_postfix(loss=f"{train_loss:.3f}", val=f"{accuracy:.3f}")
+                if run.note(row):
+                    save(folder / BEST_FILE, averaged.state_dict())
+                run.save(folder / LAST_FILE, classifier, averaged, optimizer)
+    if first:
+        best = torch.load(folder / BEST_FILE, map_location=device, weights_only=True)
+        classifier.load_state_dict(best)
+    return run.history
+
+
+class Progress:
+    """How far a run is, and what it needs to be taken up again."""
+
+    def __init__(self, recipe: Recipe, steps_per_epoch: int):
+        self.recipe = recipe
+        self.steps = recipe.epochs * steps_per_epoch
+        self.epoch, self.step = 0, 0
+        self.history, self.best, self.best_epoch = [], -1.0, 0
+        self.started = time.monotonic()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def progress(self) -> float:
+        """Share of the run that is over, by steps or by time, whichever is more."""
+        budget = self.recipe.max_minutes * 60
+        by_time = self.seconds() / budget if budget else 0.0
+        return max(self.step / self.steps, by_time)
+
+    def is_over(self) -> bool:
+        patience = self.recipe.patience
+        tired = patience and self.epoch - self.best_epoch > patience
+        return bool(self.progress() >= 1 or tired)
+
+    def note(self, row: dict) -> bool:
+        """Add an epoch; say whether it is the best so far (the later of equals)."""
+        self.history.append(row)
+        if row["val_accuracy"] < self.best:
+            return False
+        self.best, self.best_epoch = row["val_accuracy"], self.epoch
+        return True
+
+    def save(self, path: Path, classifier, averaged, optimizer) -> None:
+        state = {
+            "recipe": asdict(self.recipe),
+            "counters": [self.epoch, self.step, self.best, self.best_epoch],
+            "seconds": self.seconds(),
+            "history": self.history,
+            "classifier": classifier.state_dict(),
+            "averaged": averaged.state_dict(),
+            "optimizer": optimizer.state_dict(),
         }
-        history.append(row)
-        for tag, key in TAGS.items():
-            log(tag, row[key], epoch)
-        bar.set_postfix(loss=f"{train_loss:.3f}", val=f"{row['val_accuracy']:.3f}")
-        if row["val_accuracy"] >= best:
-            best = row["val_accuracy"]
-            partial = checkpoint.with_suffix(".partial")
-            torch.save(averaged.state_dict(), partial)
-            partial.replace(checkpoint)
-        if budget and time.monotonic() - started >= budget:
-            break
-    bar.close()
-    classifier.load_state_dict(torch.load(checkpoint, weights_only=True))
-    return history
+        save(path, state)
+
+    def load(self, path: Path, classifier, averaged, optimizer, device) -> None:
+        """Take up what `save` wrote.
+
+        Raises:
+            InputError: It cannot be read, or belongs to another recipe or model.
+        """
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+            recipe = state["recipe"]
+        except Exception as error:
+            raise InputError(
+                f"{path} cannot be resumed ({' '.join(str(error).split())[:80]}); give "
+                "the folder of an interrupted training"
+            ) from None
+        for key, value in asdict(self.recipe).items():
+            if recipe.get(key) != value:
+                raise InputError(
+                    f"{path} was trained with {key} {recipe.get(key)}, not {value}; "
+                    "resume with the same options"
+                )
+        try:
+            classifier.load_state_dict(state["classifier"])
+            averaged.load_state_dict(state["averaged"])
+            optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError):
+            raise InputError(
+                f"{path} holds another model or other classes; resume with the same "
+                "--model and dataset"
+            ) from None
+        self.epoch, self.step, self.best, self.best_epoch = state["counters"]
+        self.history = state["history"]
+        self.started = time.monotonic() - state["seconds"]
 
 
-# TensorBoard tag -> key of a history row; ClearML shows "title/series".
-TAGS = {
-    "loss/train": "train_loss",
-    "loss/val": "val_loss",
-    "accuracy/val": "val_accuracy",
-    "macro_f1/val": "val_macro_f1",
-    "learning_rate/adamw": "learning_rate",
-    "speed/images_per_s": "images_per_s",
-}
+def save(path: Path, state: dict) -> None:
+    """Write a checkpoint so that a killed process leaves the old or the new one."""
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
 
 
 def predict(classifier: Classifier, images: np.ndarray) -> np.ndarray:
@@ -169,39 +245,15 @@ def predict(classifier: Classifier, images: np.ndarray) -> np.ndarray:
 
 
 def score(classifier: Classifier, images: np.ndarray, labels: np.ndarray) -> dict:
-    """Loss, accuracy and macro F1 of a split, keys prefixed ``val_``."""
+    """Loss, accuracy and F1 scores of a split, keys prefixed ``val_``."""
     probabilities = predict(classifier, images)
     predicted = probabilities.argmax(1)
     truth = np.clip(probabilities[np.arange(len(labels)), labels], 1e-9, None)
-    return {
+    scores = {
         "val_loss": float(-np.log(truth).mean()),
         "val_accuracy": float((predicted == labels).mean()),
-        "val_macro_f1": float(
-            f1_score(labels, predicted, average="macro", zero_division=0)
-        ),
     }
-
-
-def _decay_groups(model: nn.Module, recipe: Recipe) -> list[dict]:
-    """Weight decay for matrices and kernels, none for biases and batch norm."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {
-            "params": [p for p in parameters if p.ndim > 1],
-            "weight_decay": recipe.weight_decay,
-        },
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-@torch.no_grad()
-def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the averaged weights, and batch norm's statistics, towards the current."""
-    ours, theirs = [], []
-    for a, b in zip(averaged.state_dict().values(), model.state_dict().values()):
-        if a.is_floating_point():
-            ours.append(a)
-            theirs.append(b)
-        else:
-            a.copy_(b)
-    torch._foreach_lerp_(ours, theirs, 1 - decay)
+    for kind in ("macro", "weighted"):
+        f1 = f1_score(labels, predicted, average=kind, zero_division=0)
+        scores[f"val_{kind}_f1"] = float(f1)
+    return scores

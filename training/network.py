@@ -9,27 +9,54 @@ from torch import nn
 
 from data_prep.preprocessing import Preprocessing
 
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: how bright red, green and blue look
+
 
 class Classifier(nn.Module):
-    """``(N, S, S, 3)`` uint8 RGB -> logits or probabilities ``(N, classes)``."""
+    """``(N, S, S, 3)`` uint8 RGB -> logits or probabilities ``(N, classes)``.
 
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing):
+    Args:
+        network: Maps normalised float ``(N, channels, S, S)`` to logits.
+        preprocessing: Has mean and std.
+        grey: Whether the network sees one channel, of brightness.
+    """
+
+    def __init__(
+        self, network: nn.Module, preprocessing: Preprocessing, grey: bool = False
+    ):
         super().__init__()
         self.network = network
+        self.grey = grey
         mean = torch.tensor(preprocessing.mean).view(1, 3, 1, 1)
         std = torch.tensor(preprocessing.std).view(1, 3, 1, 1)
         # (x / 255 - mean) / std as one multiplication and one addition
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
         self.register_buffer("offset", -mean / std, persistent=False)
+        luma = torch.tensor(LUMA).view(1, 3, 1, 1)
+        self.register_buffer("luma", luma, persistent=False)
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         # Transposed while still bytes: a quarter of the memory to move.
         x = images.permute(0, 3, 1, 2).float()
-        return self.network(x * self.scale + self.offset)
+        x = x * self.scale + self.offset
+        if self.grey:
+            x = (x * self.luma).sum(1, keepdim=True)
+        return self.network(x)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Probabilities, float32: the function that is exported and served."""
         return torch.softmax(self.logits(images).float(), dim=1)
+
+
+class Logits(nn.Module):
+    """A classifier whose ``forward`` is its logits: what training calls."""
+
+    def __init__(self, classifier: Classifier):
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier.logits(images)
 
 
 def pick_device() -> torch.device:

@@ -29,9 +29,10 @@ from data_prep.preprocessing import Preprocessing
 from training.augment import augment, noise_pool
 from training.evaluate import evaluate, plot_confusion, plot_curves, plot_predictions
 from training.export import export_onnx, golden_inputs
-from training.loop import Recipe, fit, predict
+from training.loop import fit, predict
 from training.models import build_model
 from training.network import Classifier, pick_device
+from training.optimisation import Recipe
 from training.torch_setup import keep_freed_memory
 
 # What a model repository is made from (pipelines/deploy.py).
@@ -80,9 +81,7 @@ def train_dataset(
             augmented_grid(train[0], recipe.seed),
             dataformats="HWC",
         )
-        history = fit(
-            classifier, train, val, recipe, out / "checkpoint.pt", writer.add_scalar
-        )
+        history = fit(classifier, train, val, recipe, out, writer.add_scalar)
 
     images, labels = test
     probabilities = predict(classifier, images)

@@ -74,7 +74,7 @@ def main() -> None:
                 option = name.replace("_", "-")
                 raise InputError(f"--{option} is {getattr(args, name)}; at least 1")
         # After Task.init, so that ClearML sees torch and TensorBoard being imported.
-        from training.loop import Recipe
+        from training.optimisation import Recipe
         from training.run import train_dataset
 
         dataset_id = args.dataset_id or newest_dataset()

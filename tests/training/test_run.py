@@ -11,7 +11,7 @@ from coloured_data import write_dataset
 from data_prep import packed
 from data_prep.errors import InputError
 from training.evaluate import evaluate
-from training.loop import Recipe, learning_rate
+from training.optimisation import Recipe, learning_rate
 from training.run import DEPLOYABLES, PICTURES, train_dataset
 
 RECIPE = Recipe(epochs=6, batch_size=16)

@@ -1,0 +1,49 @@
+"""Several processes on one training, as ``torchrun`` starts them; one without it."""
+
+import os
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+
+def world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def rank() -> int:
+    """Number of this process; 0 does what must be done once."""
+    return int(os.environ.get("RANK", 0))
+
+
+@contextmanager
+def process_group():
+    """Join the other processes of ``torchrun``; does nothing without it."""
+    if world_size() == 1:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def share(value):
+    """Give every process the value that rank 0 has: anything that can be pickled."""
+    if not dist.is_initialized():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def parallel(module: torch.nn.Module) -> torch.nn.Module:
+    """Average gradients over the processes in each backward pass."""
+    if not dist.is_initialized():
+        return module
+    device = next(module.parameters()).device
+    ids = [device.index] if device.type == "cuda" else None
+    return torch.nn.parallel.DistributedDataParallel(module, device_ids=ids)
