@@ -12,6 +12,8 @@ from .storage import Entity
 
 USER = "embedded"
 COMPANY = "embedded"
+# Lists whose order means nothing; the SDK sends sets of tags.
+SORTED = ("tags", "system_tags")
 
 
 def now() -> str:
@@ -46,6 +48,8 @@ def to_column(entity: Entity, name: str, value):
     """
     if value is None:
         return None
+    if name in SORTED and isinstance(value, list):
+        value = sorted(value)
     if name in entity.json:
         return json.dumps(value, separators=(",", ":"))
     if isinstance(value, (dict, list)):

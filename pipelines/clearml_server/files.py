@@ -21,6 +21,7 @@ PREFIX = "/files"
 PLACEHOLDER = "http://embedded.clearml.invalid"
 PARTIAL = ".partial"
 PIECE = 1 << 18
+MAX_WENT = 100_000
 log = logging.getLogger(__name__)
 
 
@@ -37,6 +38,7 @@ class Files:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._went = set()
         # what a killed server left half-written
         shutil.rmtree(folder / PARTIAL, ignore_errors=True)
         (folder / PARTIAL).mkdir(parents=True)
@@ -92,11 +94,16 @@ class Files:
             partial.unlink(missing_ok=True)
 
     def delete(self, name: str) -> bool:
-        """Delete a file, and the folders that are empty then; say whether it was."""
+        """Delete a file, and the folders that are empty then; say whether it was.
+
+        Of a file that went with its task lately it says yes too: the SDK deletes the
+        task first, and reports files as left behind that it cannot delete afterwards.
+        """
         path = self.path(name)
-        if not path.is_file():
-            return False
-        path.unlink()
+        try:
+            path.unlink()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return name.strip("/") in self._went
         for folder in path.parents:
             if folder == self.folder:
                 break
@@ -108,10 +115,13 @@ class Files:
 
     def delete_urls(self, urls) -> None:
         """Delete those of these addresses that are files of this server."""
+        if len(self._went) > MAX_WENT:
+            self._went.clear()
         for url in set(urls):
             name = self.name_of(url)
             try:
                 if name and self.delete(name):
+                    self._went.add(name.strip("/"))
                     log.info("deleted %s", name)
             except (BadName, OSError) as error:
                 log.warning("not deleted: %s", error)

@@ -46,3 +46,89 @@ def test_versions_of_a_dataset_are_found_by_name_and_version(embedded):
     assert shown["files"] == ["b.txt", *kept]
     assert shown["old files"] == ["a.txt", *kept]
     assert shown["tagged"] and shown["hello"] == "hello" and shown["size"] == 3
+
+
+def test_datasets_are_synced_squashed_published_moved_and_deleted(embedded):
+    shown = embedded.run("""
+        from clearml import Dataset, StorageManager
+        raw = Path("synced"); raw.mkdir()
+        for i in range(4):
+            (raw / f"{i}.txt").write_text(str(i))
+        def done(dataset):
+            dataset.upload(show_progress=False); dataset.finalize(); return dataset
+        def get(**query):
+            return Dataset.get(dataset_name="set", dataset_project="Life", **query)
+        first = Dataset.create("set", "Life"); first.add_files(raw); done(first)
+        (raw / "new.txt").write_text("new"); (raw / "0.txt").unlink()
+        (raw / "1.txt").write_text("changed")
+        second = Dataset.create("set", "Life", parent_datasets=[first.id])
+        seen = {"sync": second.sync_folder(raw)}
+        done(second)
+        second = Dataset.get(second.id)
+        seen["changes"] = [second.list_added_files(), second.list_removed_files(),
+                           second.list_modified_files()]
+        seen["graph"] = second.get_dependency_graph() == {
+            first.id: [], second.id: [first.id]}
+        copy = Path(second.get_mutable_local_copy("copy"))
+        seen["copy"] = {p.name: p.read_text() for p in copy.iterdir()}
+        seen["broken"] = second.verify_dataset_hash()
+        squashed = Dataset.squash("squashed", dataset_ids=[first.id, second.id])
+        seen["squashed"] = len(squashed.list_files())
+        outside = Dataset.create("outside", "Life")
+        outside.add_external_files(f"file://{raw.resolve()}/2.txt"); done(outside)
+        seen["outside"] = outside.list_files()
+        first.publish()
+        seen["published"] = get(only_published=True).id == first.id
+        writable = get(writable_copy=True)
+        seen["writable"] = [writable.id != second.id, len(writable.list_files())]
+        writable.tags = ["draft"]
+        seen["tag"] = [d["id"] for d in Dataset.list_datasets(
+            tags=["draft"], only_completed=False)] == [writable.id]
+        Dataset.move_to_project("Moved", "Life", "squashed")
+        seen["moved"] = Dataset.get(squashed.id).project
+        Dataset.delete(dataset_id=writable.id, force=True)
+        Dataset.delete(dataset_id=second.id, force=True)
+        seen["left"] = sorted(d["name"] + d["version"]
+                              for d in Dataset.list_datasets("Life"))
+        files = Path(os.environ["ASL_HOME"]) / "clearml/files/Life"
+        seen["files"] = any(second.id in str(p) for p in files.rglob("*"))
+        show(seen)
+        """)
+    assert shown == {
+        "sync": [1, 1, 1],
+        "changes": [["new.txt"], ["0.txt"], ["1.txt"]],
+        "graph": True,
+        "copy": {"1.txt": "changed", "2.txt": "2", "3.txt": "3", "new.txt": "new"},
+        "broken": [],
+        "squashed": 5,
+        "outside": ["2.txt"],
+        "published": True,
+        "writable": [True, 4],
+        "tag": True,
+        "moved": "Moved",
+        "left": ["outside1.0.0", "set1.0.0"],
+        "files": False,
+    }
+
+
+def test_the_command_line_makes_and_lists_datasets(embedded):
+    shown = embedded.run("""
+        import shutil, subprocess, sys
+        tool = Path(sys.executable).with_name("clearml-data")
+        def data(*arguments):
+            done = subprocess.run([sys.executable, tool, *arguments], text=True,
+                                  capture_output=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+            return done.stdout
+        Path("cli").mkdir(); (Path("cli") / "a.txt").write_text("a")
+        created = data("create", "--project", "Command", "--name", "line")
+        id_ = created.split("id=")[1].split()[0]
+        data("add", "--id", id_, "--files", "cli")
+        data("close", "--id", id_)
+        listed = data("list", "--id", id_)
+        found = data("search", "--project", "Command")
+        copy = data("get", "--id", id_, "--copy", "cli copy")
+        show({"listed": "a.txt" in listed, "found": id_ in found,
+              "copy": (Path("cli copy") / "a.txt").read_text()})
+        """)
+    assert shown == {"listed": True, "found": True, "copy": "a"}

@@ -71,3 +71,55 @@ def test_a_failing_step_fails_the_pipeline_and_skips_the_rest(embedded, step):
     assert shown["pipeline"] == "failed"
     assert shown["steps"] == {"one": "failed", "two": "skipped"}
     assert shown["status"] == {"one": "failed"}
+
+
+def test_function_steps_pass_values_and_are_cached(embedded):
+    program = """
+        from clearml import PipelineController, Task
+        def one(v):
+            return int(v) + 1
+        def two(x):
+            return int(x) * 2
+        pipeline = PipelineController(name="functions", project="Pipe", version="1")
+        pipeline._pool_frequency = 0.01
+        pipeline.add_parameter("v", 5)
+        pipeline.add_function_step("one", one, function_return=["r"],
+            function_kwargs=dict(v="${pipeline.v}"), cache_executed_step=True)
+        pipeline.add_function_step("two", two, function_return=["r"],
+            function_kwargs=dict(x="${one.r}"))
+        pipeline.start_locally(run_pipeline_steps_locally=True)
+        steps = pipeline.get_pipeline_dag()
+        show({name: [node.status, node.executed, Task.get_task(node.executed)
+                     .get_parameters()["return/r"]] for name, node in steps.items()})
+        """
+    first, second = embedded.run(program), embedded.run(program)
+    assert [first[name][::2] for name in ("one", "two")] == [
+        ["completed", "6"],
+        ["completed", "12"],
+    ]
+    assert second["one"][:2] == ["cached", first["one"][1]]
+    assert second["two"][0] == "completed" and second["two"][1] != first["two"][1]
+
+
+def test_a_decorated_pipeline_runs_its_components_as_tasks(embedded):
+    shown = embedded.run("""
+        from clearml import PipelineDecorator, Task
+        @PipelineDecorator.component(return_values=["total"])
+        def add(a, b):
+            return int(a) + int(b)
+        @PipelineDecorator.component(return_values=["square"])
+        def square(x):
+            return int(x) ** 2
+        @PipelineDecorator.pipeline(name="decorated", project="Pipe", version="1",
+                                    pool_frequency=0.01)
+        def run(a=1, b=2):
+            return square(add(a, b)) + 0
+        if __name__ == "__main__":
+            PipelineDecorator.run_locally()
+            result = run(a=3, b=4)
+            show({"result": result, "steps": sorted(
+                Task.get_task(i).name for i in Task.query_tasks(
+                    task_filter={"search_hidden": True, "_allow_extra_fields_": True,
+                                 "name": "^(add|square)$"}))})
+        """)
+    assert shown == {"result": 49, "steps": ["add", "square"]}

@@ -121,3 +121,196 @@ def test_the_best_task_by_metric_is_a_query(embedded):
     assert shown["pages"] == [[low, middle], [high]]
     assert shown["named"][0]["id"] == high
     assert shown["named"][0]["status"] == "completed"
+
+
+def test_parameters_come_back_with_their_types(embedded):
+    values = {"i": 1, "f": 1.5, "s": "s", "n": None, "b": True, "l": [1, 2]}
+    shown = embedded.run(f"""
+        from clearml import Task
+        task = Task.create("Parameters", "typed")
+        task.set_parameters({{f"Args/{{k}}": v for k, v in {values!r}.items()}})
+        task.set_parameter("Args/new", 5)
+        task.delete_parameter("Args/s")
+        task.set_user_properties(note="kept", accuracy=0.5)
+        task.set_configuration_object("net", config_dict={{"depth": [1, 2]}})
+        task.set_comment("a comment"); task.add_tags(["x", "y"])
+        task.set_name("renamed"); task.move_to_project(new_project_name="Parameters/In")
+        found = Task.get_task(project_name="Parameters/In", task_name="renamed")
+        Task.import_task({{**found.export_task(), "name": "imported"}})
+        again = Task.get_task(project_name="Parameters/In", task_name="imported")
+        show({{"typed": found.get_parameters(cast=True), "properties":
+              found.get_user_properties(value_only=True), "net":
+              found.get_configuration_object_as_dict("net"), "comment": found.comment,
+              "tags": found.get_tags(), "again": again.get_parameters(cast=True),
+              "projects": [p.name for p in Task.get_projects()]}})
+        """)
+    del values["s"]
+    typed = shown["typed"]
+    assert {k: typed[f"Args/{k}"] for k in values} == values
+    assert typed["Args/new"] == 5 and "Args/s" not in typed
+    assert shown["properties"] == {"note": "kept", "accuracy": "0.5"}
+    assert shown["net"] == {"depth": [1, 2]} and shown["comment"] == "a comment"
+    assert shown["tags"] == ["x", "y"]
+    assert {f"Args/{k}" for k in values} <= set(shown["again"])
+    assert {"Parameters", "Parameters/In"} <= set(shown["projects"])
+
+
+def test_artifacts_and_plots_of_every_kind_come_back(embedded):
+    shown = embedded.run("""
+        import matplotlib
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+        import numpy as np
+        from PIL import Image
+        from clearml import Task
+        task = Task.create("Kinds", "all of them"); task.mark_started()
+        log = task.get_logger()
+        log.report_table("table", "s", 0, table_plot=[["a"], [1], [2]])
+        log.report_histogram("histogram", "s", values=np.arange(5), iteration=0)
+        log.report_scatter2d("scatter", "s", scatter=np.ones((3, 2)), iteration=0)
+        log.report_surface("surface", "s", matrix=np.eye(3), iteration=0)
+        figure = plt.figure(); plt.plot([1, 2])
+        log.report_matplotlib_figure("figure", "s", figure, 0)
+        for i in range(3):
+            log.report_histogram("many", "s", values=[i], iteration=i)
+            log.report_image("image", "s", i, image=np.zeros((4, 4, 3), "uint8"))
+        folder = Path("folder"); folder.mkdir(exist_ok=True)
+        (folder / "x.txt").write_text("x")
+        objects = {"array": np.eye(2), "dict": {"a": [1]}, "text": "hello",
+                   "folder": folder, "object": {1, 2},
+                   "picture": Image.new("RGB", (4, 4))}
+        for name, value in objects.items():
+            task.upload_artifact(name, value, wait_on_upload=True)
+        task.delete_artifacts(["text"])
+        task.flush(wait_for_uploads=True)
+        found = Task.get_task(task.id)
+        show({"plots": sorted({p["metric"] for p in found.get_reported_plots()}),
+              "many": [p["iter"] for p in found.get_reported_plots(2)
+                       if p["metric"] == "many"],
+              "images": [s["iter"] for s in found.get_debug_samples("image", "s")],
+              "last images": [s["iter"] for s in
+                              found.get_debug_samples("image", "s", 2)],
+              "artifacts": {name: type(artifact.get()).__name__
+                            for name, artifact in found.artifacts.items()}})
+        """)
+    expected = ["figure", "histogram", "many", "scatter", "surface", "table"]
+    assert shown["plots"] == expected and shown["many"] == [1, 2]
+    assert shown["images"] == [2, 1, 0] and shown["last images"] == [2, 1]
+    assert shown["artifacts"] == {
+        "array": "ndarray",
+        "dict": "dict",
+        "folder": "PosixPath",
+        "object": "set",
+        "picture": "PngImageFile",
+    }
+
+
+def test_a_task_goes_through_its_life(embedded):
+    shown = embedded.run("""
+        from clearml import Task
+        seen = {}
+        task = Task.create("Life", "one")
+        Task.enqueue(task, queue_name="default")
+        seen["queued"] = task.get_status()
+        Task.dequeue(task); seen["dequeued"] = task.get_status()
+        task.mark_started(); seen["started"] = task.get_status()
+        task.mark_failed(status_reason="why", status_message="what")
+        seen["failed"] = [task.get_status(), Task.get_task(task.id).data.status_reason]
+        task.reset(); seen["reset"] = task.get_status()
+        clone = Task.clone(task, name="clone", parent=task.id)
+        seen["clone"] = [clone.get_status(), clone.parent == task.id]
+        task.mark_started(); task.mark_completed(); task.publish()
+        seen["published"] = task.get_status()
+        seen["refused"] = bool(Task.get_task(task.id).delete())
+        task.set_archived(True)
+        seen["archived"] = [task.get_archived(), len(Task.query_tasks("Life")),
+                            len(Task.query_tasks("Life", task_filter={
+                                "system_tags": ["-archived"]}))]
+        other = Task.create("Life", "other"); other.mark_started()
+        other.upload_artifact("numbers", {"x": 1}, wait_on_upload=True)
+        other.get_logger().report_image("i", "s", 0, image=__import__("numpy").zeros(
+            (4, 4, 3), "uint8"))
+        other.flush(wait_for_uploads=True)
+        files = Path(os.environ["ASL_HOME"]) / "clearml/files/Life"
+        seen["files"] = [len([p for p in files.rglob("*") if p.is_file()])]
+        Task.get_task(other.id).delete(raise_on_error=True)
+        seen["files"].append(files.exists())
+        seen["left"] = sorted(Task.get_task(i).name for i in Task.query_tasks("Life"))
+        show(seen)
+        """)
+    assert shown == {
+        "queued": "queued",
+        "dequeued": "created",
+        "started": "in_progress",
+        "failed": ["failed", "why"],
+        "reset": "created",
+        "clone": ["created", True],
+        "published": "published",
+        "refused": False,
+        "archived": [True, 2, 1],
+        "files": [2, False],
+        "left": ["clone", "one"],
+    }
+
+
+def test_a_running_task_notices_that_it_was_stopped(embedded):
+    _, done = embedded.run(
+        """
+        import time
+        from clearml import Task
+        task = Task.init("Stop", "long", auto_resource_monitoring=False)
+        other = Task.get_task(task.id)
+        other.mark_stop_request()
+        time.sleep(60)
+        show("went on")
+        """,
+        check=False,
+    )
+    assert not (embedded.folder / "shown.json").exists()
+    assert done.returncode != 0 and "USER ABORTED" in done.stdout
+    tasks = embedded.data("tasks.get_all", {"name": "^long$"})["tasks"]
+    assert [task["status"] for task in tasks] == ["stopped"]
+
+
+def test_models_are_found_published_and_removed(embedded):
+    shown = embedded.run("""
+        from clearml import InputModel, Model, OutputModel, Task
+        task = Task.create("Models", "maker"); task.mark_started()
+        task.output_uri = True
+        made = []
+        for i in (1, 2):
+            path = Path(f"w{i}.onnx"); path.write_bytes(b"x" * i)
+            model = OutputModel(task, name=f"net {i}", tags=[f"t{i}"], framework="ONNX")
+            model.update_weights(str(path), auto_delete_file=False, iteration=i)
+            made.append(model)
+        made[0].update_design(config_dict={"depth": 3})
+        made[0].update_labels({"A": 0})
+        made[0].set_metadata("size", "64", "int")
+        def named(**query):
+            return [m.name for m in Model.query_models(project_name="Models", **query)]
+        seen = {"all": named(), "tag": named(tags=["t1"]), "meta":
+                named(metadata={"size": "64"}), "name": named(model_name="net 2")}
+        imported = InputModel.import_model("file:///tmp/none.onnx", name="imported")
+        user = Task.create("Models", "user"); user.set_input_model(imported.id)
+        seen["input"] = list(Task.get_task(user.id).models["input"].keys())
+        model = Model(made[0].id)
+        seen["model"] = [model.config_dict["depth"], model.labels,
+                         model.task == task.id, model.published]
+        task.mark_completed(); made[0].publish()
+        seen["published"] = [Model(made[0].id).published, named(only_published=True)]
+        seen["removed"] = [Model.remove(made[1].id), named()]
+        seen["outputs"] = [m.name for m in Task.get_task(task.id).models["output"]]
+        show(seen)
+        """)
+    assert shown == {
+        "all": ["net 2", "net 1"],
+        "tag": ["net 1"],
+        "meta": ["net 1"],
+        "name": ["net 2"],
+        "input": shown["input"],
+        "model": [3, {"A": 0}, True, False],
+        "published": [True, ["net 1"]],
+        "removed": [True, ["net 1"]],
+        "outputs": ["net 1"],
+    }
+    assert len(shown["input"]) == 1

@@ -56,7 +56,10 @@ def with_subprojects(db, request: dict) -> dict:
 
 def with_below(db, project_id: str) -> list[str]:
     """Ids of a project and of all below it."""
-    sql = "SELECT id FROM projects, json_each(path) AS has WHERE has.value = ?"
+    sql = (
+        "SELECT projects.id FROM projects, json_each(projects.path) AS has "
+        "WHERE has.value = ?"
+    )
     return [project_id, *(row["id"] for row in db.execute(sql, (project_id,)))]
 
 

@@ -10,7 +10,7 @@ from ..errors import ApiError
 from ..storage import MODEL, TASK
 from . import events, queues, task_actions
 from .common import ARCHIVED, for_each, touch_project
-from .tasks import DELETED
+from .tasks import DELETED, NO_EXECUTION
 
 RESET_FIELDS = {
     "last_iteration": 0,
@@ -44,8 +44,8 @@ def _reset(call, id_) -> dict:
     cleaned = _clean_up(call, task, call.data.get("force"))
     execution = dict(task.get("execution", {}))
     execution.pop("queue", None)
-    if artifacts := execution.get("artifacts"):
-        execution["artifacts"] = [a for a in artifacts if a.get("mode") == "input"]
+    artifacts = execution.get("artifacts") or []
+    execution["artifacts"] = [a for a in artifacts if a.get("mode") == "input"]
     fields = RESET_FIELDS | {
         "execution": execution,
         "models": task["models"] | {"output": []},
@@ -53,7 +53,7 @@ def _reset(call, id_) -> dict:
         "status_message": "reset",
     }
     if call.data.get("clear_all"):
-        fields |= {"execution": {}, "script": {}}
+        fields |= {"execution": NO_EXECUTION, "script": {}}
     answer = task_actions.change_status(call, task, "created", **fields)
     answer["fields"].pop("execution", None)
     return answer | cleaned | {"dequeued": dequeued}

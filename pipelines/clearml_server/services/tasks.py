@@ -32,6 +32,8 @@ EDITABLE = (
     "name tags system_tags type comment parent project models container execution "
     "hyperparams configuration script runtime"
 ).split()
+# Clients expect the list to be there.
+NO_EXECUTION = {"artifacts": []}
 # Of these, an edit replaces only the keys that it names.
 MERGED = ("execution", "script", "output", "models")
 # What may be changed at any status.
@@ -96,14 +98,16 @@ def insert(db, fields: dict) -> str:
         "models": {"input": [], "output": []},
         "runtime": {},
         "container": {},
-        "execution": {},
+        "execution": NO_EXECUTION,
         "script": {},
         "hyperparams": {},
         "configuration": {},
         "last_metrics": {},
     }
-    touch_project(db, fields.get("project"))
-    return documents.insert(db, TASK, record | fields)
+    record |= fields
+    record["execution"] = NO_EXECUTION | record["execution"]
+    touch_project(db, record.get("project"))
+    return documents.insert(db, TASK, record)
 
 
 @endpoint("tasks.edit", needs=["task"], writes=True)
