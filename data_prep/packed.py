@@ -114,23 +114,29 @@ def write_manifest(folder: Path, rows: Iterable[ManifestRow]) -> None:
 def write_split(
     folder: Path, images: Iterable[bytes], labels: np.ndarray, size: int
 ) -> None:
-    """Write one split's two arrays from a stream, one image in memory at a time.
+    """Write one split's two arrays from a stream, a little at a time.
 
     Args:
-        images: Pixels of each image, ``size * size * 3`` bytes, RGB; as many as labels.
+        images: The pixels, ``size * size * 3`` bytes an image, RGB, in pieces of one or
+            more images; as many as labels.
         labels: int64 ``(N,)``.
     """
     folder.mkdir()
-    header = {
-        "descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)),
-        "fortran_order": False,
-        "shape": (len(labels), size, size, 3),
-    }
     with open(folder / "images.npy", "wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
+        file.write(images_header(len(labels), size))
         for pixels in images:
             file.write(pixels)
     np.save(folder / "labels.npy", np.asarray(labels, np.int64))
+
+
+def images_header(count: int, size: int) -> bytes:
+    """The start of an ``images.npy``: of the same length for any count."""
+    header = io.BytesIO()
+    shape = (count, size, size, 3)
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
+    return header.getvalue()
 
 
 def _read(folder: str | Path, name: str) -> str:

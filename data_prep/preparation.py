@@ -1,8 +1,9 @@
 """From raw images to the packed data set, each image decoded once.
 
-Which split an image belongs to is known only when all are hashed. So the pixels go to
-one staging file first, and from there in order to the arrays of their splits: a copy,
-which costs far less than decoding again. Memory does not grow with the pixels.
+Which split an image belongs to is known only when all are hashed. So all pixels go to
+the array of the training split first, in the order of the list. Then those of the other
+splits are copied out, and the gaps are filled with the last of the training images.
+Memory does not grow with the pixels.
 """
 
 import hashlib
@@ -74,11 +75,12 @@ def _prepare(
 ) -> dict:
     record = options.preprocessing
     size = record.image_size
-    staging = folder / "staging.bin"
-    staging.touch()
+    file = folder / "train" / "images.npy"
+    file.parent.mkdir()
+    file.touch()
     shas, arrays = [], []
     for names, *numbers in run_chunks(
-        _stage_chunk, images, workers, "prepare", _start_staging, (staging, record)
+        _store_chunk, images, workers, "prepare", _start_storing, (file, record)
     ):
         shas += names
         arrays.append(numbers)
@@ -87,29 +89,31 @@ def _prepare(
     classes = sorted({image.label for image in images})
     labels = np.array([classes.index(image.label) for image in images])
 
-    rows = []
-    with open(staging, "rb") as file:
-        for number, name in enumerate(packed.SPLITS):
-            chosen = np.flatnonzero(split == number)
-            pixels = _read_staged(file.fileno(), chosen, size * size * 3)
-            packed.write_split(folder / name, pixels, labels[chosen], size)
-            for i in chosen:
-                image = images[i]
-                rows.append(
-                    packed.ManifestRow(
-                        image.path,
-                        image.label,
-                        image.source,
-                        shas[i],
-                        to_hex(hashes[i]),
-                        _group_id(groups[i]),
-                        name,
-                    )
-                )
-    staging.unlink()
+    chosen = {}  # split -> which images it has, in its order
+    with open(file, "r+b", buffering=0) as stored:
+        for number, name in enumerate(packed.SPLITS[1:], 1):
+            chosen[name] = np.flatnonzero(split == number)
+            pixels = _read_stored(stored.fileno(), chosen[name], size)
+            packed.write_split(folder / name, pixels, labels[chosen[name]], size)
+        chosen["train"] = _keep(stored.fileno(), split == 0, size)
+    np.save(folder / "train" / "labels.npy", labels[chosen["train"]])
+
+    rows = (
+        packed.ManifestRow(
+            images[i].path,
+            images[i].label,
+            images[i].source,
+            shas[i],
+            to_hex(hashes[i]),
+            _group_id(groups[i]),
+            name,
+        )
+        for name in packed.SPLITS
+        for i in chosen[name].tolist()
+    )
     packed.write_manifest(folder, rows)
     packed.write_classes(folder, classes)
-    train = np.flatnonzero(split == 0)
+    train = chosen["train"]
     filled = _with_statistics(record, sums[train], squares[train])
     filled.save(folder / FILE_NAME)
     report.write_png(folder / "preview.png", _preview(folder, classes))
@@ -119,13 +123,13 @@ def _prepare(
     return summary
 
 
-def _start_staging(path: Path, preprocessing: Preprocessing) -> None:
-    """In each process: open the staging file."""
-    global _staging, _preprocessing
-    _staging, _preprocessing = open(path, "r+b"), preprocessing
+def _start_storing(file: Path, preprocessing: Preprocessing) -> None:
+    """In each process: open the file that all write to."""
+    global _stored, _preprocessing
+    _stored, _preprocessing = open(file, "r+b", buffering=0), preprocessing
 
 
-def _stage_chunk(first: int, images: Sequence[RawImage]) -> tuple:
+def _store_chunk(first: int, images: Sequence[RawImage]) -> tuple:
     """Decode, hash, fit and store a chunk of N images.
 
     Returns:
@@ -152,7 +156,7 @@ def _stage_chunk(first: int, images: Sequence[RawImage]) -> tuple:
         pixels[i] = _preprocessing.fit(bgr)
         mean, deviation = cv2.meanStdDev(pixels[i])
         moments[:, i] = mean[:, 0], deviation[:, 0]
-    os.pwrite(_staging.fileno(), pixels, first * size * size * 3)
+    os.pwrite(_stored.fileno(), pixels, _place(first, size))
     # OpenCV sums integers; rounding undoes its division exactly
     mean, deviation = moments
     sums, squares = (
@@ -162,14 +166,42 @@ def _stage_chunk(first: int, images: Sequence[RawImage]) -> tuple:
     return shas, hashes, miniatures(thumbnails), sums, squares
 
 
-def _read_staged(file: int, indices: np.ndarray, item: int) -> Iterator[bytes]:
-    """Read staged images, neighbours at once but never more than 16 MB."""
+def _place(index: int, size: int) -> int:
+    """Where in an ``images.npy`` an image begins, bytes."""
+    return len(packed.images_header(0, size)) + index * size * size * 3
+
+
+def _read_stored(file: int, indices: np.ndarray, size: int) -> Iterator[bytes]:
+    """Read images, neighbours at once but never more than 16 MB."""
+    item = size * size * 3
     most = max(1, (1 << 24) // item)
     starts = np.flatnonzero(np.diff(indices, prepend=-2) != 1).tolist()
     for start, end in zip(starts, [*starts[1:], len(indices)]):
         for at in range(start, end, most):
             count = min(most, end - at)
-            yield os.pread(file, count * item, int(indices[at]) * item)
+            yield os.pread(file, count * item, _place(int(indices[at]), size))
+
+
+def _keep(file: int, keep: np.ndarray, size: int) -> np.ndarray:
+    """Shorten a file of stored images to some of them: the last fill the gaps.
+
+    Args:
+        keep: bool ``(N,)``, for each stored image.
+
+    Returns:
+        Which stored image is now at each place.
+    """
+    count = int(keep.sum())
+    gaps = np.flatnonzero(~keep[:count])
+    last = count + np.flatnonzero(keep[count:])
+    for gap, index in zip(gaps.tolist(), last.tolist()):
+        pixels = os.pread(file, size * size * 3, _place(index, size))
+        os.pwrite(file, pixels, _place(gap, size))
+    os.ftruncate(file, _place(count, size))
+    os.pwrite(file, packed.images_header(count, size), 0)
+    order = np.arange(count)
+    order[gaps] = last
+    return order
 
 
 def _with_statistics(

@@ -182,7 +182,7 @@ def test_ctrl_c_leaves_nothing_that_looks_finished(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         start_new_session=True,
     )
-    while not list(home.glob("runs/*/prepared.partial/staging.bin")):
+    while not list(home.glob("runs/*/prepared.partial/train/images.npy")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
