@@ -1,15 +1,20 @@
-"""How good a model is: one function, one JSON, and the pictures people look at.
+"""How good a model is: one function, one JSON.
 
-`evaluation.json`::
+``evaluation.json``, scores in 0 to 1, computed by scikit-learn::
 
-    {"overall":   {"accuracy", "top3_accuracy", "macro_f1", "weighted_f1",
-                   "macro_precision", "macro_recall", "loss", "images"},
-     "per_class": {"A": {"precision", "recall", "f1", "images"}, ...},
-     "slices":    {"source=kaggle": {"accuracy", "macro_f1", "images"}, ...},
-     "confusion": {"labels": [...], "matrix": [[true rows x predicted columns]]},
-     "dataset_id", "split", "seconds"}
+    {"overall":     {"accuracy", "top3_accuracy", "macro_f1", "weighted_f1",
+                     "macro_precision", "macro_recall", "loss", "images"},
+     "per_class":   {"A": {"precision", "recall", "f1", "images"}, ...},
+     "slices":      {"source=kaggle": {"accuracy", "macro_f1", "images"},
+                     "brightness=dark": ..., "external=DIR": ...},
+     "calibration": {"ece", "threshold_99", "coverage_99"},
+     "confusion":   {"labels": [...], "matrix": [[true rows x predicted columns]]},
+     "floors":      {"most_frequent": accuracy, "logistic_regression": accuracy},
+     "model", "parameters", "precision", "dataset_id", "split", "split_method",
+     "epochs", "seconds"}
 
-Scores lie in 0 to 1; scikit-learn computes them.
+``threshold_99`` is the least confidence above which 99 % of the answers are right, and
+``coverage_99`` the share of images that have it; both null where there is none.
 """
 
 import numpy as np
@@ -20,12 +25,15 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
+CALIBRATION_BINS = 15
+PRECISION = 0.99
+
 
 def evaluate(
     probabilities: np.ndarray,
     labels: np.ndarray,
     classes: list[str],
-    sources: list[str] | None = None,
+    slices: dict[str, np.ndarray] | None = None,
 ) -> dict:
     """Score predictions against the truth.
 
@@ -33,10 +41,10 @@ def evaluate(
         probabilities: ``(N, classes)`` float32.
         labels: ``(N,)`` int64, indices into ``classes``.
         classes: Names, in the order of the columns.
-        sources: Where each image is from, for a slice per source; None for none.
+        slices: Name of a slice -> which images belong to it, bool ``(N,)``.
 
     Returns:
-        The parts "overall", "per_class", "slices" and "confusion" of the JSON.
+        The parts overall, per_class, slices, calibration and confusion of the JSON.
     """
     predicted = probabilities.argmax(1)
     every = np.arange(len(classes))
@@ -66,7 +74,12 @@ def evaluate(
             }
             for i, name in enumerate(classes)
         },
-        "slices": _slices(predicted, labels, sources),
+        "slices": {
+            name: score_slice(predicted[rows], labels[rows])
+            for name, rows in (slices or {}).items()
+            if rows.any()
+        },
+        "calibration": calibration(probabilities, labels),
         "confusion": {
             "labels": list(classes),
             "matrix": confusion_matrix(labels, predicted, labels=every).tolist(),
@@ -74,94 +87,59 @@ def evaluate(
     }
 
 
-def _slices(predicted, labels, sources) -> dict:
-    if sources is None:
-        return {}
-    sources = np.asarray(sources)
-    slices = {}
-    for name in sorted(set(sources)):
-        rows = sources == name
-        slices[f"source={name}"] = {
-            "accuracy": float((predicted[rows] == labels[rows]).mean()),
-            "macro_f1": float(
-                f1_score(
-                    labels[rows], predicted[rows], average="macro", zero_division=0
-                )
-            ),
-            "images": int(rows.sum()),
-        }
-    return slices
+def score_slice(predicted: np.ndarray, labels: np.ndarray) -> dict:
+    """Accuracy, macro F1 and size of a part of the images."""
+    f1 = f1_score(
+        labels, predicted, labels=np.unique(labels), average="macro", zero_division=0
+    )
+    return {
+        "accuracy": float((predicted == labels).mean()),
+        "macro_f1": float(f1),
+        "images": int(len(labels)),
+    }
 
 
-def plot_confusion(confusion: dict):
-    """Draw ``evaluation["confusion"]`` as a matplotlib figure, rows normalised."""
-    labels, matrix = confusion["labels"], np.array(confusion["matrix"], dtype=float)
-    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    side = max(4.0, 0.36 * len(labels) + 1.5)
-    figure, axes = _figure(side, side)
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for i, j in zip(*np.nonzero(matrix)):
-        colour = "white" if share[i, j] > 0.5 else "black"
-        text = f"{int(matrix[i, j])}"
-        axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=7)
-    axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=8)
-    axes.set_yticks(range(len(labels)), labels, fontsize=8)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title("Confusion matrix (images; shade: share of the row)")
-    return figure
-
-
-def plot_curves(history: list[dict]):
-    """Draw loss and validation scores over epochs as a matplotlib figure."""
-    epochs = [row["epoch"] + 1 for row in history]
-    figure, (left, right) = _figure(10, 4, columns=2)
-    for key in ("train_loss", "val_loss"):
-        left.plot(epochs, [row[key] for row in history], label=key)
-    for key in ("val_accuracy", "val_macro_f1"):
-        right.plot(epochs, [row[key] for row in history], label=key)
-    right.set_ylim(0, 1)
-    for axes in (left, right):
-        axes.set_xlabel("epoch")
-        axes.grid(alpha=0.3)
-        axes.legend()
-    return figure
-
-
-def plot_predictions(images, labels, probabilities, classes, count: int = 24):
-    """Draw the worst mistakes first, then right answers, as a matplotlib figure.
+def slice_rows(images: np.ndarray, sources: list[str]) -> dict[str, np.ndarray]:
+    """Slice a split by where images come from and by how bright they are.
 
     Args:
         images: ``(N, S, S, 3)`` uint8 RGB.
-        labels: ``(N,)`` int64.
-        probabilities: ``(N, classes)`` float32.
-        classes: Names.
-        count: Pictures at most.
+        sources: Of each image.
+
+    Returns:
+        As `evaluate` takes them; brightness in thirds, of the images' mean.
     """
-    order = np.argsort(probabilities[np.arange(len(labels)), labels])
-    wrong = order[probabilities[order].argmax(1) != labels[order]][: count * 2 // 3]
-    right = order[probabilities[order].argmax(1) == labels[order]]
-    step = max(1, len(right) // max(1, count - len(wrong)))
-    shown = np.concatenate([wrong, right[::step][: count - len(wrong)]])
-    columns = 8
-    rows = max(1, -(-len(shown) // columns))
-    figure, grid = _figure(1.5 * columns, 1.8 * rows, rows, columns)
-    for axes in np.ravel(grid):
-        axes.axis("off")
-    for axes, i in zip(np.ravel(grid), shown):
-        best = probabilities[i].argmax()
-        axes.imshow(images[i])
-        axes.set_title(
-            f"{classes[labels[i]]} → {classes[best]} ({probabilities[i, best]:.2f})",
-            color="black" if best == labels[i] else "crimson",
-            fontsize=8,
-        )
-    return figure
+    sources = np.asarray(sources)
+    slices = {f"source={name}": sources == name for name in sorted(set(sources))}
+    brightness = np.array([image.mean() for image in images])
+    low, high = np.quantile(brightness, [1 / 3, 2 / 3])
+    slices["brightness=dark"] = brightness <= low
+    slices["brightness=middle"] = (brightness > low) & (brightness <= high)
+    slices["brightness=bright"] = brightness > high
+    return slices
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1):
-    """A figure that belongs to no window, so it works without a display."""
-    from matplotlib.figure import Figure
+def calibration(probabilities: np.ndarray, labels: np.ndarray) -> dict:
+    """How far confidence can be trusted.
 
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
-    return figure, figure.subplots(rows, columns)
+    The expected calibration error (Guo et al. 2017): over 15 bins of equal width, the
+    mean distance between confidence and accuracy, weighted by images.
+    """
+    confidence = probabilities.max(1)
+    right = probabilities.argmax(1) == labels
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    ece = 0.0
+    for number in range(CALIBRATION_BINS):
+        rows = bins == number
+        if rows.any():
+            ece += rows.mean() * abs(confidence[rows].mean() - right[rows].mean())
+    order = np.argsort(-confidence, kind="stable")
+    precision = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    # a threshold lets all images of equal confidence in, so only their last counts
+    last = np.append(np.diff(confidence[order]) != 0, True)
+    good = np.flatnonzero((precision >= PRECISION) & last)
+    return {
+        "ece": float(ece),
+        "threshold_99": float(confidence[order[good[-1]]]) if len(good) else None,
+        "coverage_99": float((good[-1] + 1) / len(order)) if len(good) else None,
+    }

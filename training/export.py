@@ -95,16 +95,10 @@ def check_parity(path: Path, golden: np.ndarray, expected: np.ndarray) -> float:
     Raises:
         RuntimeError: As `export_onnx` says.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    together = session.run(None, {name: golden})[0]
-    singly = [
-        session.run(None, {name: golden[i : i + 1]})[0] for i in range(len(golden))
-    ]
+    together = answer(path, golden)
+    singly = answer(path, golden, batch_size=1)
     difference = 0.0
-    for got in (together, np.concatenate(singly)):
+    for got in (together, singly):
         difference = max(difference, float(np.abs(got - expected).max()))
         if (got.argmax(1) != expected.argmax(1)).any():
             raise RuntimeError(f"{path.name} names other classes than torch does")
@@ -113,3 +107,16 @@ def check_parity(path: Path, golden: np.ndarray, expected: np.ndarray) -> float:
             f"{path.name} differs from torch by {difference:.2g} (limit {TOLERANCE})"
         )
     return difference
+
+
+def answer(path: Path, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
+    """Run an ONNX file on ``(N, S, S, 3)`` uint8 images; give ``(N, classes)``."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    parts = [
+        session.run(None, {name: np.array(images[i : i + batch_size])})[0]
+        for i in range(0, len(images), batch_size)
+    ]
+    return np.concatenate(parts)

@@ -180,8 +180,8 @@ def _torchvision_model(name: str, classes: int) -> nn.Module:
         raise InputError(
             f"unknown model '{name}'; "
             + (f"did you mean {' or '.join(near)}? " if near else "")
-            + f"Ours: {', '.join(OURS)}; torchvision: resnet18, mobilenet_v3_small, ...;"
-            " timm: timm:rexnet_150, ..."
+            + f"Ours: {', '.join(OURS)}; torchvision: resnet18, ...; timm: "
+            "timm:rexnet_150, ..."
         )
     # these two have a second output unless told otherwise
     options = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}

@@ -1,6 +1,7 @@
 """Train a model on the prepared dataset, as the ClearML task ``train``.
 
     python -m training.train --model small_resnet --epochs 20
+    torchrun --nproc-per-node 2 training/train.py
     clearml-task --project ASL --name train --script training/train.py --queue default
 
 Without --dataset-id it takes the newest completed dataset ``ASL``. Results lie in
@@ -10,6 +11,7 @@ scalars and, for comparisons, single values.
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -24,70 +26,116 @@ from pipelines.task_edge import set_output, step_task
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="training.train", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="training.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+    def option(name, default, text, **more):
+        kind = {} if isinstance(default, bool) else {"type": type(default)}
+        if isinstance(default, bool):
+            more["action"] = "store_true"
+        else:
+            more["default"] = default
+            text += f" (default {default})" if default != "" else ""
+        parser.add_argument(name, help=text, **kind, **more)
+
     # data
+    option("--dataset-id", "", "prepared dataset (default: the newest)")
     parser.add_argument(
-        "--dataset-id", default="", help="prepared dataset (default: the newest)"
+        "--external",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="raw folders of other people's photographs, scored as slices of their own",
     )
     # model
-    parser.add_argument(
+    option(
         "--model",
-        default="small_resnet",
-        help="small_resnet, baseline_cnn or a torchvision classification model",
+        "small_resnet",
+        "small_resnet, baseline_cnn, five_block_cnn, mlp, any torchvision "
+        "classification model, or timm:NAME",
     )
+    option("--grey", False, "let the network see brightness only")
+    option("--pretrained", False, "start from the zoo's weights (downloads them)")
+    option("--weights", "", "start from this state dict", metavar="FILE")
+    option("--backbone-lr", 1.0, "rate of loaded weights, share of --lr; 0: frozen")
     # schedule
-    parser.add_argument("--epochs", type=int, default=20, help="passes over the data")
-    parser.add_argument(
-        "--max-minutes",
-        type=float,
-        default=0.0,
-        help="time for the training loop, minutes; the schedule fits it (0: no limit)",
-    )
-    parser.add_argument("--batch-size", type=int, default=64, help="images a step")
+    option("--epochs", 20, "passes over the data")
+    option("--max-minutes", 0.0, "budget that the schedule fits, minutes; 0: none")
+    option("--patience", 0, "epochs without a better one before the end; 0: no end")
+    option("--batch-size", 64, "images a step, over all processes")
+    option("--fast-dev-run", False, "one batch of each split, to try the code")
+    option("--resume", "", "go on where this run was interrupted", metavar="RUN_DIR")
     # optimisation
-    parser.add_argument("--lr", type=float, default=3e-3, help="peak learning rate")
-    parser.add_argument(
-        "--weight-decay", type=float, default=0.05, help="of AdamW (0: none)"
-    )
-    parser.add_argument(
-        "--warmup", type=float, default=0.04, help="share of the run, 0 to 1 (0: none)"
-    )
-    parser.add_argument(
-        "--label-smoothing", type=float, default=0.1, help="0 to 1 (0: none)"
-    )
-    parser.add_argument(
-        "--ema",
-        type=float,
-        default=0.998,
-        help="averaging of weights, a step (0: none)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same weights")
+    option("--optimizer", "adamw", "adamw, adam or sgd (Nesterov momentum 0.9)")
+    option("--lr", 3e-3, "peak learning rate")
+    option("--warmup", 0.04, "share of the run with a rising rate; 0: none")
+    option("--weight-decay", 0.05, "not on biases and batch norm; 0: none")
+    option("--grad-clip", 0.0, "largest norm of the gradient; 0: no limit")
+    option("--label-smoothing", 0.1, "share of the target over all classes; 0: none")
+    option("--contrastive", 0.0, "weight of a supervised contrastive loss; 0: none")
+    option("--ema", 0.998, "averaging of the weights, a step; 0: none")
+    option("--flip", False, "mirror half of the images (swaps right and left hands)")
+    option("--seed", 0, "same seed, same weights")
+    # results
+    option("--int8", False, "serve a quantised graph if it costs at most 0.3 points")
+    option("--no-floors", False, "skip the two simplest models")
     return parser
 
 
 @exit_2_on_input_error
 def main() -> None:
+    if int(os.environ.get("RANK", 0)):  # a further process of torchrun
+        train(None)
+        return
     with step_task("train", arguments(), "training") as (task, args):
-        for name in ("epochs", "batch_size"):
-            if getattr(args, name) < 1:
-                option = name.replace("_", "-")
-                raise InputError(f"--{option} is {getattr(args, name)}; at least 1")
-        # After Task.init, so that ClearML sees torch and TensorBoard being imported.
-        from training.optimisation import Recipe
-        from training.run import train_dataset
-
         dataset_id = args.dataset_id or newest_dataset()
-        dataset = registry.local_copy(dataset_id, registry.PREPARED)
-        recipe = Recipe(**{f.name: getattr(args, f.name) for f in fields(Recipe)})
-        out = data_home() / "runs" / task.id
-        metadata = {"task_id": task.id, "dataset_id": dataset_id}
-        result = train_dataset(dataset, out, args.model, recipe, metadata)
-        report(task, out, result)
+        order = {
+            "args": vars(args),
+            "dataset": registry.local_copy(dataset_id, registry.PREPARED),
+            "out": data_home() / "runs" / task.id,
+            "metadata": {"task_id": task.id, "dataset_id": dataset_id},
+        }
+        result = train(order)
+        report(task, order["out"], result)
         overall = result["overall"]
         print(
             f"test accuracy {overall['accuracy']:.4f}, macro F1 "
-            f"{overall['macro_f1']:.4f} on {overall['images']} images; results: {out}"
+            f"{overall['macro_f1']:.4f} on {overall['images']} images"
+        )
+        for name, scores in result["slices"].items():
+            print(f"  {name}: {scores['accuracy']:.4f} on {scores['images']}")
+        for name, accuracy in result["floors"].items():
+            print(f"  floor {name}: {accuracy:.4f}")
+        print(f"results: {order['out']}")
+
+
+def train(order: dict | None) -> dict | None:
+    """Train as ordered; further processes of torchrun learn the order from the first.
+
+    Returns:
+        The content of evaluation.json, in the first process.
+    """
+    # Late, so that --help is quick, and ClearML sees TensorBoard being imported.
+    from training import distributed
+    from training.optimisation import Recipe
+    from training.run import Choices, train_dataset
+
+    with distributed.process_group():
+        order = distributed.share(order)
+        args = order["args"]
+        args = args | {
+            "floors": not args["no_floors"],
+            "external": tuple(args["external"] or ()),
+        }
+        choices, recipe = (
+            kind(**{f.name: args[f.name] for f in fields(kind)})
+            for kind in (Choices, Recipe)
+        )
+        return train_dataset(
+            order["dataset"], order["out"], choices, recipe, order["metadata"]
         )
 
 
@@ -140,6 +188,10 @@ def report(task, out: Path, result: dict) -> None:
     logger.report_table(
         "scores by class", "test", table_plot=[["class", *columns], *rows]
     )
+    for name, scores in result["slices"].items():
+        logger.report_single_value(f"{name} accuracy", scores["accuracy"])
+    for name, accuracy in result["floors"].items():
+        logger.report_single_value(f"floor {name}", accuracy)
     for name in PICTURES:
         logger.report_image("pictures", Path(name).stem, 0, local_path=str(out / name))
     # Tasks made by clearml-task ignore the argument of Task.init.

@@ -7,7 +7,7 @@ from data_prep.errors import InputError
 from data_prep.preprocessing import Preprocessing
 from training.export import check_parity, export_onnx, golden_inputs
 from training.loop import predict
-from training.models import build_model
+from training.models import OURS, build_model, load_pretrained, load_weights
 from training.network import Classifier
 
 
@@ -22,10 +22,41 @@ def pixels(count, size):
     return rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("size", [32, 64, 128])
-@pytest.mark.parametrize("name", ["small_resnet", "baseline_cnn"])
-def test_our_models_take_any_image_size(name, size):
-    assert build_model(name, 29, size)(torch.zeros(2, 3, size, size)).shape == (2, 29)
+@pytest.mark.parametrize("size", [28, 64, 128])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", OURS)
+def test_our_models_take_any_image_size_grey_or_coloured(name, channels, size):
+    images = torch.zeros(2, channels, size, size)
+    assert build_model(name, 29, size, channels)(images).shape == (2, 29)
+
+
+def test_the_mlp_on_grey_28_pixels_has_784_inputs():
+    assert build_model("mlp", 24, 28, 1)[1].weight.shape == (128, 784)
+
+
+def test_a_model_too_deep_for_the_image_size_is_refused():
+    with pytest.raises(InputError, match="--image-size"):
+        build_model("alexnet", 5, 28)
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    torch.save(build_model("mlp", 5, 32).state_dict(), tmp_path / "mlp.pt")
+    (tmp_path / "text.pt").write_text("no weights")
+    network = build_model("small_resnet", 5, 32)
+    for name in ("mlp.pt", "text.pt", "missing.pt"):
+        with pytest.raises(InputError, match=name):
+            load_weights(network, tmp_path / name)
+
+
+def test_without_a_network_pretrained_weights_are_a_warning(monkeypatch, capsys):
+    # a proxy that nothing listens on: the download fails at once, anywhere
+    for scheme in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(scheme, "http://127.0.0.1:9")
+    monkeypatch.setenv("TORCH_HOME", "/nonexistent")
+    network = build_model("mobilenet_v3_small", 5, 64)
+    fresh = load_pretrained(network, "mobilenet_v3_small")
+    assert set(fresh) == {name for name, _ in network.named_parameters()}
+    assert "--weights FILE" in capsys.readouterr().err
 
 
 def test_an_unknown_model_is_refused_with_a_near_name():
@@ -43,7 +74,7 @@ def test_the_graph_normalises_as_the_record_says():
     assert np.abs(predict(model, images) - expected).max() < 1e-5
 
 
-@pytest.mark.parametrize("name", ["small_resnet", "baseline_cnn"])
+@pytest.mark.parametrize("name", [*OURS, "mobilenet_v3_small"])
 def test_the_exported_graph_meets_the_contract_of_the_server(name, tmp_path):
     model, golden = classifier(name, 64), pixels(7, 64)
     path = tmp_path / "model.onnx"
@@ -80,3 +111,14 @@ def test_golden_inputs_cover_every_class():
     golden = golden_inputs(images, labels, count=12)
     assert len(golden) == 12
     assert set(golden[:, 0, 0, 0]) == set(range(6))
+
+
+def test_a_grey_model_sees_brightness_only(tmp_path):
+    torch.manual_seed(0)
+    record = Preprocessing(image_size=28)
+    model = Classifier(build_model("mlp", 5, 28, 1), record, grey=True).eval()
+    colours = np.zeros((2, 28, 28, 3), np.uint8)
+    colours[0, ..., 0], colours[1, ..., 1] = 187, 95  # red and green, equally bright
+    answers = predict(model, colours)
+    assert np.abs(answers[0] - answers[1]).max() < 2e-3
+    export_onnx(model, tmp_path / "model.onnx", pixels(4, 28), {})

@@ -1,18 +1,27 @@
 """Small trainings for real: they learn, and leave what deployment needs."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
+import cv2
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
-from coloured_data import write_dataset
+from coloured_data import CLASSES, coloured_images, write_dataset
 
 from data_prep import packed
 from data_prep.errors import InputError
-from training.evaluate import evaluate
+from data_prep.paths import ROOT
+from training.evaluate import calibration, evaluate
+from training.export import answer
 from training.optimisation import Recipe, learning_rate
-from training.run import DEPLOYABLES, PICTURES, train_dataset
+from training.run import DEPLOYABLES, PICTURES, Choices, train_dataset
 
 RECIPE = Recipe(epochs=6, batch_size=16)
 
@@ -20,7 +29,7 @@ RECIPE = Recipe(epochs=6, batch_size=16)
 @pytest.fixture(scope="module")
 def trained(dataset, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "run"
-    result = train_dataset(dataset, out, "small_resnet", RECIPE, {"dataset_id": "d1"})
+    result = train_dataset(dataset, out, Choices(), RECIPE, {"dataset_id": "d1"})
     return out, result
 
 
@@ -46,7 +55,9 @@ def test_a_training_leaves_all_that_is_deployed_and_looked_at(trained, dataset):
     assert json.loads((out / "evaluation.json").read_text()) == result
     assert (out / "classes.txt").read_text() == (dataset / "classes.txt").read_text()
     assert result["dataset_id"] == "d1"
-    assert set(result["slices"]) == {"source=left", "source=right"}
+    assert {"source=left", "source=right", "brightness=dark"} < set(result["slices"])
+    assert result["floors"]["most_frequent"] == pytest.approx(0.25)
+    assert 0.25 < result["floors"]["logistic_regression"] <= 1
     golden = np.load(out / "golden.npz")
     assert golden["images"].dtype == np.uint8
     assert golden["probabilities"].shape == (len(golden["images"]), 4)
@@ -56,7 +67,7 @@ def test_the_same_seed_gives_the_same_weights(dataset, tmp_path):
     recipe = Recipe(epochs=1, batch_size=16, seed=7)
     weights = []
     for name in ("first", "second"):
-        train_dataset(dataset, tmp_path / name, "small_resnet", recipe, {})
+        train_dataset(dataset, tmp_path / name, Choices(), recipe, {})
         state = torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
         weights.append(torch.cat([v.flatten().float() for v in state.values()]))
     assert torch.equal(*weights)
@@ -65,19 +76,19 @@ def test_the_same_seed_gives_the_same_weights(dataset, tmp_path):
 def test_a_diverging_training_stops_with_the_remedy(dataset, tmp_path):
     with pytest.raises(InputError, match="--lr"):
         wild = Recipe(epochs=2, batch_size=16, lr=1e30)
-        train_dataset(dataset, tmp_path / "out", "baseline_cnn", wild, {})
+        train_dataset(dataset, tmp_path / "out", Choices("baseline_cnn"), wild, {})
 
 
 def test_an_empty_split_is_refused_by_name(tmp_path):
     folder = write_dataset(tmp_path / "data", train=0)
     with pytest.raises(InputError, match="train split .* is empty"):
-        train_dataset(folder, tmp_path / "out", "small_resnet", RECIPE, {})
+        train_dataset(folder, tmp_path / "out", Choices(), RECIPE, {})
     assert not (tmp_path / "out").exists()
 
 
 def test_the_time_budget_ends_a_training_and_its_schedule(dataset, tmp_path):
     recipe = Recipe(epochs=100000, batch_size=16, max_minutes=0.05)
-    result = train_dataset(dataset, tmp_path / "out", "small_resnet", recipe, {})
+    result = train_dataset(dataset, tmp_path / "out", Choices(), recipe, {})
     history = json.loads((tmp_path / "out" / "history.json").read_text())
     assert result["epochs"] == len(history) < 100000
     assert history[-1]["learning_rate"] < 0.1 * recipe.lr
@@ -94,7 +105,9 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
 def test_evaluation_counts_what_a_person_would_count():
     labels = np.array([0, 0, 1, 1, 2])
     probabilities = np.eye(4, dtype=np.float32)[[0, 1, 1, 1, 2]]
-    result = evaluate(probabilities, labels, ["a", "b", "c", "never"], list("xxyyy"))
+    result = evaluate(
+        probabilities, labels, ["a", "b", "c", "never"], {"x": labels == 0}
+    )
     assert result["overall"]["accuracy"] == pytest.approx(0.8)
     assert result["per_class"]["a"] == {
         "precision": 1.0,
@@ -105,4 +118,183 @@ def test_evaluation_counts_what_a_person_would_count():
     # F1 of a, b, c; "never" has no test image and counts for nothing
     assert result["overall"]["macro_f1"] == pytest.approx((2 / 3 + 0.8 + 1) / 3)
     assert result["confusion"]["matrix"][0] == [1, 1, 0, 0]
-    assert result["slices"]["source=x"]["accuracy"] == pytest.approx(0.5)
+    assert result["slices"]["x"]["accuracy"] == pytest.approx(0.5)
+
+
+def test_the_threshold_of_99_percent_lets_no_more_mistakes_through():
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 1, 4000)
+    right = rng.random(4000) < np.where(confidence > 0.8, 1.0, 0.6)
+    probabilities = np.stack([confidence, 1 - confidence], 1).astype(np.float32)
+    labels = np.where(right, 0, 1)
+    found = calibration(probabilities, labels)
+    accepted = probabilities.max(1) >= found["threshold_99"]
+    assert right[accepted].mean() >= 0.99
+    assert accepted.mean() == pytest.approx(found["coverage_99"])
+    assert 0.35 < found["coverage_99"] < 0.5
+
+
+def test_calibration_error_is_zero_for_honest_confidence_and_large_for_boasting():
+    honest = np.tile([[0.75, 0.25]], (400, 1)).astype(np.float32)
+    labels = np.arange(400) % 4 // 3  # three of four are class 0
+    assert calibration(honest, labels)["ece"] == pytest.approx(0, abs=1e-6)
+    boasting = np.tile([[1.0, 0.0]], (400, 1)).astype(np.float32)
+    assert calibration(boasting, labels)["ece"] == pytest.approx(0.25)
+
+
+def test_a_killed_training_resumes_to_the_very_weights(dataset, tmp_path):
+    """Killed by SIGKILL after some epochs; equal to one that was never interrupted."""
+    code = (
+        "import sys; from pathlib import Path; from training.optimisation import Recipe;"
+        "from training.run import Choices, train_dataset;"
+        "train_dataset(Path(sys.argv[1]), Path(sys.argv[2]), Choices(floors=False),"
+        " Recipe(epochs=int(sys.argv[3]), batch_size=8), {})"
+    )
+    epochs = "12"
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-c", code, str(dataset), str(killed), epochs]
+    process = subprocess.Popen(command, cwd=ROOT)
+    last = killed / "last.pt"
+    while not last.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = torch.load(last, weights_only=True)["counters"][0]
+    assert 1 <= done < int(epochs)
+
+    recipe = Recipe(epochs=int(epochs), batch_size=8)
+    resumed = Choices(floors=False, resume=str(killed))
+    train_dataset(dataset, tmp_path / "resumed", resumed, recipe, {})
+    train_dataset(dataset, tmp_path / "whole", Choices(floors=False), recipe, {})
+    states = [
+        torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
+        for name in ("resumed", "whole")
+    ]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[1])
+    with pytest.raises(InputError, match="lr"):
+        other = Recipe(epochs=int(epochs), batch_size=8, lr=1e-3)
+        train_dataset(dataset, tmp_path / "other", resumed, other, {})
+
+
+def test_two_processes_under_torchrun_train_one_model(dataset, tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path\n"
+        "from training import distributed\n"
+        "from training.optimisation import Recipe\n"
+        "from training.run import Choices, train_dataset\n"
+        "with distributed.process_group():\n"
+        "    order = distributed.share('two' if not distributed.rank() else None)\n"
+        f"    out = Path({str(tmp_path)!r}) / order\n"
+        f"    result = train_dataset(Path({str(dataset)!r}), out, Choices(),\n"
+        "        Recipe(epochs=6, batch_size=16), {})\n"
+        "    assert (result is None) == bool(distributed.rank())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        + ["--nproc-per-node", "2", str(script)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads((tmp_path / "two" / "evaluation.json").read_text())
+    assert result["overall"]["accuracy"] > 0.9
+
+
+def test_early_stopping_ends_a_training_that_no_longer_improves(dataset, tmp_path):
+    recipe = Recipe(epochs=500, batch_size=16, patience=3, lr=1e-9)
+    result = train_dataset(dataset, tmp_path / "out", Choices(), recipe, {})
+    assert result["epochs"] < 100
+
+
+def test_int8_is_kept_only_where_it_answers_nearly_as_well(trained, dataset, tmp_path):
+    choices = Choices(int8=True, floors=False)
+    result = train_dataset(dataset, tmp_path / "out", choices, RECIPE, {})
+    outcome = result["int8"]
+    assert outcome["kept"] == (outcome["int8"] >= outcome["float32"] - 0.003)
+    ops = {n.op_type for n in onnx.load(tmp_path / "out" / "model.onnx").graph.node}
+    assert (
+        ("QuantizeLinear" in ops) == outcome["kept"] == (result["precision"] == "int8")
+    )
+    golden = np.load(tmp_path / "out" / "golden.npz")
+    answers = answer(tmp_path / "out" / "model.onnx", golden["images"])
+    assert np.abs(answers - golden["probabilities"]).max() < 1e-4
+
+
+def test_other_peoples_photographs_are_a_slice_of_their_own(dataset, tmp_path):
+    folder = tmp_path / "others"
+    labels = np.arange(12) % 4
+    pictures = coloured_images(np.random.default_rng(9), labels, 50)
+    for i, (picture, label) in enumerate(zip(pictures, labels)):
+        place = folder / CLASSES[label]
+        place.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(place / f"{i}.png"), picture[:, :, ::-1])
+    (folder / "purple").mkdir()  # a class that the model does not know
+    cv2.imwrite(str(folder / "purple" / "1.png"), pictures[0])
+    choices = Choices(external=(str(folder),), floors=False)
+    result = train_dataset(dataset, tmp_path / "out", choices, RECIPE, {})
+    assert result["slices"]["external=others"]["images"] == 12
+    assert result["slices"]["external=others"]["accuracy"] > 0.5
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(epochs=4, batch_size=16, optimizer="sgd", lr=0.05, grad_clip=1.0),
+        Recipe(epochs=4, batch_size=16, optimizer="adam"),
+        Recipe(epochs=4, batch_size=16, contrastive=0.5),
+    ],
+    ids=lambda recipe: f"{recipe.optimizer}-{recipe.contrastive}",
+)
+def test_every_optimizer_and_loss_learns(dataset, tmp_path, recipe):
+    result = train_dataset(dataset, tmp_path / "out", Choices(floors=False), recipe, {})
+    assert result["overall"]["accuracy"] > 0.7
+
+
+def test_a_frozen_backbone_keeps_its_weights_and_the_head_learns(
+    trained, dataset, tmp_path
+):
+    source = trained[0] / "checkpoint.pt"
+    three = write_dataset(tmp_path / "three", classes=3)
+    recipe = Recipe(epochs=3, batch_size=16, backbone_lr=0.0)
+    choices = Choices(weights=str(source), floors=False)
+    result = train_dataset(three, tmp_path / "out", choices, recipe, {})
+    assert result["overall"]["accuracy"] > 0.8
+    before = torch.load(source, weights_only=True)
+    after = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
+    assert torch.equal(before["network.0.weight"], after["network.0.weight"])
+    assert after["network.10.weight"].shape[0] == 3
+
+
+def test_a_fast_dev_run_touches_every_part_with_one_batch(dataset, tmp_path):
+    choices = Choices(fast_dev_run=True)
+    result = train_dataset(dataset, tmp_path / "out", choices, Recipe(batch_size=8), {})
+    assert result["epochs"] == 1 and result["overall"]["images"] == 8
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "torch"])
+def test_infer_prints_the_letter_and_its_confidence(trained, tmp_path, runtime):
+    picture = coloured_images(np.random.default_rng(1), [2], 60)[0]
+    file = str(tmp_path / "red.png")
+    cv2.imwrite(file, picture[:, :, ::-1])
+    command = [sys.executable, "-m", "training.infer", "--run", str(trained[0])]
+    command += ["--image", file, "--runtime", runtime]
+    plain = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert plain.stdout.startswith("Result: red (confidence: "), plain.stderr
+    strict = subprocess.run(
+        [*command, "--json", "--threshold", "1.01"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    answer = json.loads(strict.stdout)
+    assert answer["predicted_class"] == "unknown"
+    assert max(answer["all_predictions"], key=answer["all_predictions"].get) == "red"
+    missing = subprocess.run(
+        [*command, "--image", "none.png"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert missing.returncode == 2 and missing.stderr.startswith("error: none.png")

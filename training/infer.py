@@ -1,0 +1,132 @@
+"""Ask a trained model about photographs, without any server.
+
+    python -m training.infer --image FILE [FILE ...] [--runtime onnx|torch] [--json]
+
+Prints ``Result: A (confidence: 0.95)``. With --threshold, answers of less confidence
+are ``unknown``; evaluation.json names the threshold of 99 % precision.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from data_prep import packed, preprocessing
+from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.paths import data_home
+from data_prep.preprocessing import BrokenImage, Preprocessing
+
+UNKNOWN = "unknown"
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Ask a trained model about photographs."
+    )
+    parser.add_argument("--image", nargs="+", required=True, metavar="FILE")
+    parser.add_argument(
+        "--run",
+        type=Path,
+        metavar="DIR",
+        help="results of a training (default: the newest in the data folder)",
+    )
+    parser.add_argument("--runtime", choices=("onnx", "torch"), default="onnx")
+    parser.add_argument(
+        "--threshold", type=float, default=0.0, help="least confidence, 0 to 1"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, a line a file")
+    return parser
+
+
+@exit_2_on_input_error
+def main() -> None:
+    args = arguments().parse_args()
+    run = args.run or newest_run()
+    probabilities = infer(run, args.image, args.runtime)
+    classes = packed.read_classes(run)
+    for row in probabilities:
+        best = int(row.argmax())
+        label = classes[best] if row[best] >= args.threshold else UNKNOWN
+        if args.json:
+            answer = {
+                "predicted_class": label,
+                "confidence": float(row[best]),
+                "all_predictions": dict(zip(classes, map(float, row))),
+            }
+            print(json.dumps(answer))
+        else:
+            print(f"Result: {label} (confidence: {row[best]:.2f})")
+
+
+def newest_run() -> Path:
+    """Find the newest training with a model.
+
+    Raises:
+        InputError: There is none.
+    """
+    runs = data_home() / "runs"
+    models = sorted(runs.glob("*/model.onnx"), key=lambda path: path.stat().st_mtime)
+    if not models:
+        raise InputError(
+            f"no trained model in {runs}; train one with python -m training.train, or "
+            "name its folder with --run"
+        )
+    return models[-1].parent
+
+
+def infer(run: Path, files: list[str], runtime: str) -> np.ndarray:
+    """Classify encoded images.
+
+    Args:
+        run: Results of a training.
+        files: Paths of images.
+        runtime: "onnx" for the exported graph, "torch" for the checkpoint.
+
+    Returns:
+        ``(len(files), classes)`` float32 probabilities.
+
+    Raises:
+        InputError: A file or the run cannot be read.
+    """
+    try:
+        record = Preprocessing.load(run / preprocessing.FILE_NAME)
+        evaluation = json.loads((run / "evaluation.json").read_text())
+    except OSError as error:
+        raise InputError(
+            f"{error.filename} cannot be read ({error.strerror}); --run must name the "
+            "results of a training"
+        ) from None
+    pixels = []
+    for file in files:
+        try:
+            pixels.append(record.apply(Path(file).read_bytes()))
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {error.strerror}") from None
+        except BrokenImage as error:
+            raise InputError(f"{file}: {error}; give a complete photograph") from None
+    pixels = np.array(pixels)
+    if runtime == "onnx":
+        from training.export import answer
+
+        return answer(run / "model.onnx", pixels)
+
+    import torch
+
+    from training.loop import BEST_FILE, predict
+    from training.run import Choices, build_classifier
+
+    choices = Choices(model=evaluation["model"], grey=evaluation["grey"])
+    classifier, _ = build_classifier(choices, len(packed.read_classes(run)), record)
+    classifier.load_state_dict(
+        torch.load(run / BEST_FILE, map_location="cpu", weights_only=True)
+    )
+    return predict(classifier, pixels)
+
+
+if __name__ == "__main__":
+    main()
