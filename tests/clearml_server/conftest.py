@@ -135,6 +135,12 @@ class Embedded:
 
 
 @pytest.fixture(scope="session")
+def embedded_in():
+    """Makes a server of a folder."""
+    return Embedded
+
+
+@pytest.fixture(scope="session")
 def embedded(tmp_path_factory):
     """A running server that all tests share; each uses a project of its own."""
     server = Embedded(tmp_path_factory.mktemp("embedded")).start()
