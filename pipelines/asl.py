@@ -1,7 +1,8 @@
 """The whole pipeline: validate -> prepare -> train -> deploy, each step a ClearML task.
 
-    python -m pipelines.asl --raw DIR --local         in this process's machine
-    python -m pipelines.asl --raw DIR --queue default   on agents
+    python -m pipelines.asl --raw DIR --local             on this machine
+    python -m pipelines.asl --raw DIR --queue default       steps on agents
+    python -m pipelines.asl --raw DIR --remote              its controller as well
 
 Step options are set by --set, such as --set train.model=resnet18 prepare.image-size=96;
 in the web UI they are the pipeline's parameters of the same names.
@@ -17,9 +18,15 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
-from pipelines.task_edge import PROJECT
-from pipelines.tracking import ensure_clearml
+from pipelines import checkout
+from pipelines.clearml_server.home import home_folder
+from pipelines.task_edge import ERROR, OUTPUTS, PROJECT, exit_code_for_agents
+from pipelines.tracking import ensure_clearml, is_configured
 
+NAME = "asl"
+SERVICES = "services"  # the queue of agents that run controllers
+
+REQUIREMENTS = str(ROOT / "requirements.txt")
 # step -> (script, task type, what it takes from earlier steps)
 STEPS = {
     "validate": ("data_prep/validate.py", "qc", {"register": True}),
@@ -56,8 +63,15 @@ def arguments() -> argparse.ArgumentParser:
         help="options of steps, such as train.epochs=30",
     )
     # where
-    parser.add_argument(
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
         "--local", action="store_true", help="run the steps on this machine, one by one"
+    )
+    place.add_argument(
+        "--remote",
+        action="store_true",
+        help=f"run the controller on an agent too, of the queue {SERVICES}, and do not "
+        "wait for it",
     )
     parser.add_argument(
         "--queue",
@@ -106,20 +120,21 @@ def run(
     Raises:
         InputError: A step failed; its reason is in the message.
     """
-    if bool(raw) == bool(dataset_id):
-        raise InputError("give raw images either by --raw DIR or by --dataset-id ID")
+    check_source(raw, dataset_id)
     ensure_clearml()
+    if queue is not None:
+        name_remote()
     from clearml import PipelineController, Task
 
     os.chdir(ROOT)  # ClearML starts local steps in the current folder
     pipeline = PipelineController(
-        name="asl",
+        name=NAME,
         project=PROJECT,
         # Steps stay in the project itself, where deploy and people look for them.
         target_project=PROJECT,
         add_run_number=False,
         abort_on_failure=True,
-        pool_frequency=0.02 if queue is None else 0.2,  # minutes between two looks
+        pool_frequency=0.02 if queue is None else 0.05,  # minutes between two looks
     )
     source = {"raw": raw} if raw else {"dataset_id": dataset_id}
 
@@ -130,7 +145,7 @@ def run(
             task_name=step,
             task_type=task_type,
             script=script,
-            requirements_file=str(ROOT / "requirements.txt"),
+            requirements_file=REQUIREMENTS,
             add_task_init_call=False,
         )
 
@@ -146,48 +161,107 @@ def run(
             execution_queue=queue,
         )
         previous = [step]
-    if queue is None:
-        pipeline.start_locally(run_pipeline_steps_locally=True)
-    else:
-        pipeline.start_locally()
-        pipeline.wait()
+    try:
+        pipeline.start_locally(run_pipeline_steps_locally=queue is None)
+    except KeyboardInterrupt:
+        pipeline.stop(mark_aborted=True)  # the running step as well
+        raise
     return outcome(pipeline)
+
+
+def check_source(raw: list[str] | None, dataset_id: str) -> None:
+    if bool(raw) == bool(dataset_id):
+        raise InputError("give raw images either by --raw DIR or by --dataset-id ID")
 
 
 def outcome(pipeline) -> dict[str, str]:
     """Read how the steps ended.
 
     Raises:
-        InputError: One failed.
+        InputError: One did not complete; the reason is in the message.
     """
     from clearml import Task
 
     ids = {}
     for name, node in pipeline.get_pipeline_dag().items():
-        # "executed" is set by success alone
-        task_id = node.executed or (node.job and node.job.task_id())
-        if not task_id:
+        if node.job is None:
             raise InputError(f"pipeline step {name} did not run")
-        task = Task.get_task(task_id=task_id)
+        task = Task.get_task(task_id=node.job.task_id())
         status = task.get_status()
         if status not in ("completed", "published"):
-            reason = task.data.status_reason or status
-            raise InputError(f"pipeline step {name} failed: {reason}")
+            reason = task.get_parameter(f"{OUTPUTS}/{ERROR}")
+            reason = reason or task.data.status_reason or task.data.status_message
+            word = "was stopped" if status == "stopped" else status
+            raise InputError(f"pipeline step {name} {word}: {reason} (task {task.id})")
         ids[name] = task.id
     return ids
 
 
+def enqueue(args: argparse.Namespace) -> str:
+    """Hand the whole pipeline to an agent; return the address of its page."""
+    check_source(args.raw, args.dataset_id)
+    ensure_clearml()
+    name_remote()
+    from clearml import PipelineController, Task
+
+    os.chdir(ROOT)  # the script's path is relative
+    values = {"dataset_id": args.dataset_id, "queue": args.queue}
+    values |= {"raw": args.raw} if args.raw else {}
+    values |= {"set": args.set} if args.set else {}
+    pipeline = PipelineController.create(
+        project_name=PROJECT,
+        task_name=NAME,
+        script="pipelines/asl.py",
+        requirements_file=REQUIREMENTS,
+        argparse_args=[(key, str(value)) for key, value in values.items() if value],
+        add_run_number=False,
+    )
+    task = Task.get_task(task_id=pipeline.id)
+    Task.enqueue(task, queue_name=SERVICES)
+    return task.get_output_log_web_page()
+
+
+def name_remote() -> None:
+    """Make sure that tasks name a git remote, from which agents get the code.
+
+    Raises:
+        InputError: There is none that agents of another machine could reach.
+    """
+    if not checkout.remote() and is_configured(home_folder()):
+        raise InputError(
+            f"{ROOT} has no git remote, from which agents get the code; add one with "
+            "git remote add origin ADDRESS, and push"
+        )
+    os.environ |= checkout.lend_remote(dict(os.environ))
+
+
+def options() -> argparse.Namespace:
+    """The command line's options; where an agent runs this, those of the task."""
+    arguments().parse_args()  # --help and misspelt options, before anything is started
+    ensure_clearml()
+    from clearml import Task
+
+    if not Task.running_locally():
+        Task.init(auto_resource_monitoring=False)
+    # Only now does ClearML see it: to record the options, or to replace them.
+    args = arguments().parse_args()
+    if args.raw and Task.running_locally():
+        args.raw = [str(Path(folder).resolve()) for folder in args.raw]
+    return args
+
+
 @exit_2_on_input_error
 def main() -> None:
-    args = arguments().parse_args()
-    ids = run(
-        [str(Path(folder).resolve()) for folder in args.raw or []],
-        args.dataset_id,
-        parse_settings(args.set),
-        None if args.local else args.queue,
-    )
-    for step, task_id in ids.items():
-        print(f"{step}: {task_id}")
+    with exit_code_for_agents():
+        args = options()
+        settings = parse_settings(args.set)
+        if args.remote:
+            print(f"pipeline: {enqueue(args)}")
+            return
+        queue = None if args.local else args.queue
+        ids = run(args.raw or [], args.dataset_id, settings, queue)
+        for step, task_id in ids.items():
+            print(f"{step}: {task_id}")
 
 
 if __name__ == "__main__":

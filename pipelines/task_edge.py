@@ -8,6 +8,8 @@ pipeline or by ``clearml-task`` is in ``args``, with the option's type.
 """
 
 import argparse
+import os
+import sys
 from contextlib import contextmanager
 from typing import Iterator
 
@@ -16,6 +18,7 @@ from pipelines.tracking import ensure_clearml
 
 PROJECT = "ASL"
 OUTPUTS = "Outputs"  # the section of task parameters that later steps refer to
+ERROR = "error"  # the output of a failed step: why
 
 
 @contextmanager
@@ -28,7 +31,8 @@ def step_task(
         The task, and the parsed options.
 
     A failing body leaves a failed task: with the one line of an InputError as its
-    reason, with the exception's otherwise. Ctrl-C leaves a stopped one.
+    reason (and as its output ``error``), with the exception's otherwise. Ctrl-C leaves
+    a stopped one.
     """
     parser.parse_args()  # --help and misspelt options, before anything is started
     ensure_clearml()
@@ -43,18 +47,32 @@ def step_task(
         auto_connect_frameworks={"pytorch": False, "matplotlib": False},
         auto_resource_monitoring=False,
     )
+    with exit_code_for_agents():
+        try:
+            # Only now is argparse connected: a second time, for the overrides.
+            yield task, parser.parse_args()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                task.mark_stopped(status_message="interrupted")
+            else:
+                reason = str(error) if isinstance(error, InputError) else repr(error)
+                # An agent replaces the status's reason by the exit code.
+                set_output(task, ERROR, reason)
+                task.mark_failed(status_reason=reason, status_message=reason)
+            raise
+        finally:
+            task.close()  # leaves the status of a failed or stopped task as it is
+
+
+@contextmanager
+def exit_code_for_agents() -> Iterator[None]:
+    """End with 1 on an InputError if an agent runs this; it takes 2 for an abort."""
     try:
-        # Only now is argparse connected: a second time, for the overrides.
-        yield task, parser.parse_args()
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            task.mark_stopped(status_message="interrupted")
-        else:
-            reason = str(error) if isinstance(error, InputError) else repr(error)
-            task.mark_failed(status_reason=reason, status_message=reason)
-        raise
-    finally:
-        task.close()  # leaves the status of a failed or stopped task as it is
+        yield
+    except InputError as error:
+        if "CLEARML_TASK_ID" not in os.environ:
+            raise
+        sys.exit(f"error: {error}")  # to standard error; the exit code is 1
 
 
 def set_output(task, name: str, value: str) -> None:

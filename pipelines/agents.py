@@ -1,0 +1,264 @@
+"""ClearML agents on this machine, on the embedded server, until Ctrl-C.
+
+    scripts/agents                 one agent for the queue services, one for default
+    scripts/agents --execute ID    one task, without a daemon
+
+The pipeline's controller runs on ``services`` and its steps on ``default``: a single
+agent would wait for itself. Each task gets a clone of its own at the task's commit,
+with the uncommitted changes that the task carries, and runs in the environment .venv.
+All that agents keep lies in ``<data folder>/agents``: clones, caches, logs, temporary
+files.
+"""
+
+import argparse
+import ctypes
+import fcntl
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.paths import ROOT, data_home
+from pipelines import checkout
+from pipelines.clearml_server.home import home_folder
+from pipelines.tracking import ensure_clearml, is_configured
+
+QUEUES = ("services", "default")
+PROGRAM = ROOT / ".venv-agent" / "bin" / "clearml-agent"
+# Agents look for tasks, and at the tasks they run, that often.
+POLL_SECONDS = 1.0
+READY = "Listening to queues:"
+START_SECONDS = 120.0
+STOP_SECONDS = 15.0
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/agents",
+        description="Run ClearML agents on this machine, on the embedded server.",
+    )
+    parser.add_argument(
+        "--execute", metavar="ID", help="run this one task instead, and end"
+    )
+    return parser
+
+
+def agent_environment(name: str) -> dict[str, str]:
+    """The environment of an agent and of the tasks it runs; makes their folder.
+
+    Args:
+        name: Agents of different names may run at the same time.
+    """
+    agents = data_home() / "agents"
+    temporary = agents / name / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
+    checkout.write_settings(agents / name / "gitconfig")
+    environment = dict(os.environ)
+    # The code comes from the clone, not from here.
+    for variable in ("PYTHONPATH", "VIRTUAL_ENV"):
+        environment.pop(variable, None)
+    folders = {
+        "VENVS_DIR": agents / name / "work",
+        "VCS_CACHE__PATH": agents / "vcs-cache",
+        "VENVS_CACHE__PATH": agents / "venvs-cache",
+        "PIP_DOWNLOAD_CACHE__PATH": agents / "pip-download-cache",
+        "DOCKER_PIP_CACHE": agents / "docker-pip-cache",
+        "DOCKER_APT_CACHE": agents / "docker-apt-cache",
+    }
+    for key, folder in folders.items():  # entries of clearml-agent's configuration
+        environment[f"CLEARML_AGENT__AGENT__{key}"] = json.dumps(str(folder))
+    return environment | {
+        "CLEARML_AGENT__AGENT__DISABLE_AGENT_UPDATE_CHECK": "true",
+        "CLEARML_AGENT_QUEUE_POLL_FREQ_SEC": str(POLL_SECONDS),
+        "CLEARML_WORKER_ID": f"embedded:{name}",
+        # tasks run in the environment that exists, which takes seconds, not minutes
+        "CLEARML_AGENT_SKIP_PIP_VENV_INSTALL": sys.executable,
+        "CLEARML_AGENT_SKIP_PYTHON_ENV_INSTALL": "1",
+        "PYTHONUNBUFFERED": "1",
+        # a clone has no data folder of its own
+        "ASL_HOME": str(data_home()),
+        "GIT_CONFIG_GLOBAL": str(agents / name / "gitconfig"),
+        # agents write their configuration there, with the server's keys
+        "TMPDIR": str(temporary),
+    }
+
+
+def write_shell_file() -> Path:
+    """Write what a shell must export to reach the server; return the file."""
+    path = data_home() / "agents" / "environment"
+    names = ("CLEARML_CONFIG_FILE", "no_proxy", "NO_PROXY")
+    values = {name: os.environ[name] for name in names}
+    values = checkout.lend_remote(values | {"ASL_HOME": str(data_home())})
+    lines = [f"export {key}={shlex.quote(value)}" for key, value in values.items()]
+    lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+class Agent:
+    """A running clearml-agent that takes tasks from one queue, one after the other."""
+
+    def __init__(self, queue: str):
+        self.queue = queue
+        self.log = data_home() / "agents" / queue / "agent.log"
+        environment = agent_environment(queue)
+        parent = os.getpid()
+        with open(self.log, "wb") as output:
+            self.process = subprocess.Popen(
+                [str(PROGRAM), "daemon", "--foreground", "--queue", queue],
+                cwd=self.log.parent,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is for us; `stop` ends all in order
+                preexec_fn=lambda: _end_with_parent(parent),
+            )
+
+    def check(self) -> None:
+        """Raises InputError if the agent has ended."""
+        code = self.process.poll()
+        if code is not None:
+            raise InputError(
+                f"the agent of queue {self.queue} ended with code {code}; see "
+                f"{self.log}"
+            )
+
+    def is_ready(self) -> bool:
+        self.check()
+        return READY in self.log.read_text(encoding="utf-8", errors="replace")
+
+    def stop(self) -> None:
+        """End the agent and, with it, the task that it runs."""
+        if self.process.poll() is None:
+            # the agent first: it takes leave of the server, and takes no new task
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                pass
+        _end_session(self.process.pid)
+        self.process.wait()
+
+
+def _end_with_parent(parent: int) -> None:
+    """In the child: be told to end when the parent does, even if that is killed."""
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _end_session(leader: int) -> None:
+    """End what an agent has left: ask first, so that tasks are reported as stopped."""
+    for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
+        deadline = time.monotonic() + seconds
+        try:
+            os.killpg(leader, number)
+            while time.monotonic() < deadline:
+                os.killpg(leader, 0)
+                time.sleep(0.05)
+        except ProcessLookupError:
+            return
+
+
+@contextmanager
+def only_one(kind: str):
+    """Be the only process of its kind on the agents' folder.
+
+    Raises:
+        InputError: Another one is running.
+    """
+    folder = data_home() / "agents"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open(folder / f"{kind}.lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another scripts/agents uses {folder}; stop it first, or set ASL_HOME "
+                "to another folder"
+            ) from None
+        yield
+
+
+def serve(web: str) -> None:
+    """Run an agent for each queue until interrupted."""
+    agents = []
+    try:
+        agents = [Agent(queue) for queue in QUEUES]
+        deadline = time.monotonic() + START_SECONDS
+        while not all(agent.is_ready() for agent in agents):
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"the agents did not start within {START_SECONDS:.0f} s; see "
+                    f"{agents[0].log}"
+                )
+            time.sleep(0.1)
+        print(announcement(web, write_shell_file()), flush=True)
+        while True:
+            for agent in agents:
+                agent.check()
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        print("\nstopping", flush=True)
+    finally:
+        # A second Ctrl-C must not leave half of them.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for agent in agents:
+            agent.stop()
+
+
+def announcement(web: str, shell_file: Path) -> str:
+    logs = data_home() / "agents"
+    return f"""\
+agents listen to the queues {' and '.join(QUEUES)}
+  ClearML  {web}
+  logs     {logs}/*/agent.log
+use them, from another terminal:
+  source {shlex.quote(str(shell_file))}
+  python -m pipelines.asl --raw DIR --queue default
+  clearml-task --project ASL --name train --script training/train.py --queue default
+  scripts/agents --execute ID      # a task in no queue, at once
+Ctrl-C stops them"""
+
+
+def execute(task_id: str) -> int:
+    """Run one task as an agent does; return the exit code of clearml-agent."""
+    done = subprocess.run(
+        [str(PROGRAM), "execute", "--id", task_id], env=agent_environment("execute")
+    )
+    return done.returncode
+
+
+@exit_2_on_input_error
+def main() -> None:
+    args = arguments().parse_args()
+    # A terminal's Ctrl-C ends everything in order; other ways to stop us shall, too
+    # (and a shell's background jobs ignore Ctrl-C's signal).
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    if is_configured(home_folder()):
+        raise InputError(
+            "this machine has a ClearML configuration, and scripts/agents is for the "
+            "embedded server; for yours, run clearml-agent daemon --queue default"
+        )
+    if not PROGRAM.exists():
+        raise InputError(f"there is no {PROGRAM}; run scripts/setup agent")
+    checkout.remote()
+    with only_one("execute" if args.execute else "daemons"):
+        web = ensure_clearml()
+        if args.execute:
+            sys.exit(execute(args.execute))
+        serve(web)
+
+
+if __name__ == "__main__":
+    main()
