@@ -145,7 +145,8 @@ def test_calibration_error_is_zero_for_honest_confidence_and_large_for_boasting(
 def test_a_killed_training_resumes_to_the_very_weights(dataset, tmp_path):
     """Killed by SIGKILL after some epochs; equal to one that was never interrupted."""
     code = (
-        "import sys; from pathlib import Path; from training.optimisation import Recipe;"
+        "import sys; from pathlib import Path;"
+        "from training.optimisation import Recipe;"
         "from training.run import Choices, train_dataset;"
         "train_dataset(Path(sys.argv[1]), Path(sys.argv[2]), Choices(floors=False),"
         " Recipe(epochs=int(sys.argv[3]), batch_size=8), {})"
