@@ -27,6 +27,7 @@ def augment(
     image: np.ndarray,
     rng: np.random.Generator,
     noise: np.ndarray,
+    strength: float = 1.0,
     flip: bool = False,
 ) -> np.ndarray:
     """Vary one image.
@@ -35,6 +36,7 @@ def augment(
         image: ``(S, S, 3)`` uint8 RGB; left unchanged.
         rng: Source of all randomness.
         noise: From `noise_pool`, of the same size.
+        strength: Factor on all ranges and probabilities; 0 leaves images alone.
         flip: Mirror it in half of the cases.
 
     Returns:
@@ -43,10 +45,10 @@ def augment(
     size = image.shape[0]
     u = rng.random(20)  # one draw for all choices: calls cost more than numbers
 
-    angle = (2 * u[0] - 1) * ROTATION
-    scale = SCALE[0] * (SCALE[1] / SCALE[0]) ** u[1]
+    angle = (2 * u[0] - 1) * ROTATION * strength
+    scale = (SCALE[0] * (SCALE[1] / SCALE[0]) ** u[1]) ** strength
     matrix = cv2.getRotationMatrix2D((size / 2 - 0.5, size / 2 - 0.5), angle, scale)
-    matrix[:, 2] += (2 * u[2:4] - 1) * SHIFT * size
+    matrix[:, 2] += (2 * u[2:4] - 1) * SHIFT * strength * size
     if flip and u[19] < 0.5:  # x -> size - 1 - x, as part of the same warp
         matrix[0] = -matrix[0]
         matrix[0, 2] += size - 1
@@ -58,20 +60,20 @@ def augment(
         borderMode=cv2.BORDER_REFLECT,
     )
 
-    gamma = 2 ** ((2 * u[4] - 1) * 0.5)
-    gain = 1 + (2 * u[5] - 1) * 0.3
-    bias = (2 * u[6] - 1) * 0.12
-    colour = gain * (1 + (2 * u[7:10] - 1) * 0.1)
+    gamma = 2 ** ((2 * u[4] - 1) * 0.5 * strength)
+    gain = 1 + (2 * u[5] - 1) * 0.3 * strength
+    bias = (2 * u[6] - 1) * 0.12 * strength
+    colour = gain * (1 + (2 * u[7:10] - 1) * 0.1 * strength)
     table = (_RAMP**gamma)[:, None] * colour + bias
     table = np.clip(table * 255, 0, 255).astype(np.uint8)
     image = cv2.LUT(image, table.reshape(1, 256, 3))
 
-    if u[10] < 0.2:
+    if u[10] < 0.2 * strength:
         image = cv2.GaussianBlur(image, (0, 0), 0.4 + 1.0 * u[11])
-    if u[12] < 0.3:
+    if u[12] < 0.3 * strength:
         grain = noise[int(u[13] * len(noise))]
         image = cv2.add(image, grain, dtype=cv2.CV_8U)
-    if u[14] < 0.4:
+    if u[14] < 0.4 * strength:
         side = (0.1 + 0.2 * u[15]) * size
         x, y = u[16] * (size - side), u[17] * (size - side)
         grey = int(255 * u[18])

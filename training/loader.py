@@ -29,13 +29,13 @@ class TrainBatches:
         batch_size: Images a batch; an incomplete last batch is left out unless it is
             the only one.
         seed: Of order and augmentation.
-        flip: Mirror half of the images.
+        variation: Further arguments of `augment`: strength, flip.
     """
 
-    def __init__(self, images, labels, batch_size: int, seed: int, flip: bool = False):
+    def __init__(self, images, labels, batch_size: int, seed: int, **variation):
         self.images, self.labels = images, labels
         self.batch_size = min(batch_size, len(labels))
-        self.seed, self.flip = seed, flip
+        self.seed, self.variation = seed, variation
         self.noise = noise_pool(images.shape[1], seed)
 
     def __len__(self) -> int:
@@ -65,7 +65,7 @@ class TrainBatches:
     def _make(self, epoch: int, batch: int, rows: np.ndarray):
         rng = np.random.default_rng([self.seed, epoch, batch, distributed.rank()])
         images = np.stack(
-            [augment(self.images[i], rng, self.noise, self.flip) for i in rows]
+            [augment(self.images[i], rng, self.noise, **self.variation) for i in rows]
         )
         return torch.from_numpy(images), torch.from_numpy(self.labels[rows])
 

@@ -77,7 +77,11 @@ def fit(
     criterion = Criterion(classifier.network, recipe)
     optimizer = make_optimizer(classifier.network, recipe, loaded)
     autocast = autocast_for(classifier, device)
-    batches = TrainBatches(*train, recipe.batch_size, recipe.seed, recipe.flip)
+    batches = TrainBatches(
+        *(*train, recipe.batch_size, recipe.seed),
+        strength=recipe.augment,
+        flip=recipe.flip,
+    )
     run = Progress(recipe, len(batches))
     if resume:
         run.load(resume, classifier, averaged, optimizer, device)

@@ -31,6 +31,7 @@ class Recipe:
         label_smoothing: Share of the target spread over all classes.
         contrastive: Weight of the supervised contrastive loss beside cross-entropy.
         ema: Decay of the averaged weights, a step.
+        augment: Strength of the random variation of images; 0 is none.
         flip: Mirror half of the images, which makes a right hand a left one.
         seed: Of initial weights, order and augmentation.
     """
@@ -48,6 +49,7 @@ class Recipe:
     label_smoothing: float = 0.1
     contrastive: float = 0.0
     ema: float = 0.998
+    augment: float = 1.0
     flip: bool = False
     seed: int = 0
 
@@ -65,6 +67,7 @@ class Recipe:
             ("label_smoothing", 0, 0.9),
             ("contrastive", 0, math.inf),
             ("ema", 0, 0.99999),
+            ("augment", 0, 2),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

@@ -240,6 +240,7 @@ def augmented_grid(images: np.ndarray, recipe: Recipe, rows: int = 4, columns: i
     noise = noise_pool(images.shape[1], recipe.seed)
     picks = rng.integers(len(images), size=(rows, columns))
     varied = [
-        [augment(images[i], rng, noise, recipe.flip) for i in row] for row in picks
+        [augment(images[i], rng, noise, recipe.augment, recipe.flip) for i in row]
+        for row in picks
     ]
     return np.concatenate([np.concatenate(row, 1) for row in varied])

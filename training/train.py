@@ -77,6 +77,7 @@ def arguments() -> argparse.ArgumentParser:
     option("--label-smoothing", 0.1, "share of the target over all classes; 0: none")
     option("--contrastive", 0.0, "weight of a supervised contrastive loss; 0: none")
     option("--ema", 0.998, "averaging of the weights, a step; 0: none")
+    option("--augment", 1.0, "strength of random variation of images; 0: none")
     option("--flip", False, "mirror half of the images (swaps right and left hands)")
     option("--seed", 0, "same seed, same weights")
     # results
