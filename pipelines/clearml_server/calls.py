@@ -128,11 +128,14 @@ def parse_body(body: bytes, content_type: str, query: dict) -> tuple[dict, list[
     Raises:
         ApiError: It is not JSON, or not an object.
     """
+    lines = body.split(b"\n") if "json-lines" in content_type else [body]
     try:
-        if "json-lines" in content_type:
-            batch = [json.loads(line) for line in body.split(b"\n") if line.strip()]
-        else:
-            batch = [json.loads(body)] if body.strip() else []
+        # Python writes NaN and Infinity, which are no JSON; nothing is kept of them
+        batch = [
+            json.loads(line, parse_constant=lambda name: None)
+            for line in lines
+            if line.strip()
+        ]
     except ValueError as error:
         raise ApiError("invalid_request", f"not JSON: {error}") from None
     if not all(isinstance(item, dict) for item in batch):

@@ -44,17 +44,20 @@ def to_column(entity: Entity, name: str, value):
     """Turn a field's value into what SQL keeps.
 
     Raises:
-        ApiError: A text, number or boolean field was given something else.
+        ApiError: A value that does not fit the field.
     """
     if value is None:
         return None
     if name in SORTED and isinstance(value, list):
         value = sorted(value)
-    if name in entity.json:
-        return json.dumps(value, separators=(",", ":"))
-    if isinstance(value, (dict, list)):
+    if isinstance(value, (dict, list)) != (name in entity.json):
         raise ApiError("data_validation_error", field=name, value=value)
-    return value
+    if name not in entity.json:
+        return value
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:  # 1e999
+        raise ApiError("data_validation_error", str(error), field=name) from None
 
 
 def insert(db, entity: Entity, record: dict) -> str:

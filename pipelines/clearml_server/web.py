@@ -110,11 +110,12 @@ class Handler(BaseHTTPRequestHandler):
         self._send(error.code if error else 200, body, "application/json")
 
     def _run(self, name, version, query):
-        self._authorize()
         length = self._length()
         if length > MAX_API_BODY:
             raise ApiError("request_too_large", length=length)
+        # read before refusing: closing on unread bytes would reset the connection
         body = self.rfile.read(length)
+        self._authorize()
         if len(body) < length:
             raise ApiError("invalid_request", "the body ended early")
         own = re.escape(self._base().encode()) + rb"(?![0-9])"

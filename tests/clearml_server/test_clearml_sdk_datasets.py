@@ -57,11 +57,11 @@ def test_datasets_are_synced_squashed_published_moved_and_deleted(embedded):
         def done(dataset):
             dataset.upload(show_progress=False); dataset.finalize(); return dataset
         def get(**query):
-            return Dataset.get(dataset_name="set", dataset_project="Life", **query)
-        first = Dataset.create("set", "Life"); first.add_files(raw); done(first)
+            return Dataset.get(dataset_name="set", dataset_project="Data life", **query)
+        first = Dataset.create("set", "Data life"); first.add_files(raw); done(first)
         (raw / "new.txt").write_text("new"); (raw / "0.txt").unlink()
         (raw / "1.txt").write_text("changed")
-        second = Dataset.create("set", "Life", parent_datasets=[first.id])
+        second = Dataset.create("set", "Data life", parent_datasets=[first.id])
         seen = {"sync": second.sync_folder(raw)}
         done(second)
         second = Dataset.get(second.id)
@@ -74,7 +74,7 @@ def test_datasets_are_synced_squashed_published_moved_and_deleted(embedded):
         seen["broken"] = second.verify_dataset_hash()
         squashed = Dataset.squash("squashed", dataset_ids=[first.id, second.id])
         seen["squashed"] = len(squashed.list_files())
-        outside = Dataset.create("outside", "Life")
+        outside = Dataset.create("outside", "Data life")
         outside.add_external_files(f"file://{raw.resolve()}/2.txt"); done(outside)
         seen["outside"] = outside.list_files()
         first.publish()
@@ -84,13 +84,13 @@ def test_datasets_are_synced_squashed_published_moved_and_deleted(embedded):
         writable.tags = ["draft"]
         seen["tag"] = [d["id"] for d in Dataset.list_datasets(
             tags=["draft"], only_completed=False)] == [writable.id]
-        Dataset.move_to_project("Moved", "Life", "squashed")
+        Dataset.move_to_project("Moved", "Data life", "squashed")
         seen["moved"] = Dataset.get(squashed.id).project
         Dataset.delete(dataset_id=writable.id, force=True)
         Dataset.delete(dataset_id=second.id, force=True)
         seen["left"] = sorted(d["name"] + d["version"]
-                              for d in Dataset.list_datasets("Life"))
-        files = Path(os.environ["ASL_HOME"]) / "clearml/files/Life"
+                              for d in Dataset.list_datasets("Data life"))
+        files = Path(os.environ["ASL_HOME"]) / "clearml/files/Data life"
         seen["files"] = any(second.id in str(p) for p in files.rglob("*"))
         show(seen)
         """)

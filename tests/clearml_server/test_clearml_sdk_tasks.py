@@ -94,6 +94,23 @@ def test_a_training_task_reads_back_all_it_reported(embedded):
     assert code == 200 and b"<!doctype html>" in page.lower()
 
 
+def test_a_task_is_reused_until_it_has_something_to_lose(embedded):
+    program = """
+        from clearml import Task
+        task = Task.init("Reuse", "try", auto_resource_monitoring=False)
+        task.get_logger().report_scalar("m", "v", 1, len(sys.argv))
+        if "keep" in sys.argv:
+            task.upload_artifact("x", {"x": 1}, wait_on_upload=True)
+        task.close()
+        scalars = Task.get_task(task.id).get_reported_scalars()
+        show([task.id, scalars["m"]["v"]["x"]])
+        """
+    first, second = embedded.run(program), embedded.run(program, "keep")
+    third = embedded.run(program)
+    assert first[0] == second[0] != third[0]
+    assert second[1] == [2]  # the scalars of the first run went with its reset
+
+
 def test_the_best_task_by_metric_is_a_query(embedded):
     title, series = (hashlib.md5(n.encode()).hexdigest() for n in ("test", "accuracy"))
     shown = embedded.run(f"""

@@ -1,5 +1,6 @@
 """The server without the SDK: keys, files, errors, one folder, sudden ends."""
 
+import hashlib
 import importlib.util
 import os
 import re
@@ -109,6 +110,27 @@ def test_bad_requests_are_answered_not_fatal(embedded):
     code, answer = embedded.call("events.add_batch", lines=[{"type": "log"}])
     assert (code, answer["meta"]["result_subcode"]) == (400, 131)
     assert embedded.http("PUT", "/elsewhere", b"x")[0] == 405
+
+
+def test_values_that_are_no_numbers_are_refused_and_break_no_query(embedded):
+    body = {"name": "odd values", "type": "custom"}
+    task = embedded.data("tasks.create", body | {"comment": float("nan")})["id"]
+    event = {"type": "training_stats_scalar", "task": task, "metric": "m"}
+    values = [1.0, float("nan"), float("inf"), None, "x", "1e999", "2.5"]
+    lines = [
+        event | {"variant": "v", "value": value, "iter": i}
+        for i, value in enumerate(values)
+    ]
+    lines.append(event | {"variant": "v", "value": 1, "iter": 2**70})
+    lines.append(event | {"task": ["x"]})
+    answer = embedded.data("events.add_batch", lines=lines)
+    assert (answer["added"], answer["errors"]) == (2, 7)
+    curve = embedded.data("events.scalar_metrics_iter_histogram", {"task": task})
+    assert curve["m"]["v"]["y"] == [1.0, 2.5] and curve["m"]["v"]["x"] == [0, 6]
+    metric, variant = (hashlib.md5(name.encode()).hexdigest() for name in "mv")
+    order = f"-last_metrics.{metric}.{variant}.max_value"
+    best = embedded.data("tasks.get_all", {"order_by": [order]})["tasks"][0]
+    assert best["last_metrics"][metric][variant]["max_value"] == 2.5
 
 
 def test_files_come_back_whole_and_in_parts(embedded):

@@ -11,6 +11,7 @@ by MD5 of metric and variant), which makes "the best by metric" a query.
 
 import hashlib
 import json
+import math
 import re
 import time
 
@@ -66,7 +67,7 @@ def _why_not(db, event: dict, entities: dict) -> str | None:
     if kind not in TYPES:
         return f"Invalid event type {kind}"
     id_ = event.get("task")
-    if id_ is None:
+    if not isinstance(id_, str):
         return "Event must have a 'task' field"
     if id_ not in entities:
         entities[id_] = _owner(db, event)
@@ -75,8 +76,10 @@ def _why_not(db, event: dict, entities: dict) -> str | None:
     try:
         event["iter"] = int(event.get("iter") or 0)
         event["timestamp"] = int(event.get("timestamp") or time.time() * 1000)
-        if kind == SCALAR and event.get("value") is not None:
-            event["value"] = float(event["value"])
+        if kind == SCALAR:
+            event["value"] = float(event.get("value"))
+            if not math.isfinite(event["value"]):  # 1e999
+                raise ValueError
     except (TypeError, ValueError, OverflowError):
         return "Invalid iteration, timestamp or value"
     if not -(2**63) <= event["iter"] < 2**63:
@@ -137,8 +140,8 @@ def _keep_scalars(db, id_: str, scalars: list[dict]) -> None:
         names = (event["metric"], event["variant"])
         if names not in series:
             series[names] = _series(db, id_, *names)
-        value = event.get("value")
-        points.append((series[names], event["iter"], value, event["timestamp"]))
+        point = (event["iter"], event["value"], event["timestamp"])
+        points.append((series[names], *point))
     db.executemany("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?)", points)
 
 
@@ -174,9 +177,7 @@ def hashed(name: str) -> str:
 
 def note_scalar(last_metrics: dict, event: dict) -> None:
     """Bring ``last_metrics`` up to date with one scalar event."""
-    value, iteration = event.get("value"), event["iter"]
-    if value is None or value != value:
-        return
+    value, iteration = event["value"], event["iter"]
     variants = last_metrics.setdefault(hashed(event["metric"]), {})
     key = hashed(event["variant"])
     last = variants.get(key)
