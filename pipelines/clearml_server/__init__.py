@@ -6,14 +6,16 @@ second; all it keeps lies in one folder.
 
 How a request flows:
 
-- ``web``       sockets, paths, headers; hands API calls to ``calls``
-- ``calls``     the table of endpoints, one transaction a call, answers and errors
-- ``auth``      keys and signed tokens
-- ``services``  what each endpoint does: tasks, models, projects, queues, events, ...
-- ``query``     the query language of the ``get_all`` endpoints, translated to SQL
-- ``documents`` reading and writing one record
-- ``storage``   the SQLite file: schema, transactions
-- ``files``     uploads and downloads
-- ``home``      the folder: lock, keys, the SDK's configuration file
-- ``leases``    ends a server that was started for processes which are gone
+- ``web``         sockets, paths, headers; hands API calls to ``calls``
+- ``calls``       the table of endpoints, one transaction a call, answers and errors
+- ``auth``        keys and signed tokens
+- ``services``    what each endpoint does: tasks, models, projects, queues, events, ...
+- ``query``       the query language of the ``get_all`` endpoints, translated to SQL
+- ``projection``  which parts of records an answer has
+- ``documents``   reading and writing one record
+- ``storage``     the SQLite file: schema, transactions
+- ``files``       uploads and downloads
+- ``home``        the folder: lock, keys, the SDK's configuration file
+- ``view``        the page, and who may see it
+- ``leases``      ends a server that was started for processes which are gone
 """

@@ -23,16 +23,15 @@ import json
 import re
 from datetime import datetime, timezone
 
-from . import documents
+from . import documents, projection
 from .errors import ApiError
+from .projection import split_path
 from .storage import Entity
 
 MAX_PAGE_SIZE = 500
 OR_OPERATORS = ("__$any", "__$or")
 AND_OPERATORS = ("__$all", "__$and")
 COMPARISONS = {">=": ">=", "<=": "<=", ">": ">", "<": "<", "": "="}
-# What a path in a request uses for characters that mean something there.
-ESCAPES = {"%2E": ".", "%24": "$", "%5F": "_"}
 
 
 def search(db, entity: Entity, request: dict, also: dict | None = None) -> dict:
@@ -50,14 +49,15 @@ def search(db, entity: Entity, request: dict, also: dict | None = None) -> dict:
         where, parameters = f"{where} AND {more}", parameters + more_parameters
     order, order_parameters = _order(entity, request)
     start, size = _page(request)
-    include, exclude = _projection(request)
+    include, exclude = projection.of(request)
+    columns = ", ".join(projection.columns(entity, include, exclude))
     rows = db.execute(
-        f"SELECT {', '.join(_columns(entity, include, exclude))} FROM {entity.table} "
+        f"SELECT {columns} FROM {entity.table} "
         f"WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
         [*parameters, *order_parameters, size, start],
     ).fetchall()
     records = [documents.from_row(entity, row) for row in rows]
-    answer = {entity.table: [_project(r, include, exclude) for r in records]}
+    answer = {entity.table: [projection.cut(r, include, exclude) for r in records]}
     if "size" in request:
         answer["scroll_id"] = f"at:{start + len(records)}"
     return answer
@@ -95,14 +95,6 @@ def _field_condition(entity, field, value):
     if column in entity.boolean:
         return f"ifnull({column}, 0) = ?", [int(bool(value))]
     return _list(entity, field, column, path, value)
-
-
-def split_path(field: str) -> list[str]:
-    """Split ``a.b%2Ec`` into ``["a", "b.c"]``."""
-    parts = field.split(".")
-    for escape, character in ESCAPES.items():
-        parts = [part.replace(escape, character) for part in parts]
-    return parts
 
 
 def _value_of(column, path):
@@ -346,54 +338,3 @@ def _whole(request, name, least, default=None):
             "validation_error", f"must be a whole number >= {least}", **{name: value}
         )
     return value
-
-
-def _projection(request):
-    """Return the paths to include (all if empty) and those to exclude."""
-    fields = request.get("only_fields") or request.get("projection") or []
-    fields = [fields] if isinstance(fields, str) else fields
-    include = [split_path(f) for f in fields if not f.startswith("-")]
-    exclude = [split_path(f[1:]) for f in fields if f.startswith("-")]
-    return include, exclude
-
-
-def _columns(entity, include, exclude):
-    whole = [path[0] for path in exclude if len(path) == 1]
-    if include:
-        wanted = {"id"} | {path[0] for path in include}
-    else:
-        wanted = set(entity.columns).difference(whole)
-    return [name for name in entity.columns if name in wanted]
-
-
-def _project(record, include, exclude):
-    """Cut a record down to the requested paths; containers on the way stay."""
-    if include:
-        result = {"id": record["id"]}
-        for path in include:
-            _copy_path(record, result, path)
-        record = result
-    for *way, last in exclude:
-        inner = record
-        for key in way:
-            inner = inner.get(key) if isinstance(inner, dict) else None
-        if isinstance(inner, dict):
-            inner.pop(last, None)
-    return record
-
-
-def _copy_path(source, target, path):
-    key, *rest = path
-    if not isinstance(source, dict) or key not in source:
-        return
-    value = source[key]
-    if not rest or not isinstance(value, (dict, list)):
-        target[key] = value
-    elif isinstance(value, dict):
-        inner = target.setdefault(key, {})
-        if inner is not value:
-            _copy_path(value, inner, rest)
-    else:
-        inner = target.setdefault(key, [{} for _ in value])
-        for item, copy in zip(value, inner):
-            _copy_path(item, copy, rest)

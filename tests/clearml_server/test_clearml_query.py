@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.clearml_server import documents, query
 from pipelines.clearml_server.errors import ApiError
+from pipelines.clearml_server.projection import split_path
 from pipelines.clearml_server.storage import TASK, Storage
 
 TAGS = ["a", "b", "c", "archived", "x y", "ü", 'quo"te', "per%cent"]
@@ -183,7 +184,7 @@ def test_an_open_range_includes_records_without_a_value(storage, table, low, hig
 )
 def test_pages_join_to_the_whole_in_order(storage, table, field, descending, size):
     def key(record):
-        column, *path = query.split_path(field)
+        column, *path = split_path(field)
         value = record.get(column)
         value = value.get(path[0]) if path and value else value
         if isinstance(value, dict):

@@ -53,14 +53,11 @@ def add_or_update_model(call):
     task = documents.get(db, TASK, request["task"], "models", "last_iteration")
     documents.get(db, MODEL, request["model"], "id")
     models = task.get("models", {})
-    same_name = [m for m in models.get(request["type"], [])]
     entry = {k: request[k] for k in ("name", "model")} | {"updated": documents.now()}
-    positions = [i for i, m in enumerate(same_name) if m["name"] == entry["name"]]
-    if positions:
-        same_name[positions[0]] = entry
-    else:
-        same_name.append(entry)
-    fields = {"models": models | {request["type"]: same_name}}
+    entries = {m["name"]: m for m in models.get(request["type"]) or []}
+    entries[entry["name"]] = entry
+    models |= {request["type"]: list(entries.values())}
+    fields = {"models": models}
     if request.get("iteration") is not None:
         last = max(request["iteration"], task.get("last_iteration", 0))
         fields["last_iteration"] = last
