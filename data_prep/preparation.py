@@ -96,7 +96,8 @@ def _prepare(
             pixels = _read_stored(stored.fileno(), chosen[name], size)
             packed.write_split(folder / name, pixels, labels[chosen[name]], size)
         chosen["train"] = _keep(stored.fileno(), split == 0, size)
-    np.save(folder / "train" / "labels.npy", labels[chosen["train"]])
+    train = chosen["train"]
+    np.save(folder / "train" / "labels.npy", labels[train])
 
     rows = (
         packed.ManifestRow(
@@ -113,10 +114,10 @@ def _prepare(
     )
     packed.write_manifest(folder, rows)
     packed.write_classes(folder, classes)
-    train = chosen["train"]
     filled = _with_statistics(record, sums[train], squares[train])
     filled.save(folder / FILE_NAME)
-    report.write_png(folder / "preview.png", _preview(folder, classes))
+    preview = _preview(file, labels[train], classes, size)
+    report.write_png(folder / "preview.png", preview)
     summary = _summary(labels, classes, hashes, groups, split, options)
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     (folder / "split.json").write_text(text, encoding="utf-8")
@@ -224,13 +225,15 @@ def _group_id(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
-def _preview(folder: Path, classes: Sequence[str]) -> np.ndarray:
-    images, labels = packed.load_split(folder, "train")
+def _preview(file: Path, labels: np.ndarray, classes: Sequence[str], size: int):
+    """A row of training images of each class: uint8 RGB."""
     rows = {}
-    for number, name in enumerate(classes):
-        members = np.flatnonzero(labels == number)
-        picks = np.linspace(0, len(members) - 1, min(10, len(members))).astype(int)
-        rows[name] = [images[members[i]] for i in picks]
+    with open(file, "rb") as stored:
+        for number, name in enumerate(classes):
+            members = np.flatnonzero(labels == number)
+            picks = np.linspace(0, len(members) - 1, min(10, len(members))).astype(int)
+            pixels = b"".join(_read_stored(stored.fileno(), members[picks], size))
+            rows[name] = np.frombuffer(pixels, np.uint8).reshape(-1, size, size, 3)
     return report.mosaic(rows)
 
 

@@ -1,7 +1,8 @@
 """ClearML Datasets: raw folders in, prepared folders in, local copies out."""
 
+import hashlib
 from pathlib import Path
-from typing import Sequence
+from typing import Iterable, Mapping, Sequence
 
 from data_prep.errors import InputError
 from data_prep.sources import Listing, find_images
@@ -11,20 +12,40 @@ RAW = "ASL_raw"
 PREPARED = "ASL"
 
 
-def register_raw(folders: Sequence[str | Path], output_uri: str | None = None) -> str:
-    """Upload raw folders as a new version of the Dataset ``ASL_raw``.
+def register_raw(folders: Mapping[str, Path], output_uri: str | None = None) -> str:
+    """Bring raw folders, archives or tables into the ClearML Dataset ``ASL_raw``.
 
-    Each folder becomes one of the Dataset's, under its own name.
+    If its last version holds one of them already, the new version is a child of that:
+    it stores only what was added or changed, and forgets what is gone. Nothing new
+    makes no version.
+
+    Args:
+        folders: Each under its name in the Dataset.
 
     Returns:
-        The Dataset's id.
+        The id of the version that holds exactly these folders.
     """
     from clearml import Dataset
 
-    dataset = Dataset.create(dataset_name=RAW, dataset_project=PROJECT)
-    for folder in folders:
-        path = Path(folder).expanduser().resolve()
-        dataset.add_files(str(path), dataset_path=path.name)
+    parent = _last_version(RAW)
+    known = parent.file_entries_dict if parent else {}
+    if not any(_is_under(file, folders) for file in known):
+        parent = None
+    elif _same(known, folders):
+        return parent.id
+    dataset = Dataset.create(
+        dataset_name=RAW,
+        dataset_project=PROJECT,
+        parent_datasets=[parent.id] if parent else None,
+    )
+    for name, path in folders.items():
+        if path.is_dir():
+            dataset.sync_folder(str(path), dataset_path=name)
+        else:
+            dataset.add_files(str(path))
+    for file in dataset.list_files():
+        if not _is_under(file, folders):
+            dataset.remove_files(file)
     return _finish(dataset, output_uri)
 
 
@@ -82,7 +103,47 @@ def find_raw(
     return find_images([local_copy(dataset_id, RAW)], classes, limit, names=[""])
 
 
+def _last_version(name: str):
+    """The newest completed Dataset of this name, None if there is none."""
+    from clearml import Dataset
+
+    versions = Dataset.list_datasets(
+        dataset_project=PROJECT, partial_name=f"^{name}$", only_completed=True
+    )
+    if not versions:
+        return None
+    last = max(versions, key=lambda version: str(version["created"]))
+    return Dataset.get(dataset_id=last["id"], silence_alias_warnings=True)
+
+
+def _same(known: dict, folders: Mapping[str, Path]) -> bool:
+    """Does a Dataset, given by its entries, hold exactly these folders?"""
+    found = {}
+    for name, path in folders.items():
+        if path.is_dir():
+            inside = (p for p in path.rglob("*") if p.is_file())
+            found |= {f"{name}/{p.relative_to(path).as_posix()}": p for p in inside}
+        else:
+            found[name] = path
+    if {file: path.stat().st_size for file, path in found.items()} != {
+        file: entry.size for file, entry in known.items()
+    }:
+        return False
+    return all(known[file].hash == _sha256(path) for file, path in found.items())
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_under(file: str, names: Iterable[str]) -> bool:
+    return any(file == name or file.startswith(f"{name}/") for name in names)
+
+
 def _finish(dataset, output_uri: str | None) -> str:
+    if output_uri and output_uri.startswith("file://"):  # must exist beforehand
+        Path(output_uri.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
     dataset.upload(output_url=output_uri or None, show_progress=False)
     dataset.finalize()
     return dataset.id

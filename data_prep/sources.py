@@ -82,8 +82,8 @@ def find_images(
             asked for does not exist.
     """
     listing = Listing()
-    paths = _existing(folders)
-    for name, folder in zip(names or _own_names(paths), paths):
+    named = dict(zip(names, map(Path, folders))) if names else name_folders(folders)
+    for name, folder in named.items():
         _list_folder(name, folder, listing)
     listing.images.sort(key=lambda i: (i.source, i.label, natural(i.path)))
     wanted = set(classes)
@@ -108,7 +108,12 @@ def natural(name: str) -> list:
     return [int(p) if i % 2 else p for i, p in enumerate(parts)] + [name]
 
 
-def _existing(folders: Sequence[str | Path]) -> list[Path]:
+def name_folders(folders: Sequence[str | Path]) -> dict[str, Path]:
+    """Give each raw folder the name by which every record knows its images.
+
+    Raises:
+        InputError: One is missing, or two cannot be told apart.
+    """
     paths = []
     for folder in folders:
         path = Path(folder).expanduser().resolve()
@@ -116,11 +121,6 @@ def _existing(folders: Sequence[str | Path]) -> list[Path]:
             raise InputError(f"{folder} does not exist; give a folder of raw images")
         if path not in paths:
             paths.append(path)
-    return paths
-
-
-def _own_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each raw folder, by which its images are known in every record."""
     names = [path.name for path in paths]
     if len(set(names)) < len(names):  # signer_1/asl and signer_2/asl
         names = [f"{path.parent.name}/{path.name}" for path in paths]
@@ -129,7 +129,7 @@ def _own_names(paths: Sequence[Path]) -> list[str]:
             f"two of the raw folders are both called {max(names, key=names.count)}; "
             "rename one of them"
         )
-    return names
+    return dict(zip(names, paths))
 
 
 def _list_folder(name: str, folder: Path, listing: Listing) -> None:

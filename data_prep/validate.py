@@ -15,6 +15,7 @@ from data_prep.errors import exit_2_on_input_error  # noqa: E402
 from data_prep.findings import Thresholds  # noqa: E402
 from data_prep.parallel import cpu_count  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
+from data_prep.sources import name_folders  # noqa: E402
 from data_prep.validation import require_ok, validate  # noqa: E402
 
 
@@ -95,7 +96,8 @@ def main() -> None:
         require_ok(result)
         dataset_id = args.dataset_id
         if args.register and args.raw:
-            dataset_id = registry.register_raw(args.raw, args.output_uri)
+            folders = name_folders(args.raw)
+            dataset_id = registry.register_raw(folders, args.output_uri)
         if dataset_id:
             set_output(task, "dataset_id", dataset_id)
             print(dataset_id)

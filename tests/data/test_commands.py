@@ -7,10 +7,11 @@ import sys
 import time
 
 import pytest
-from raw_sets import write, write_raw_set
+from raw_sets import encoded, picture, write, write_raw_set
 
 from data_prep import packed
 from data_prep.paths import ROOT
+from data_prep.sources import find_images
 
 pytestmark = pytest.mark.slow
 
@@ -100,6 +101,34 @@ def test_raw_data_by_folder_and_by_dataset_give_the_same_prepared_set(
     assert packed.read_manifest(copy) == manifests[0]
     lineage = f"print(Task.get_task('{task_id}').get_parameters()['Datasets/ASL_raw'])"
     assert clearml(lineage) == dataset_id
+
+
+def test_new_photographs_make_a_child_version_and_none_make_none(
+    run, clearml, tmp_path
+):
+    raw = write_raw_set(tmp_path / "growing")
+    place = tmp_path / "store"
+
+    def register():
+        done = run(
+            *("validate", "--raw", raw, "--register"),
+            *("--output-uri", f"file://{place}"),
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()[-1]
+
+    first = register()
+    assert register() == first
+    assert list(place.rglob("*.zip")), "the files did not go to --output-uri"
+    write(raw / "A" / "new.jpg", encoded(picture(999)))
+    (raw / "B" / "B1.jpg").unlink()
+    second = register()
+    assert second != first
+    parents = f"print(Dataset.get('{second}').get_dependency_graph()['{second}'])"
+    assert clearml(parents) == str([first])
+    copy = clearml(f"print(Dataset.get('{second}').get_local_copy())")
+    images = [i.path for i in find_images([copy], names=[""]).images]
+    assert images == [i.path for i in find_images([raw]).images]
 
 
 def test_bad_input_is_one_line_exit_code_2_and_the_reason_of_a_failed_task(
