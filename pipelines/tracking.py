@@ -43,11 +43,21 @@ def ensure_clearml() -> str:
         from clearml.backend_api import Session
 
         return Session.get_app_server_host()
+    address = embedded_server(home)
+    os.environ[CONFIG_FILE] = str(conf_path(home))
+    return address
+
+
+def embedded_server(home: Path) -> str:
+    """Use the embedded server of a folder, started if need be; return its address.
+
+    Raises:
+        InputError: It cannot be started.
+    """
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(home / "start.lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two processes, one starts the server
         address = _register(home) or _start(home)
-    os.environ[CONFIG_FILE] = str(conf_path(home))
     _no_proxy_for(LOOPBACK)
     return address
 
