@@ -9,7 +9,6 @@ Groups are arrays of int64 ``(N,)``: for each image the least index of its group
 """
 
 import re
-from pathlib import PurePosixPath
 from typing import Iterator, Sequence
 
 import numpy as np
@@ -18,6 +17,8 @@ from data_prep.sources import RawImage
 
 TWIN_DISTANCE = 4  # bits of 64
 BLOCKS = 20  # contiguous blocks that a numbered sequence of frames is cut into
+ROBOFLOW = re.compile(r"(.+)_(?:jpe?g|png|webp|bmp)\.rf\.[0-9A-Za-z]+$")
+LAST_NUMBER = re.compile(r"(.*?)([0-9]+)(\D*)$")
 CUT = 35  # grey levels of 255 by which neighbouring frames differ at least at a cut,
 CUT_RATIO = 3  # and how many times as much as they usually do
 
@@ -29,13 +30,13 @@ def name_parts(path: str) -> tuple[str, int | None]:
     ``A/A12_jpg.rf.0f3c....jpg`` is an augmented copy of one photo: its series is that
     photo, and it has no number. Rows of a table are in no order: they have none either.
     """
-    stem = PurePosixPath(path).stem
+    stem = path.rpartition("/")[2].rpartition(".")[0]
     if ".csv/" in path:
         return stem, None
-    photo = re.match(r"(.+)_(?:jpe?g|png|webp|bmp)\.rf\.[0-9A-Za-z]+$", stem)
+    photo = ".rf." in stem and ROBOFLOW.match(stem)
     if photo:
         return photo.group(1), None
-    numbered = re.match(r"(.*?)([0-9]+)(\D*)$", stem)
+    numbered = LAST_NUMBER.match(stem)
     if numbered:
         return f"{numbered.group(1)}#{numbered.group(3)}", int(numbered.group(2))
     return stem, None
@@ -140,7 +141,8 @@ def _series(images: Sequence[RawImage]) -> Iterator[tuple[bool, np.ndarray]]:
     for index, image in enumerate(images):
         name, number = name_parts(image.path)
         # one series a folder: the same names in another are other photographs
-        key = (str(PurePosixPath(image.path).parent), name, number is not None)
+        folder = image.path.rpartition("/")[0]
+        key = (folder, name, number is not None)
         series.setdefault(key, []).append((number or 0, image.path, index))
     for (*_, numbered), members in series.items():
         yield numbered, np.array([index for *_, index in sorted(members)])
