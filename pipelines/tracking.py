@@ -20,10 +20,12 @@ from data_prep.errors import InputError
 from data_prep.paths import ROOT
 
 from .clearml_server.home import conf_path, home_folder, running
+from .clearml_server.leases import start_time
 
 CONFIG_FILE = "CLEARML_CONFIG_FILE"
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 20.0
+END_SECONDS = 5.0
 
 
 def ensure_clearml() -> str:
@@ -57,7 +59,10 @@ def embedded_server(home: Path) -> str:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(home / "start.lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two processes, one starts the server
-        address = _register(home) or _start(home)
+        address = _register(home)
+        if address is None:
+            _wait_for_the_end(home)
+            address = _start(home)
     _no_proxy_for(LOOPBACK)
     return address
 
@@ -80,6 +85,14 @@ def _no_proxy_for(host: str) -> None:
         hosts = os.environ.get(name, "")
         if host not in hosts.split(","):
             os.environ[name] = f"{hosts},{host}".lstrip(",")
+
+
+def _wait_for_the_end(home: Path) -> None:
+    """Let a server that is just ending leave the folder."""
+    state = running(home)
+    deadline = time.monotonic() + END_SECONDS
+    while state and start_time(state["pid"]) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _start(home: Path) -> str:

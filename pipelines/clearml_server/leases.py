@@ -17,30 +17,45 @@ class Leases:
     def __init__(self):
         self._lock = threading.Lock()
         self._users = {}
+        self._closed = False
 
-    def add(self, pid: int) -> None:
+    def add(self, pid: int) -> bool:
+        """Note a user; False if it is too late, as the server is about to end."""
         started = start_time(pid)
-        if started is not None:
-            with self._lock:
+        with self._lock:
+            if started is not None and not self._closed:
                 self._users[pid] = started
+            return not self._closed
 
     def alive(self) -> bool:
         """Is any of the processes still there?"""
         with self._lock:
-            self._users = {
-                pid: started
-                for pid, started in self._users.items()
-                if start_time(pid) == started
-            }
-            return bool(self._users)
+            return self._alive()
+
+    def close(self) -> bool:
+        """Admit no further user; False if there is one already."""
+        with self._lock:
+            self._closed = not self._alive()
+            return self._closed
+
+    def _alive(self) -> bool:
+        self._users = {
+            pid: started
+            for pid, started in self._users.items()
+            if start_time(pid) == started
+        }
+        return bool(self._users)
 
     def wait_until_unused(self, stop: threading.Event) -> None:
-        """Return when nobody has used the server for a while, or `stop` is set."""
+        """Return when nobody has used the server for a while, or `stop` is set.
+
+        In the first case, users who come later are turned away.
+        """
         deadline = time.monotonic() + FIRST_SECONDS
-        while time.monotonic() < deadline:
+        while not stop.wait(0.5):
             if self.alive():
                 deadline = time.monotonic() + GRACE_SECONDS
-            if stop.wait(0.5):
+            elif time.monotonic() >= deadline and self.close():
                 return
 
 

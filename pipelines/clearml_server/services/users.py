@@ -87,4 +87,5 @@ def get_tags(call):
 @endpoint("embedded.lease", needs=["pid"])
 def lease(call):
     """Keep the server up for as long as this process of the same machine lives."""
-    call.server.leases.add(int(call.data["pid"]))
+    if not call.server.leases.add(int(call.data["pid"])):
+        raise ApiError("server_error", "this server is about to end")
