@@ -20,7 +20,13 @@ from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
 from pipelines import checkout
 from pipelines.clearml_server.home import home_folder
-from pipelines.task_edge import ERROR, OUTPUTS, PROJECT, exit_code_for_agents
+from pipelines.task_edge import (
+    ERROR,
+    OUTPUTS,
+    PROJECT,
+    exit_code_for_agents,
+    set_output,
+)
 from pipelines.tracking import ensure_clearml, is_configured
 
 NAME = "asl"
@@ -159,6 +165,7 @@ def run(
             clone_base_task=False,
             parameter_override={f"Args/{key}": value for key, value in values.items()},
             execution_queue=queue,
+            post_execute_callback=note_reason,
         )
         previous = [step]
     try:
@@ -180,21 +187,39 @@ def outcome(pipeline) -> dict[str, str]:
     Raises:
         InputError: One did not complete; the reason is in the message.
     """
+    ids = {}
+    for node in pipeline.get_pipeline_dag().values():
+        if reason := why_incomplete(node):
+            raise InputError(reason)
+        ids[node.name] = node.job.task_id()
+    return ids
+
+
+def why_incomplete(node) -> str:
+    """Say why a step has not completed, "" if it has."""
     from clearml import Task
 
-    ids = {}
-    for name, node in pipeline.get_pipeline_dag().items():
-        if node.job is None:
-            raise InputError(f"pipeline step {name} did not run")
-        task = Task.get_task(task_id=node.job.task_id())
-        status = task.get_status()
-        if status not in ("completed", "published"):
-            reason = task.get_parameter(f"{OUTPUTS}/{ERROR}")
-            reason = reason or task.data.status_reason or task.data.status_message
-            word = "was stopped" if status == "stopped" else status
-            raise InputError(f"pipeline step {name} {word}: {reason} (task {task.id})")
-        ids[name] = task.id
-    return ids
+    if node.job is None:
+        return f"pipeline step {node.name} did not run"
+    task = Task.get_task(task_id=node.job.task_id())
+    status = task.get_status()
+    if status in ("completed", "published"):
+        return ""
+    reason = task.get_parameter(f"{OUTPUTS}/{ERROR}")
+    reason = reason or task.data.status_reason or task.data.status_message
+    word = "was stopped" if status == "stopped" else status
+    return f"pipeline step {node.name} {word}: {reason} (task {task.id})"
+
+
+def note_reason(_, node) -> None:
+    """Keep on the controller's task why a step failed: an agent ends the process soon.
+
+    Called by the controller at the end of each step.
+    """
+    from clearml import Task
+
+    if reason := why_incomplete(node):
+        set_output(Task.current_task(), ERROR, reason)
 
 
 def enqueue(args: argparse.Namespace) -> str:

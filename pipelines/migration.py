@@ -53,12 +53,17 @@ class Server:
         Raises:
             InputError: The server refuses; its reason is in the message.
         """
-        service, action = endpoint.split(".")
-        return self._read(
-            endpoint, self._session.send_request(service, action, json=body)
-        )
+        return self._send(endpoint, json=body)
 
-    def _read(self, endpoint, answer) -> dict:
+    def _send(self, endpoint, **request) -> dict:
+        service, action = endpoint.split(".")
+        try:
+            answer = self._session.send_request(service, action, **request)
+        except requests.RequestException as error:
+            raise InputError(
+                f"{self.host} does not answer {endpoint}: {error}; copy again when it "
+                "does"
+            ) from None
         if not answer.ok:
             try:
                 reason = answer.json()["meta"]["result_msg"]
@@ -114,13 +119,11 @@ class Server:
             last = lines[-1]["timestamp"]
 
     def add_events(self, events: list[dict]) -> None:
-        answer = self._session.send_request(
-            "events",
-            "add_batch",
+        self._send(
+            "events.add_batch",
             headers={"Content-Type": "application/json-lines"},
             data="\n".join(json.dumps(event) for event in events).encode(),
         )
-        self._read("events.add_batch", answer)
 
     def download(self, url: str, path: Path) -> bool:
         """Fetch a file of the file server; say whether it is there."""
