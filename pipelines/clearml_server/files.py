@@ -167,8 +167,8 @@ class _Multipart:
         name = headers.get_param("name", "", header="content-disposition")
         if isinstance(name, tuple):  # RFC 2231: charset, language, value
             name = urllib.parse.unquote(name[2])
-        for escaped, character in (("%22", '"'), ("%0D", "\r"), ("%0A", "\n")):
-            name = name.replace(escaped, character)
+        # Taken as it is: the SDK escapes names itself, so that "%22" is three characters
+        # of the address under which it will ask for the file.
         return name
 
     def pieces(self):

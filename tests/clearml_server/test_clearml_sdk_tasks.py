@@ -331,3 +331,25 @@ def test_models_are_found_published_and_removed(embedded):
         "outputs": ["net 1"],
     }
     assert len(shown["input"]) == 1
+
+
+def test_files_of_a_task_with_quotes_in_its_names_are_found_again(embedded):
+    shown = embedded.run("""
+        import numpy as np
+        from clearml import StorageManager, Task
+
+        task = Task.init("Quotes", 'the "best" %22 one', reuse_last_task_id=False,
+                         auto_resource_monitoring=False)
+        task.output_uri = True
+        task.upload_artifact('a"b', {"x": 1})
+        task.get_logger().report_image('t"t', 's', 0, image=np.zeros((8, 8, 3), "uint8"))
+        task.flush(wait_for_uploads=True)
+        (sample,) = task.get_debug_samples('t"t', 's')
+        show({
+            "artifact": Task.get_task(task.id).artifacts['a"b'].get(),
+            "image": Path(StorageManager.get_local_copy(sample["url"])).stat().st_size,
+        })
+        task.close()
+    """)
+    assert shown["artifact"] == {"x": 1}
+    assert shown["image"] > 0
