@@ -167,8 +167,8 @@ class _Multipart:
         name = headers.get_param("name", "", header="content-disposition")
         if isinstance(name, tuple):  # RFC 2231: charset, language, value
             name = urllib.parse.unquote(name[2])
-        # Taken as it is: the SDK escapes names itself, so that "%22" is three characters
-        # of the address under which it will ask for the file.
+        # Taken as it is: the SDK escapes names itself, and "%22" is then part of the
+        # address under which it will ask for the file.
         return name
 
     def pieces(self):

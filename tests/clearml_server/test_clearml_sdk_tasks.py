@@ -342,7 +342,8 @@ def test_files_of_a_task_with_quotes_in_its_names_are_found_again(embedded):
                          auto_resource_monitoring=False)
         task.output_uri = True
         task.upload_artifact('a"b', {"x": 1})
-        task.get_logger().report_image('t"t', 's', 0, image=np.zeros((8, 8, 3), "uint8"))
+        black = np.zeros((8, 8, 3), "uint8")
+        task.get_logger().report_image('t"t', 's', 0, image=black)
         task.flush(wait_for_uploads=True)
         (sample,) = task.get_debug_samples('t"t', 's')
         show({
