@@ -4,6 +4,7 @@ One pair of agents serves most tests; each looks at tasks of its own.
 """
 
 import json
+import shutil
 import time
 
 import pytest
@@ -79,23 +80,22 @@ def test_clearml_task_runs_uncommitted_code_with_its_overrides(place, steps):
     assert used == steps["prepare"]["hyperparams"]["Outputs"]["dataset_id"]["value"]
 
 
-def test_a_failure_reaches_the_controller_on_the_other_agent(place, tmp_path):
-    letter = tmp_path / "raw" / "A"
-    letter.mkdir(parents=True)
-    (letter / "A3.jpg").write_text("no photograph")
-    shown = place.run(
-        *(place.python, "-m", "pipelines.asl", "--raw", letter.parent, "--remote")
-    )
+def test_a_failure_reaches_the_controller_on_the_other_agent(
+    place, photographs, tmp_path
+):
+    raw = shutil.copytree(photographs, tmp_path / "raw")
+    (raw / "B" / "B3.jpg").write_text("no photograph")
+    shown = place.run(place.python, "-m", "pipelines.asl", "--raw", raw, "--remote")
     page = shown.stdout.splitlines()[-1]
     assert page.startswith("pipeline: http")
     controller = place.ended(page.split("/tasks/")[1].split("/")[0])
     assert controller["status"] == "failed", place.console(controller["id"])[-3000:]
     assert controller["last_worker"] == "embedded:services"
     reason = controller["hyperparams"]["Outputs"]["error"]["value"]
-    assert "step validate failed" in reason and "A3.jpg" in reason
+    assert "step validate failed" in reason and "B3.jpg" in reason
     (step,) = place.tasks(parent=controller["id"])
     assert (step["name"], step["status"]) == ("validate", "failed")
-    assert "A3.jpg" in step["hyperparams"]["Outputs"]["error"]["value"]
+    assert "B3.jpg" in step["hyperparams"]["Outputs"]["error"]["value"]
 
 
 def test_an_aborted_step_ends_the_controller_with_one_line(place, photographs):
