@@ -8,7 +8,7 @@ import subprocess
 import textwrap
 import time
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep.paths import ROOT
@@ -25,6 +25,7 @@ class Place:
 
     folder: Path
     checkout: Path = ROOT
+    more: dict[str, str] = field(default_factory=dict)  # environment variables
 
     @property
     def home(self) -> Path:
@@ -40,7 +41,7 @@ class Place:
         user.mkdir(exist_ok=True)
         kept = {k: v for k, v in os.environ.items() if not k.startswith("CLEARML")}
         kept.pop("PYTHONPATH", None)
-        return kept | {"HOME": str(user), "ASL_HOME": str(self.home)}
+        return kept | {"HOME": str(user), "ASL_HOME": str(self.home)} | self.more
 
     @property
     def python(self) -> str:

@@ -124,8 +124,16 @@ def test_a_second_pair_of_agents_on_the_same_folder_is_refused(place):
     assert str(place.home / "agents") in line
 
 
-def test_one_task_runs_without_a_daemon(quiet_place, photographs):
+def test_one_task_runs_without_a_daemon_at_a_commit_that_is_not_pushed(
+    quiet_place, photographs
+):
     place = quiet_place
+    # git takes this for the checkout's remote
+    place.more = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "remote.origin.url",
+        "GIT_CONFIG_VALUE_0": "https://remote.invalid/asl.git",
+    }
     id_ = place.show(f"""
         from pipelines import asl
         from clearml import Task
