@@ -39,13 +39,16 @@ def register_raw(folders: Mapping[str, Path], output_uri: str | None = None) -> 
         parent_datasets=[parent.id] if parent else None,
     )
     for name, path in folders.items():
-        if path.is_dir():
+        if not path.is_dir():
+            dataset.add_files(str(path))
+        elif parent:
             dataset.sync_folder(str(path), dataset_path=name)
         else:
-            dataset.add_files(str(path))
-    for file in dataset.list_files():
-        if not _is_under(file, folders):
-            dataset.remove_files(file)
+            dataset.add_files(str(path), dataset_path=name)
+    if parent:
+        for file in dataset.list_files():
+            if not _is_under(file, folders):
+                dataset.remove_files(file)
     return _finish(dataset, output_uri)
 
 

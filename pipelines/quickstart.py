@@ -22,7 +22,8 @@ from data_prep.parallel import cpu_count
 from data_prep.paths import ROOT, data_home
 from data_prep.sources import find_images
 from pipelines import asl
-from pipelines.tracking import ensure_clearml
+from pipelines.clearml_server.home import home_folder
+from pipelines.tracking import ensure_clearml, is_configured
 from pipelines.triton_server import TritonServer
 from pipelines.verify import Asker, check_labels, held_out, summary, verify
 
@@ -100,6 +101,8 @@ def main() -> None:
         ]
         print(f"$ client.py --image {photograph}", flush=True)
         subprocess.run(client, check=True)
+    if not is_configured(home_folder()):  # it ends with this process
+        web = ".venv/bin/python -m pipelines.clearml_server shows all tasks on a page"
     print(closing_words(ids, repository, web))
     if result["agreeing"] < result["images"]:
         raise InputError("server and torch disagree; please report this")
@@ -146,7 +149,7 @@ model repository  {repository}
 ClearML           {web}
 
 Keep the server running with    scripts/serve
-and ask it with                 python3 triton/client/client.py --image PHOTO.jpg"""
+and ask it with                 .venv/bin/python triton/client/client.py --image PHOTO.jpg"""
 
 
 def say(text: str) -> None:
