@@ -4,7 +4,8 @@ import os
 import signal
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from contextlib import contextmanager
+from multiprocessing import get_context, resource_tracker
 from typing import Callable, Iterator, Sequence
 
 import cv2
@@ -47,6 +48,8 @@ def run_chunks(
             workers, get_context("spawn"), _start_worker, (start, start_args)
         ) as pool:
             try:
+                with _ctrl_c_held_back():
+                    pool.submit(int)  # starts all processes
                 waiting = deque()
                 for first in firsts:
                     chunk = items[first : first + CHUNK]
@@ -57,6 +60,17 @@ def run_chunks(
                     yield _next(waiting, bar)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Keep Ctrl-C from processes started meanwhile: it is for the parent alone."""
+    resource_tracker.ensure_running()  # it would let the signal through again
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def cpu_count() -> int:
@@ -74,7 +88,6 @@ def _next(waiting: deque, bar: tqdm):
 
 
 def _start_worker(start, start_args) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     cv2.setNumThreads(1)  # the processes fill the cores already
     if start:
         start(*start_args)
