@@ -148,8 +148,8 @@ TensorBoard       .venv/bin/tensorboard --logdir {runs / ids['train'] / 'tensorb
 model repository  {repository}
 ClearML           {web}
 
-Keep the server running with    scripts/serve
-and ask it with                 .venv/bin/python triton/client/client.py --image PHOTO.jpg"""
+Keep the server running with  scripts/serve
+and ask it with  .venv/bin/python triton/client/client.py --image PHOTO.jpg"""
 
 
 def say(text: str) -> None:
