@@ -47,7 +47,7 @@ class Place:
     def python(self) -> str:
         return str(self.checkout / ".venv" / "bin" / "python")
 
-    def run(self, *command, check=True, timeout=280, **environment):
+    def run(self, *command, check=True, timeout=600, **environment):
         """Run a command in the checkout, as a user without any ClearML would."""
         done = subprocess.run(
             [str(word) for word in command],
@@ -108,7 +108,7 @@ class Place:
         lines = sorted(answer["events"], key=lambda event: event["timestamp"])
         return "\n".join(line["msg"] for line in lines)
 
-    def ended(self, id_: str, seconds: float = 200) -> dict:
+    def ended(self, id_: str, seconds: float = 500) -> dict:
         """Wait until a task has ended; return it."""
         deadline = time.monotonic() + seconds
         while True:
