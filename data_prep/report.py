@@ -1,4 +1,4 @@
-"""Pictures for reports: a mosaic of images, a bar chart of classes."""
+"""Pictures for reports: a mosaic of images."""
 
 from pathlib import Path
 from typing import Sequence
@@ -17,10 +17,11 @@ def mosaic(rows: dict[str, Sequence[np.ndarray]]) -> np.ndarray:
         rows: Name and its uint8 ``(h, w, 3)`` RGB images.
 
     Returns:
-        uint8 ``(H, W, 3)`` RGB.
+        uint8 ``(H, W, 3)`` RGB; white where there are no images.
     """
     columns = max((len(images) for images in rows.values()), default=0)
-    canvas = np.full((TILE * len(rows), MARGIN + TILE * columns, 3), 255, np.uint8)
+    height = TILE * max(1, len(rows))
+    canvas = np.full((height, MARGIN + TILE * columns, 3), 255, np.uint8)
     for row, (name, images) in enumerate(rows.items()):
         y = row * TILE
         text = name if name.isascii() else ascii(name)[1:-1]

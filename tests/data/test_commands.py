@@ -149,6 +149,17 @@ def test_bad_input_is_one_line_exit_code_2_and_the_reason_of_a_failed_task(
     assert status.startswith("failed") and "raw/A/page.jpg" in status
 
 
+def test_a_set_without_a_single_image_is_refused_like_one_with_a_broken_image(
+    run, tmp_path
+):
+    for name in ("A", "B"):
+        (tmp_path / "texts" / name).mkdir(parents=True)
+        (tmp_path / "texts" / name / "1.jpg").write_text("no photograph")
+    done = run("validate", "--raw", tmp_path / "texts")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "error: 2 files cannot be decoded" in done.stderr
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
