@@ -1,10 +1,14 @@
 """Put a trained model into the Triton model repository, as the ClearML task ``deploy``.
 
-    python -m pipelines.deploy --task last|best|ID [--repository DIR] [--url HOST:PORT]
+    python -m pipelines.deploy --task last|best|ID [--repository DIR]
+    python -m pipelines.deploy --list
+    python -m pipelines.deploy --rollback
 
 Everything the repository says of the model (names, shapes, labels, image size) is read
 from the training task's artifacts. With --url the Triton server there, started on the
-same repository, is told to load the new version (gRPC, explicit model control).
+same repository in explicit model control, loads the version, must answer the golden
+images rightly, and only then passes clients' requests on to it; if it does not, the
+version before goes on. A server that polls the repository finds the version by itself.
 """
 
 import argparse
@@ -19,7 +23,8 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
-from pipelines import model_control, model_repository
+from pipelines import deployment
+from pipelines.model_config import ACCELERATORS, PRECISIONS, Settings
 from pipelines.task_edge import PROJECT, set_output, step_task
 
 # What a deployment is made from: artifacts of a training task.
@@ -31,11 +36,19 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Put a trained model into the Triton model repository."
     )
+    # What to do
     parser.add_argument(
         "--task",
         default="last",
         help="training task: last (completed), best (by test accuracy) or an id",
     )
+    parser.add_argument(
+        "--rollback", action="store_true", help="go back to the version before instead"
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="list the versions, do nothing else"
+    )
+    # Where to
     parser.add_argument(
         "--repository",
         default="",
@@ -44,26 +57,109 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--url", default="", help="host:port (gRPC) of a server to load it (none: none)"
     )
+    parser.add_argument(
+        "--http-url", default="", help="host:port (HTTP) of the same, to check that too"
+    )
+    parser.add_argument(
+        "--keep",
+        type=int,
+        default=deployment.KEEP,
+        help="versions that stay besides the current one (default %(default)s)",
+    )
+    # How to run it
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument(
+        "--instances", type=int, default=0, help="images at once (0: one a core)"
+    )
+    parser.add_argument(
+        "--shape",
+        choices=("auto", "fused", "ensemble"),
+        default="auto",
+        help="one model decodes and infers, or two (auto: one on the CPU)",
+    )
+    parser.add_argument("--accelerator", choices=ACCELERATORS, default="none")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="of TensorRT"
+    )
+    parser.add_argument(
+        "--cache",
+        action="store_true",
+        help="answer identical requests from the response cache, if the server has one",
+    )
     return parser
 
 
 @exit_2_on_input_error
 def main() -> None:
+    args = arguments().parse_args()
+    if args.list:  # reads files only: no task
+        print(deployment.table(place(args)))
+        return
     with step_task("deploy", arguments(), "inference") as (task, args):
-        repository = Path(args.repository or data_home() / "models")
-        training = find_training(args.task)
-        with tempfile.TemporaryDirectory(prefix="asl-deploy-") as folder:
-            artifacts = fetch(training, Path(folder))
-            version = model_repository.render(
-                artifacts, repository, metadata(training), args.device
-            )
-        set_output(task, "version", version)
-        set_output(task, "training_task", training.id)
-        print(f"version {version} of {repository}: {training.name} {training.id}")
-        if args.url:
-            model_control.load(args.url, repository)
-            print(f"the server at {args.url} answers with version {version}")
+        urls = addresses(args)
+        if args.rollback:
+            record = deployment.roll_back(place(args), urls)
+        else:
+            record = from_training(args, urls)
+        set_output(task, "version", record["version"])
+        training = record["metadata"].get("task_id", "")
+        set_output(task, "training_task", training)
+        name = record["metadata"].get("task_name", "")
+        print(f"version {record['version']} of {place(args)}: {name} {training}")
+        if urls:
+            print(f"the server at {args.url} answers with it")
+
+
+def from_training(args: argparse.Namespace, urls: dict[str, str] | None) -> dict:
+    """Deploy a training task's model; return the record of the current version."""
+    settings = run_settings(args)
+    training = find_training(args.task)
+    with tempfile.TemporaryDirectory(prefix="asl-deploy-") as folder:
+        return deployment.deploy(
+            fetch(training, Path(folder)),
+            place(args),
+            metadata(training),
+            settings,
+            urls,
+            args.keep,
+        )
+
+
+def place(args: argparse.Namespace) -> Path:
+    return Path(args.repository or data_home() / "models")
+
+
+def addresses(args: argparse.Namespace) -> dict[str, str] | None:
+    """The server's addresses by protocol.
+
+    Raises:
+        InputError: HTTP without gRPC, by which models are loaded.
+    """
+    if args.http_url and not args.url:
+        raise InputError("--http-url needs --url too: models are loaded by gRPC")
+    urls = {"grpc": args.url, "http": args.http_url}
+    return {protocol: url for protocol, url in urls.items() if url} or None
+
+
+def run_settings(args: argparse.Namespace) -> Settings:
+    """Read how to run the model.
+
+    Raises:
+        InputError: The options contradict each other.
+    """
+    if args.keep < 0 or args.instances < 0:
+        raise InputError("--keep and --instances must not be negative")
+    try:
+        return Settings(
+            args.device,
+            args.instances,
+            args.shape,
+            args.accelerator,
+            args.precision,
+            args.cache,
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def find_training(which: str):

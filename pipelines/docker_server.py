@@ -28,6 +28,8 @@ def run(repository: Path, http_port: int, grpc_port: int, metrics_port: int) -> 
             f"the Docker engine does not answer ({engine.stderr.strip()[-200:]}); "
             "start it, or serve without --docker"
         )
+    with model_repository.lock(repository):
+        model_repository.repair(repository)
     call("docker", "build", "--tag", IMAGE, str(ROOT / "triton" / "server"))
     call(*run_command(repository, record, http_port, grpc_port, metrics_port))
 

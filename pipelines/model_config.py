@@ -1,15 +1,23 @@
 """config.pbtxt as protobuf messages: what is to be served, in Triton's own terms.
 
-Pure functions. The three models of one deployment share its version number, and each
-serves that version only, so that old ones may lie beside it whatever their shapes:
+Pure functions. Clients know two models, which keep their names for ever:
 
-    asl_classifier   onnxruntime   image uint8 [H, W, 3] -> probabilities [classes]
-    asl_decode       python        encoded image BYTES [1] -> image uint8 [H, W, 3]
-    asl              ensemble      encoded image BYTES [1] -> probabilities [classes]
+    asl              encoded image BYTES [1]        -> probabilities [classes]
+    asl_classifier   image uint8 [H, W, 3]          -> probabilities [classes]
 
-The names and shapes of the first come from its ONNX graph (`GraphShapes`).
+Both are ensembles that do nothing but pass requests on to the *parts* of the version
+that is served; the parts carry the version's number in their names and never change:
+
+    asl_fused_7        python        encoded image -> probabilities, in one process
+    asl_decode_7       python        encoded image -> image
+    asl_classifier_7   onnxruntime   image -> probabilities
+
+`asl` is asl_fused_7, or asl_decode_7 and asl_classifier_7 in a row (`Settings.shape`).
+So the parts of two versions, of whatever shapes, are loaded side by side, and what is
+swapped is only where requests are passed on to, which Triton does at once.
 """
 
+import os
 from dataclasses import dataclass
 
 from google.protobuf import text_format
@@ -20,14 +28,69 @@ from tritonclient.grpc.model_config_pb2 import (
     ModelWarmup,
 )
 
+MODEL = "asl"
 CLASSIFIER = "asl_classifier"
 DECODE = "asl_decode"
-ENSEMBLE = "asl"
+FUSED = "asl_fused"
+SERVED = (CLASSIFIER, MODEL)  # what clients call; switched in this order
 
-ENCODED = "image"  # input of the decode model and of the ensemble
+ENCODED = "image"  # input of all models that take encoded images
 PIXELS = "pixels"  # output of the decode model
 LABELS_FILE = "classes.txt"
+WARM_UP_FILE = "photograph"  # an encoded image, in Triton's form, in warmup/
 MAX_BATCH_SIZE = 64
+
+# Where TensorRT keeps its engines inside the container; mount a volume to keep them.
+ENGINE_CACHE = "/tmp/tensorrt-engines"
+ACCELERATORS = {"none": "", "tensorrt": "gpu", "openvino": "cpu"}  # and its device
+PRECISIONS = ("fp32", "fp16")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a version is to be run.
+
+    Attributes:
+        device: "cpu" or "gpu", of the classifier.
+        instances: Images worked on at once; 0: one a core.
+        shape: "fused" (decode and infer in one process; fastest on a CPU), "ensemble"
+            (decode in Python, infer in the onnxruntime backend), or "auto": fused on
+            the CPU without an accelerator.
+        accelerator: A key of ACCELERATORS, inside the onnxruntime backend.
+        precision: Of TensorRT; "fp32" or "fp16".
+        cache: Whether answers to identical requests come from Triton's cache, which
+            the server must have been given memory for (``--cache-config``).
+
+    Raises:
+        ValueError: An accelerator on the wrong device, or a precision or a shape that
+            goes without effect.
+    """
+
+    device: str = "cpu"
+    instances: int = 0
+    shape: str = "auto"
+    accelerator: str = "none"
+    precision: str = "fp32"
+    cache: bool = False
+
+    def __post_init__(self):
+        wanted = ACCELERATORS[self.accelerator]
+        if wanted and wanted != self.device:
+            raise ValueError(f"{self.accelerator} needs --device {wanted}")
+        if self.precision != "fp32" and self.accelerator != "tensorrt":
+            raise ValueError(
+                f"--precision {self.precision} needs --accelerator tensorrt"
+            )
+        plain = self.device == "cpu" and self.accelerator == "none"
+        if self.shape == "fused" and not plain:
+            raise ValueError(
+                "the fused model infers on the CPU without accelerator; use --shape "
+                "ensemble"
+            )
+        if self.shape == "auto":
+            object.__setattr__(self, "shape", "fused" if plain else "ensemble")
+        if not self.instances:
+            object.__setattr__(self, "instances", os.cpu_count())
 
 
 @dataclass(frozen=True)
@@ -51,55 +114,86 @@ class GraphShapes:
     output_dims: tuple[int, ...]
 
 
-def build(
-    shapes: GraphShapes,
-    version: int,
-    metadata: dict[str, str],
-    device: str,
-    instances: int,
+def part_name(model: str, version: int) -> str:
+    return f"{model}_{version}"
+
+
+def parts(
+    shapes: GraphShapes, version: int, metadata: dict[str, str], settings: Settings
 ) -> dict[str, ModelConfig]:
-    """Describe the three models of one deployment.
+    """Describe the parts of one version, by kind (DECODE or FUSED, and CLASSIFIER).
 
     Args:
         metadata: Written into every config's ``parameters``.
-        device: "cpu" or "gpu", of the classifier.
-        instances: How many images are decoded, and on the CPU classified, at once.
-
-    Returns:
-        The configs by model name, in the order in which they can be loaded.
     """
+    described = {CLASSIFIER: classifier(shapes, settings)}
+    if settings.shape == "fused":
+        described[FUSED] = fused(shapes, settings)
+    else:
+        described[DECODE] = decode(shapes, settings)
+    for kind, config in described.items():
+        config.name = part_name(kind, version)
+        for key, value in metadata.items():
+            config.parameters[key].string_value = value
+    return described
+
+
+def served(described: dict[str, ModelConfig], version: int) -> dict[str, ModelConfig]:
+    """Describe what clients call, passing requests on to a version's parts."""
+    if FUSED in described:
+        row = [described[FUSED]]
+    else:
+        row = [described[DECODE], described[CLASSIFIER]]
     return {
-        DECODE: decode_config(shapes, version, metadata, instances),
-        CLASSIFIER: classifier_config(shapes, version, metadata, device, instances),
-        ENSEMBLE: ensemble_config(shapes, version, metadata),
+        CLASSIFIER: passing_on(CLASSIFIER, version, described[CLASSIFIER]),
+        MODEL: passing_on(MODEL, version, *row),
     }
 
 
-def classifier_config(
-    shapes: GraphShapes,
-    version: int,
-    metadata: dict[str, str],
-    device: str,
-    instances: int,
-) -> ModelConfig:
-    """Describe the ONNX model: ``instances`` single-threaded ones, or one a GPU."""
-    config = _config(CLASSIFIER, version, metadata, backend="onnxruntime")
+def passing_on(name: str, version: int, *row: ModelConfig) -> ModelConfig:
+    """Describe an ensemble of parts in a row, with the metadata of the last."""
+    config = ModelConfig(
+        name=name, platform="ensemble", max_batch_size=row[0].max_batch_size
+    )
+    config.version_policy.specific.versions.append(version)
+    config.input.extend(row[0].input)
+    config.output.extend(row[-1].output)
+    config.output[0].ClearField("label_filename")  # the part has it
+    tensor = config.input[0].name
+    for part in row:
+        # the last part's output is the ensemble's; no name may occur twice
+        config.ensemble_scheduling.step.append(
+            ModelEnsembling.Step(
+                model_name=part.name,
+                model_version=1,
+                input_map={part.input[0].name: tensor},
+                output_map={part.output[0].name: part.output[0].name},
+            )
+        )
+        tensor = part.output[0].name
+    for key in row[-1].parameters:
+        config.parameters[key].CopyFrom(row[-1].parameters[key])
+    return config
+
+
+def classifier(shapes: GraphShapes, settings: Settings) -> ModelConfig:
+    """Describe the ONNX model: single-threaded instances, or one a GPU."""
+    config = ModelConfig(backend="onnxruntime", max_batch_size=MAX_BATCH_SIZE)
     config.input.add(
         name=shapes.input_name, data_type=shapes.input_dtype, dims=shapes.input_dims
     )
-    config.output.add(
-        name=shapes.output_name,
-        data_type=shapes.output_dtype,
-        dims=shapes.output_dims,
-        # of this very version: a label file is only as good as its model
-        label_filename=f"{version}/{LABELS_FILE}",
-    )
-    config.dynamic_batching.SetInParent()
-    if device == "gpu":
+    add_probabilities(config, shapes)
+    config.response_cache.enable = settings.cache
+    if settings.device == "gpu":
         config.instance_group.add(kind=ModelInstanceGroup.KIND_GPU, count=1)
+        # A GPU is faster with many images; half a millisecond is no long wait.
+        config.dynamic_batching.preferred_batch_size.extend([16, MAX_BATCH_SIZE])
+        config.dynamic_batching.max_queue_delay_microseconds = 500
     else:
-        config.instance_group.add(kind=ModelInstanceGroup.KIND_CPU, count=instances)
+        add_processes(config, settings)
+        config.dynamic_batching.SetInParent()
         config.parameters["intra_op_thread_count"].string_value = "1"
+    add_accelerator(config, shapes, settings)
     pixels = ModelWarmup.Input(
         data_type=shapes.input_dtype, dims=shapes.input_dims, random_data=True
     )
@@ -110,54 +204,68 @@ def classifier_config(
     return config
 
 
-def decode_config(
-    shapes: GraphShapes, version: int, metadata: dict[str, str], instances: int
-) -> ModelConfig:
+def add_accelerator(
+    config: ModelConfig, shapes: GraphShapes, settings: Settings
+) -> None:
+    accelerators = config.optimization.execution_accelerators
+    if settings.accelerator == "openvino":
+        accelerators.cpu_execution_accelerator.add(name="openvino")
+    if settings.accelerator == "tensorrt":
+        image = "x".join(map(str, shapes.input_dims))
+        batches = {"min": 1, "opt": MAX_BATCH_SIZE // 4, "max": MAX_BATCH_SIZE}
+        profiles = {
+            f"trt_profile_{which}_shapes": f"{shapes.input_name}:{batch}x{image}"
+            for which, batch in batches.items()
+        }
+        accelerators.gpu_execution_accelerator.add(
+            name="tensorrt",
+            parameters={
+                "precision_mode": settings.precision.upper(),
+                "trt_engine_cache_enable": "1",
+                "trt_engine_cache_path": ENGINE_CACHE,
+                **profiles,
+            },
+        )
+
+
+def decode(shapes: GraphShapes, settings: Settings) -> ModelConfig:
     """Describe the Python model that turns a file's bytes into the graph's pixels."""
-    config = _config(DECODE, version, metadata, backend="python")
+    config = ModelConfig(backend="python", max_batch_size=MAX_BATCH_SIZE)
     config.input.add(name=ENCODED, data_type="TYPE_STRING", dims=[1])
     config.output.add(name=PIXELS, data_type=shapes.input_dtype, dims=shapes.input_dims)
-    config.instance_group.add(kind=ModelInstanceGroup.KIND_CPU, count=instances)
+    add_processes(config, settings)
     return config
 
 
-def ensemble_config(
-    shapes: GraphShapes, version: int, metadata: dict[str, str]
-) -> ModelConfig:
-    """Describe the pair of both, tied to one version of each."""
-    config = _config(ENSEMBLE, version, metadata, platform="ensemble")
+def fused(shapes: GraphShapes, settings: Settings) -> ModelConfig:
+    """Describe the Python model that turns a file's bytes into probabilities."""
+    config = ModelConfig(backend="python", max_batch_size=MAX_BATCH_SIZE)
     config.input.add(name=ENCODED, data_type="TYPE_STRING", dims=[1])
+    add_probabilities(config, shapes)
+    add_processes(config, settings)
+    config.response_cache.enable = settings.cache
+    photograph = ModelWarmup.Input(
+        data_type="TYPE_STRING", dims=[1], input_data_file=WARM_UP_FILE
+    )
+    config.model_warmup.add(
+        name="warm-up", batch_size=1, inputs={ENCODED: photograph}, count=3
+    )
+    return config
+
+
+def add_probabilities(config: ModelConfig, shapes: GraphShapes) -> None:
     config.output.add(
         name=shapes.output_name,
         data_type=shapes.output_dtype,
         dims=shapes.output_dims,
+        label_filename=LABELS_FILE,
     )
-    config.ensemble_scheduling.step.extend(
-        [
-            ModelEnsembling.Step(
-                model_name=DECODE,
-                model_version=version,
-                input_map={ENCODED: ENCODED},
-                output_map={PIXELS: PIXELS},
-            ),
-            ModelEnsembling.Step(
-                model_name=CLASSIFIER,
-                model_version=version,
-                input_map={shapes.input_name: PIXELS},
-                output_map={shapes.output_name: shapes.output_name},
-            ),
-        ]
-    )
-    return config
 
 
-def _config(name: str, version: int, metadata: dict[str, str], **what) -> ModelConfig:
-    """Start a config: the one version served, the batch limit, the metadata."""
-    config = ModelConfig(name=name, max_batch_size=MAX_BATCH_SIZE, **what)
-    config.version_policy.specific.versions.append(version)
-    for key, value in metadata.items():
-        config.parameters[key].string_value = value
-    return config
+def add_processes(config: ModelConfig, settings: Settings) -> None:
+    config.instance_group.add(
+        kind=ModelInstanceGroup.KIND_CPU, count=settings.instances
+    )
 
 
 def to_text(config: ModelConfig) -> str:

@@ -1,9 +1,17 @@
-"""A Triton server that runs: is it answering, and make it serve a new version.
+"""A Triton server that runs: is it answering, and make it serve another version.
 
 All by gRPC: loading over HTTP would stall every other HTTP request meanwhile. The
 server, embedded or not, must run in explicit model control.
+
+How no request fails while versions are swapped: the new parts are loaded beside the old
+ones and asked the golden images; then the two models that clients call, which only pass
+requests on, are loaded anew, which Triton does in one moment each; and the old parts
+are unloaded once the server says that no request is left in what passed on to them.
 """
 
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -12,45 +20,63 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from data_prep.errors import InputError
-from pipelines import model_repository
-from pipelines.model_config import ENCODED, ENSEMBLE
+from pipelines import model_repository, smoke
+from pipelines.asker import one_line
+from pipelines.model_config import (
+    CLASSIFIER,
+    DECODE,
+    ENCODED,
+    FUSED,
+    MODEL,
+    SERVED,
+    part_name,
+)
 
-LOAD_TIMEOUT_S = 120
+LOAD_TIMEOUT_S = 300  # TensorRT builds engines
+DRAIN_TIMEOUT_S = 60
 
 
-def load(grpc_url: str, repository: Path) -> int:
-    """Make a running server serve the repository's current version.
+def switch(urls: dict[str, str], repository: Path, record: dict) -> None:
+    """Make a running server serve a version, and the repository name it as current.
 
-    One call loads all three models, whatever has changed between the versions (image
-    size and classes too): Triton follows the ensemble to its parts, loads the new
-    versions beside the old ones, then switches. If the version cannot be loaded, the
-    one served before is made current again, in the repository and on the server.
+    On any failure the version served before goes on, on the server and in the
+    repository.
 
     Args:
-        grpc_url: ``host:port``.
-
-    Returns:
-        The version that answers now.
+        urls: ``host:port`` by protocol: "grpc", and "http" to be checked as well.
+        record: Of a version whose parts are in the repository.
 
     Raises:
-        InputError: Nothing is deployed, no server, one with another repository or
-            control mode, or one that cannot load the version.
+        InputError: No server, one with another repository or control mode, one that
+            cannot load the version, or a version that answers wrongly.
     """
-    record = model_repository.current(repository)
-    with triton.InferenceServerClient(grpc_url) as client:
+    version = record["version"]
+    with triton.InferenceServerClient(urls["grpc"]) as client:
         before = served(client, repository)
+        names = part_names(repository, version)
+        check_repository(client, urls, repository, names)
+        if before:
+            # loaded by name they stay, whatever becomes of what refers to them
+            load(client, urls, part_names(repository, before["version"]))
         try:
-            switch(client, grpc_url, repository, record)
-        except InputError as fault:
-            if before is None or before == record:
-                raise
-            model_repository.activate(repository, before["version"])
-            try:
-                switch(client, grpc_url, repository, before)
-            except InputError as second:
-                raise InputError(f"{fault}; nor can the old one: {second}") from None
-            raise InputError(f"{fault}; version {before['version']} stays") from None
-    return record["version"]
+            load(client, urls, names)
+            smoke.check_parts(urls, repository, record)
+            model_repository.accept(repository, record)
+            model_repository.point_to(repository, version)
+            load(client, urls, SERVED)
+            smoke.check_served(urls, repository, record)
+            model_repository.activate(repository, record)
+        except BaseException as error:
+            stays = ""
+            if before:
+                model_repository.point_to(repository, before["version"])
+                load(client, urls, SERVED)
+                retire(client, before["version"])
+                stays = f"; version {before['version']} stays"
+            if isinstance(error, InputError):
+                raise InputError(f"version {version}: {error}{stays}") from None
+            raise
+        retire(client, version)
 
 
 def served(client: triton.InferenceServerClient, repository: Path) -> dict | None:
@@ -60,7 +86,7 @@ def served(client: triton.InferenceServerClient, repository: Path) -> dict | Non
         None if it serves none, or one of another repository.
     """
     try:
-        config = client.get_model_config(ENSEMBLE).config
+        config = client.get_model_config(MODEL).config
         version = config.version_policy.specific.versions[0]
         record = model_repository.deployment(repository, version)
     except (InferenceServerException, IndexError, InputError):
@@ -69,45 +95,94 @@ def served(client: triton.InferenceServerClient, repository: Path) -> dict | Non
     return record if record["metadata"]["model_sha256"] == digest else None
 
 
-def switch(
-    client: triton.InferenceServerClient, grpc_url: str, repository: Path, record: dict
-) -> None:
-    """Load what the configs say and see that it is that version and answers.
+def check_repository(client, urls: dict[str, str], repository: Path, names) -> None:
+    """Check that the server sees the parts that lie in the repository.
 
     Raises:
-        InputError: It is not, or does not.
+        InputError: It does not answer, or was started on another repository.
     """
-    version = record["version"]
     try:
-        client.load_model(ENSEMBLE, client_timeout=LOAD_TIMEOUT_S)
+        index = client.get_model_repository_index().models
     except InferenceServerException as error:
         raise InputError(
-            f"the Triton server at {grpc_url} has not loaded version {version}: "
-            f"{reason(client, version) or one_line(error)}"
+            f"no Triton server answers at {urls['grpc']} ({one_line(error)}); start "
+            "one with scripts/serve"
         ) from None
-    if served(client, repository) != record:
+    known = set(names) <= {model.name for model in index}
+    serves = any(model.name == MODEL and model.state == "READY" for model in index)
+    if not known or (serves and served(client, repository) is None):
         raise InputError(
-            f"the Triton server at {grpc_url} serves another model repository than "
-            f"{repository}; name the server that was started on this one"
+            f"the Triton server at {urls['grpc']} serves another model repository "
+            f"than {repository}; name the server that was started on this one"
         )
-    fault = probe(grpc_url)
-    if fault:
-        raise InputError(f"version {version} is loaded but does not answer: {fault}")
 
 
-def reason(client: triton.InferenceServerClient, version: int) -> str:
-    """Ask why a version is not there: of an ensemble, its parts know better."""
-    try:
-        models = client.get_model_repository_index().models
-    except InferenceServerException:
-        return ""
-    found = (
-        # without the Python stack that follows
-        f"{model.name}: {' '.join(model.reason.partition('At:')[0].split())}"
-        for model in models
-        if model.version == str(version) and model.reason not in ("", "unloaded")
-    )
-    return "; ".join(found)
+def part_names(repository: Path, version: int) -> list[str]:
+    folders = model_repository.part_folders(repository, version)
+    return [folder.name for folder in folders.values()]
+
+
+def load(client, urls: dict[str, str], names) -> None:
+    """Load models by name, at the same time.
+
+    Raises:
+        InputError: One cannot be loaded; the message says why.
+    """
+
+    def load_one(name: str) -> None:
+        try:
+            client.load_model(name, client_timeout=LOAD_TIMEOUT_S)
+        except InferenceServerException as error:
+            # without the Python stack that may follow
+            reason = one_line(error).partition(" At:")[0]
+            raise InputError(
+                f"the Triton server at {urls['grpc']} has not loaded {name}: {reason}"
+            ) from None
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(load_one, names))
+
+
+def retire(client: triton.InferenceServerClient, version: int) -> None:
+    """Unload the parts of all versions but one, once no request is in them.
+
+    An ensemble's version counts as unloading as long as a request is inside.
+    """
+    deadline = time.monotonic() + DRAIN_TIMEOUT_S
+    while time.monotonic() < deadline and any(
+        model.name in SERVED and model.version != str(version) for model in busy(client)
+    ):
+        time.sleep(0.05)
+    ours = {part_name(kind, version) for kind in (FUSED, DECODE, CLASSIFIER)}
+    for model in busy(client):
+        kind, _, number = model.name.rpartition("_")
+        known = kind in (FUSED, DECODE, CLASSIFIER) and number.isdecimal()
+        if known and model.name not in ours:
+            client.unload_model(model.name)
+
+
+def busy(client: triton.InferenceServerClient) -> Iterator:
+    """All model versions that are loaded, or on their way in or out."""
+    for model in client.get_model_repository_index().models:
+        if model.state not in ("", "UNAVAILABLE"):
+            yield model
+
+
+def heal(grpc_url: str, repository: Path) -> None:
+    """Load the parts of the served version afresh: Triton does not restart processes.
+
+    Requests fail in the meantime.
+
+    Raises:
+        InputError: They cannot be loaded.
+    """
+    record = model_repository.current(repository)
+    urls = {"grpc": grpc_url}
+    names = part_names(repository, record["version"])
+    with triton.InferenceServerClient(grpc_url) as client:
+        for name in names:
+            client.unload_model(name)
+        load(client, urls, [*names, *SERVED])
 
 
 def probe(grpc_url: str, timeout_s: float = 10) -> str | None:
@@ -116,16 +191,17 @@ def probe(grpc_url: str, timeout_s: float = 10) -> str | None:
     Returns:
         None if that went well, else the reason in one line.
     """
-    _, png = cv2.imencode(".png", np.full((64, 64, 3), 128, np.uint8))
-    picture = triton.InferInput(ENCODED, [1, 1], "BYTES")
-    picture.set_data_from_numpy(np.array([[png.tobytes()]], object))
-    try:
-        with triton.InferenceServerClient(grpc_url) as client:
-            client.infer(ENSEMBLE, [picture], client_timeout=timeout_s)
-    except InferenceServerException as error:
-        return one_line(error)
+    with triton.InferenceServerClient(grpc_url) as client:
+        try:
+            client.infer(MODEL, [picture()], client_timeout=timeout_s)
+        except InferenceServerException as error:
+            return one_line(error)
     return None
 
 
-def one_line(error: InferenceServerException) -> str:
-    return " ".join(error.message().split())
+def picture() -> triton.InferInput:
+    """A small grey photograph, as input of the model that clients call."""
+    _, png = cv2.imencode(".png", np.full((64, 64, 3), 128, np.uint8))
+    tensor = triton.InferInput(ENCODED, [1, 1], "BYTES")
+    tensor.set_data_from_numpy(np.array([[png.tobytes()]], object))
+    return tensor

@@ -1,45 +1,57 @@
 """The Triton model repository: where versions are added and one of them is current.
 
     <repository>/
-        asl_classifier/  config.pbtxt   3/model.onnx, classes.txt, golden.npz
-        asl_decode/      config.pbtxt   3/model.py, preprocessing.py, preprocessing.json
-        asl/             config.pbtxt   3/deployment.json
-        current.json                    a copy of the current version's deployment.json
+        asl/                config.pbtxt   7/deployment.json
+        asl_classifier/     config.pbtxt   7/classes.txt
+        asl_classifier_7/   config.pbtxt   classes.txt  golden.npz  1/model.onnx
+        asl_fused_7/        config.pbtxt   classes.txt  warmup/photograph
+                            1/model.py, model.onnx, ...
+        current.json        a copy of the current version's deployment.json
+        .lock               held by whoever changes any of this
 
-A version is complete by itself and is never changed once it is there. The configs name
-the one version that is served (labels included), and can be written anew from any
-version: that alone is what deploying, going back and repairing need.
+(asl_decode_7 instead of asl_fused_7 where that is the shape; see `model_config`.)
+A version is complete once its deployment.json is there: it has been accepted, and is
+    asl_fused_7/        config.pbtxt   classes.txt  warmup/photograph  1/model.py  ...
+deploying, going back and repairing come to.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Iterator
+
+import cv2
+import numpy as np
 
 from data_prep import preprocessing
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from pipelines import model_config, preflight
-from pipelines.model_config import CLASSIFIER, DECODE, ENSEMBLE
+from pipelines.model_config import CLASSIFIER, DECODE, FUSED, MODEL, SERVED, Settings
 
 DEPLOYMENT_FILE = "deployment.json"
 CURRENT_FILE = "current.json"
-DECODE_SOURCE = ROOT / "triton" / "server" / "decode" / "model.py"
+LOCK_FILE = ".lock"
+STAGING = ".staging-"
+PYTHON_MODELS = ROOT / "triton" / "server" / "python_models"
 
 
 def render(
     artifacts: Path,
     repository: Path,
     metadata: dict[str, str],
-    device: str = "cpu",
-    instances: int | None = None,
+    settings: Settings = Settings(),
 ) -> int:
     """Check a trained model, add it as the next version and make it the current one.
 
-    A server that runs is not touched; `model_control.load` tells it.
+    A server that runs is not told; `deployment.deploy` does all of it.
 
     Args:
         artifacts: Folder with ``model.onnx``, ``classes.txt``, ``preprocessing.json``
@@ -47,8 +59,6 @@ def render(
         repository: Is created if missing.
         metadata: Where the model comes from (task id, dataset id, accuracy, ...);
             becomes part of the configs and of ``deployment.json``.
-        device: "cpu" or "gpu", of the classifier.
-        instances: How many images are worked on at once; default one a core.
 
     Returns:
         The version number, one above the highest so far.
@@ -56,83 +66,212 @@ def render(
     Raises:
         InputError: The files do not fit each other or the target; nothing has changed.
     """
+    preflight.check(Path(artifacts))
+    with lock(repository):
+        repair(repository)
+        record = add(artifacts, repository, metadata, settings)
+        activate(repository, record)
+    return record["version"]
+
+
+@contextmanager
+def lock(repository: Path) -> Iterator[None]:
+    """Keep others from changing a repository; waits until they have finished.
+
+    The lock goes with the process that holds it, however that ends.
+    """
+    Path(repository).mkdir(parents=True, exist_ok=True)
+    with open(Path(repository) / LOCK_FILE, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def add(
+    artifacts: Path, repository: Path, metadata: dict[str, str], settings: Settings
+) -> dict:
+    """Put the parts of a checked model in place; what is served stays as it is.
+
+    Returns:
+        The record of the new version, which `accept` completes.
+    """
     artifacts, repository = Path(artifacts), Path(repository)
-    preflight.check(artifacts)
-    version = max(versions(repository), default=0) + 1
-    record = {
+    version = max(numbers(repository), default=0) + 1
+    described = describe(artifacts, metadata, settings)
+    shapes = preflight.check_graph(artifacts / preflight.MODEL_FILE)
+    parts = model_config.parts(shapes, version, described["metadata"], settings)
+    for kind, config in parts.items():
+        with staged(repository / config.name) as folder:
+            (folder / "1").mkdir()
+            fill(kind, artifacts, folder)
+            write_text(folder / "config.pbtxt", model_config.to_text(config))
+    return {
         "version": version,
         "deployed": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "device": device,
-        "instances": instances or os.cpu_count(),
-        "metadata": {
-            **metadata,
-            "model_sha256": sha256(artifacts / preflight.MODEL_FILE),
-            "preprocessing_sha256": sha256(artifacts / preprocessing.FILE_NAME),
-        },
+        **described,
     }
-    add_version(artifacts, repository, record)
-    activate(repository, version)
-    return version
 
 
-def add_version(artifacts: Path, repository: Path, record: dict) -> None:
-    """Copy the files of one version into place; the configs stay as they are."""
-    files = {
-        DECODE: [
-            DECODE_SOURCE,
+def describe(artifacts: Path, metadata: dict[str, str], settings: Settings) -> dict:
+    """What a version's record says but for its number and its time."""
+    return {**asdict(settings), "metadata": metadata | identity(Path(artifacts))}
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """Give a folder to be filled, that becomes ``target`` at the end of the block."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=STAGING) as temporary:
+        folder = Path(temporary) / target.name
+        folder.mkdir()
+        yield folder
+        os.replace(folder, target)
+
+
+def fill(kind: str, artifacts: Path, folder: Path) -> None:
+    """Copy what one part consists of, but for its config."""
+    inside = folder / "1"
+    labels = artifacts / model_config.LABELS_FILE
+    shutil.copyfile(labels, folder / labels.name)
+    if kind == CLASSIFIER:
+        shutil.copyfile(artifacts / preflight.GOLDEN_FILE, folder / "golden.npz")
+    else:
+        source = {FUSED: "fused.py", DECODE: "decode.py"}[kind]
+        shutil.copyfile(PYTHON_MODELS / source, inside / "model.py")
+        for path in (
+            PYTHON_MODELS / "photographs.py",
             Path(preprocessing.__file__),
             artifacts / preprocessing.FILE_NAME,
-        ],
-        CLASSIFIER: [
-            artifacts / preflight.MODEL_FILE,
-            artifacts / model_config.LABELS_FILE,
-            artifacts / preflight.GOLDEN_FILE,
-        ],
-        ENSEMBLE: [],
-    }
-    # The ensemble's folder comes last: a version exists once it does.
-    for model, sources in files.items():
-        folder = repository / model
-        folder.mkdir(parents=True, exist_ok=True)
-        # Inside the model's folder, hence on its file system, Triton ignores what is
-        # not a number.
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as temporary:
-            staged = Path(temporary) / str(record["version"])
-            staged.mkdir()
-            for source in sources:
-                shutil.copyfile(source, staged / source.name)
-            if model == ENSEMBLE:
-                write_json(staged / DEPLOYMENT_FILE, record)
-            os.replace(staged, folder / staged.name)
+        ):
+            shutil.copyfile(path, inside / path.name)
+        # Where this is no folder, Python leaves no compiled files. They would make the
+        # model look changed, and Triton load it again with whatever refers to it.
+        (inside / "__pycache__").touch()
+    if kind == FUSED:
+        (folder / "warmup").mkdir()
+        data = golden_files(artifacts)[0]
+        # Triton's form of a string: its length in four bytes, then itself
+        (folder / "warmup" / model_config.WARM_UP_FILE).write_bytes(
+            len(data).to_bytes(4, "little") + data
+        )
+    if kind != DECODE:
+        model = artifacts / preflight.MODEL_FILE
+        shutil.copyfile(model, inside / model.name)
 
 
-def activate(repository: Path, version: int) -> None:
-    """Write the three configs for a version that is there, and note it as current."""
-    record = deployment(repository, version)
-    configs = model_config.build(
-        preflight.check_graph(
-            repository / CLASSIFIER / str(version) / preflight.MODEL_FILE
+def golden_files(folder: Path) -> list[bytes]:
+    """The golden images of a folder as PNG files, as a camera might send them."""
+    with np.load(Path(folder) / preflight.GOLDEN_FILE, allow_pickle=False) as arrays:
+        images = arrays["images"]
+    return [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
+
+
+def identity(artifacts: Path) -> dict[str, str]:
+    """Hash what makes the answers of a version: model, labels, record and our code."""
+    hashes = {
+        "model_sha256": [artifacts / preflight.MODEL_FILE],
+        "preprocessing_sha256": [artifacts / preprocessing.FILE_NAME],
+        "labels_sha256": [artifacts / model_config.LABELS_FILE],
+        "code_sha256": sorted(
+            [*PYTHON_MODELS.glob("*.py"), Path(preprocessing.__file__)]
         ),
-        version,
-        record["metadata"],
-        record["device"],
-        record["instances"],
-    )
-    for model, config in configs.items():
-        write_text(repository / model / "config.pbtxt", model_config.to_text(config))
-    write_json(repository / CURRENT_FILE, record)
+    }
+    return {name: sha256(*paths) for name, paths in hashes.items()}
+
+
+def accept(repository: Path, record: dict) -> None:
+    """Declare a version complete, if it is not: its parts are there and trusted."""
+    version = record["version"]
+    if version in versions(repository):
+        return
+    labels = part_folders(repository, version)[CLASSIFIER] / model_config.LABELS_FILE
+    with staged(Path(repository) / CLASSIFIER / str(version)) as folder:
+        # an empty folder would not survive a copy to a bucket
+        shutil.copyfile(labels, folder / labels.name)
+    with staged(Path(repository) / MODEL / str(version)) as folder:
+        write_json(folder / DEPLOYMENT_FILE, record)
+
+
+def activate(repository: Path, record: dict) -> None:
+    """Pass requests on to a version, and note it as the current one."""
+    accept(repository, record)
+    point_to(repository, record["version"])
+    write_json(Path(repository) / CURRENT_FILE, record)
+
+
+def point_to(repository: Path, version: int) -> None:
+    """Write the configs of what clients call; `current` stays as it is."""
+    described = {
+        kind: model_config.from_text((folder / "config.pbtxt").read_text("utf-8"))
+        for kind, folder in part_folders(repository, version).items()
+    }
+    for name, config in model_config.served(described, version).items():
+        path = Path(repository) / name / "config.pbtxt"
+        write_text(path, model_config.to_text(config))
+
+
+def repair(repository: Path) -> None:
+    """Undo what a killed deployment began: the current version is served, whole.
+
+    The caller holds the lock, so nobody is at work on what is removed here.
+    """
+    repository = Path(repository)
+    for folder in (repository, *(repository / name for name in SERVED)):
+        for leftover in folder.glob(f"{STAGING}*"):
+            shutil.rmtree(leftover)
+    complete = versions(repository)
+    for version in numbers(repository):
+        if version not in complete:
+            remove(repository, version)
+    if (repository / CURRENT_FILE).is_file():
+        point_to(repository, current(repository)["version"])
+
+
+def prune(repository: Path, keep: int) -> list[int]:
+    """Remove all but the current version and the ``keep`` before it; return them."""
+    now = current(repository)["version"]
+    old = [version for version in versions(repository) if version < now]
+    gone = old[: max(0, len(old) - keep)]
+    for version in gone:
+        remove(repository, version)
+    return gone
+
+
+def remove(repository: Path, version: int) -> None:
+    """Remove all files of a version."""
+    for name in (MODEL, CLASSIFIER):  # that order: without the first it is incomplete
+        shutil.rmtree(Path(repository) / name / str(version), ignore_errors=True)
+    for folder in part_folders(repository, version).values():
+        shutil.rmtree(folder)
+
+
+def part_folders(repository: Path, version: int) -> dict[str, Path]:
+    """Find the folders of a version's parts, by kind."""
+    folders = {
+        kind: Path(repository) / model_config.part_name(kind, version)
+        for kind in (FUSED, DECODE, CLASSIFIER)
+    }
+    return {kind: folder for kind, folder in folders.items() if folder.is_dir()}
+
+
+def numbers(repository: Path) -> list[int]:
+    """List the version numbers in use, complete or not, in ascending order."""
+    repository = Path(repository)
+    found = set()
+    for kind in (FUSED, DECODE, CLASSIFIER):
+        found |= {x.name.rpartition("_")[2] for x in repository.glob(f"{kind}_*")}
+    for name in SERVED:
+        found |= {x.name for x in (repository / name).glob("[0-9]*")}
+    return sorted(int(number) for number in found if number.isdecimal())
 
 
 def versions(repository: Path) -> list[int]:
-    """List the version numbers in use, complete or not, in ascending order."""
-    return sorted(
-        {
-            int(folder.name)
-            for model in (DECODE, CLASSIFIER, ENSEMBLE)
-            for folder in (Path(repository) / model).glob("[0-9]*")
-            if folder.name.isdecimal()
-        }
-    )
+    """List the versions that can be served, in ascending order."""
+    return [
+        version
+        for version in numbers(repository)
+        if (Path(repository) / MODEL / str(version) / DEPLOYMENT_FILE).is_file()
+        and CLASSIFIER in part_folders(repository, version)
+    ]
 
 
 def deployment(repository: Path, version: int) -> dict:
@@ -141,10 +280,10 @@ def deployment(repository: Path, version: int) -> dict:
     Raises:
         InputError: There is no such version.
     """
-    path = Path(repository) / ENSEMBLE / str(version) / DEPLOYMENT_FILE
-    if not path.is_file():
+    if version not in versions(repository):
         known = ", ".join(map(str, versions(repository))) or "none"
         raise InputError(f"{repository}: no version {version}; it has: {known}")
+    path = Path(repository) / MODEL / str(version) / DEPLOYMENT_FILE
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -174,5 +313,5 @@ def write_text(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def sha256(*paths: Path) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()

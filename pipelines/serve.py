@@ -3,7 +3,8 @@
     scripts/serve [--repository DIR] [--http-port N] [--grpc-port N] [--docker]
 
 By default with the embedded tritonserver, reachable from this machine only. --docker
-builds triton/server/Dockerfile and runs that image instead.
+builds triton/server/Dockerfile and runs that image instead. A model whose process has
+died is brought back within seconds (`pipelines.watchdog`; not with --docker).
 """
 
 import argparse
@@ -15,6 +16,7 @@ from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from pipelines import docker_server, model_repository
 from pipelines.triton_server import TritonServer
+from pipelines.watchdog import Watchdog
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -55,11 +57,16 @@ def main() -> None:
     with TritonServer(options.repository, *ports) as server:
         print(announcement(server, record), flush=True)
         try:
-            code = server.process.wait()
+            with Watchdog(server.grpc_url, options.repository, say):
+                code = server.process.wait()
         except KeyboardInterrupt:
             print("\nstopping", flush=True)
             return
         raise InputError(f"tritonserver ended with code {code}; see {server.log_path}")
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
 
 
 def announcement(server: TritonServer, record: dict) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from data_prep.errors import InputError
 from data_prep.paths import data_home
 from pipelines import model_control, model_repository, serving_environment
+from pipelines.model_config import SERVED
 
 HOST = "127.0.0.1"
 # Idle keep-alive connections hold the server this long after SIGTERM.
@@ -79,6 +80,8 @@ class TritonServer:
                 server ended or did not answer; its last words are in the message.
         """
         model_repository.current(self.repository)  # is there anything to serve?
+        with model_repository.lock(self.repository):
+            model_repository.repair(self.repository)
         serving = serving_environment.describe()
         remove_stale_shared_memory()
         self.state.mkdir(parents=True, exist_ok=True)
@@ -109,7 +112,7 @@ class TritonServer:
             str(package / "bin" / "tritonserver"),
             f"--model-repository={self.repository.resolve()}",
             "--model-control-mode=explicit",
-            "--load-model=*",
+            *(f"--load-model={name}" for name in SERVED),
             f"--backend-directory={backends}",
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
             f"--cache-directory={package / 'caches'}",
@@ -143,7 +146,8 @@ class TritonServer:
     def _fault(self) -> str | None:
         """Say why the server cannot be used yet; None when it can."""
         try:  # gRPC would wait longer and longer between its attempts to connect
-            socket.create_connection((HOST, self.ports[1]), timeout=1).close()
+            for port in self.ports:  # opened one after the other
+                socket.create_connection((HOST, port), timeout=1).close()
         except OSError as error:
             return str(error)
         return model_control.probe(self.grpc_url)

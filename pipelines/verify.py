@@ -14,10 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-import tritonclient.grpc
-import tritonclient.http
 from tqdm import tqdm
-from tritonclient.utils import InferenceServerException
 
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -25,13 +22,11 @@ if not __package__:  # started as a script, by an agent or by hand
 from data_prep import packed, registry
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.sources import Listing
+from pipelines.asker import LIBRARIES, Asker
 from pipelines.deploy import find_training
-from pipelines.model_config import ENSEMBLE
-from pipelines.model_control import one_line
 from pipelines.task_edge import step_task
 
 BATCH_SIZE = 16
-LIBRARIES = {"grpc": tritonclient.grpc, "http": tritonclient.http}
 
 
 def verify(
@@ -81,57 +76,6 @@ def summary(result: dict) -> str:
         f"server and torch agree on {result['agreeing']} of {result['images']}; "
         f"largest difference of a probability {result['max_difference']:.1e}"
     )
-
-
-class Asker:
-    """Asks the ensemble on one server for probabilities.
-
-    Args:
-        url: ``host:port`` of ``protocol``.
-        protocol: "grpc" or "http".
-
-    Raises:
-        InputError: No such server, or no ensemble on it.
-    """
-
-    def __init__(self, url: str, protocol: str = "grpc"):
-        self.library = LIBRARIES[protocol]
-        self.url = url
-        try:
-            self.client = self.library.InferenceServerClient(url)
-            options = {"as_json": True} if protocol == "grpc" else {}
-            metadata = self.client.get_model_metadata(ENSEMBLE, **options)
-        except (InferenceServerException, OSError, ValueError) as error:
-            reason = error.message() if hasattr(error, "message") else error
-            raise InputError(
-                f"the server at {url} does not serve '{ENSEMBLE}' ({reason}); start "
-                "one with scripts/serve"
-            ) from None
-        self.input = metadata["inputs"][0]["name"]
-        self.output = metadata["outputs"][0]["name"]
-
-    def __call__(self, photographs: list[bytes]) -> np.ndarray:
-        tensor = self.library.InferInput(self.input, [len(photographs), 1], "BYTES")
-        tensor.set_data_from_numpy(np.array(photographs, object).reshape(-1, 1))
-        wanted = self.library.InferRequestedOutput(self.output)
-        try:
-            answer = self.client.infer(ENSEMBLE, [tensor], outputs=[wanted])
-        except InferenceServerException as error:
-            raise InputError(f"the server at {self.url}: {one_line(error)}") from None
-        return answer.as_numpy(self.output)
-
-    def labels(self, photograph: bytes) -> list[str]:
-        """The server's own names of the outputs, in their order."""
-        tensor = self.library.InferInput(self.input, [1, 1], "BYTES")
-        tensor.set_data_from_numpy(np.array([[photograph]], object))
-        every = self.library.InferRequestedOutput(self.output, class_count=1000)
-        answer = self.client.infer(ENSEMBLE, [tensor], outputs=[every])
-        entries = answer.as_numpy(self.output).ravel()
-        parts = [entry.decode().split(":", 2) for entry in entries]
-        return [name for _, _, name in sorted(parts, key=lambda p: int(p[1]))]
-
-    def close(self) -> None:
-        self.client.close()
 
 
 def held_out(listing: Listing, dataset: Path, limit: int = 0):

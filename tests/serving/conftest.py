@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_model import make_artifacts
 
-from pipelines import model_control, model_repository
+from pipelines import deployment, model_repository
 from pipelines.triton_server import TritonServer
 
 
@@ -46,8 +46,9 @@ def redeploy(server, artifacts):
     """A function that deploys into the running server; ``artifacts`` are back after."""
 
     def redeploy(folder: Path, **metadata) -> int:
-        model_repository.render(folder, server.repository, metadata)
-        return model_control.load(server.grpc_url, server.repository)
+        urls = {"grpc": server.grpc_url, "http": server.http_url}
+        record = deployment.deploy(folder, server.repository, metadata, urls=urls)
+        return record["version"]
 
     yield redeploy
     redeploy(artifacts)

@@ -76,7 +76,10 @@ def test_the_others_are_answered_when_some_cannot_be(
 @pytest.mark.parametrize(
     "options, expected",
     [
-        (["--model", "nobody"], "'nobody'; it serves: asl, asl_classifier, asl_decode"),
+        (
+            ["--model", "nobody"],
+            "'nobody'; it serves: asl, asl_classifier, asl_classifier_",
+        ),
         (["--model", "asl_classifier"], "does not take encoded images"),
         (["--url", "127.0.0.1:1"], "no Triton server answers at 127.0.0.1:1"),
         (["--url", "no.such.host.invalid:8001"], "no Triton server answers at no.such"),

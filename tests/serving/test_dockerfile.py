@@ -11,6 +11,7 @@ import pytest
 from data_prep.paths import ROOT
 from pipelines import model_control, model_repository, serving_environment
 from pipelines.docker_server import run_command
+from pipelines.model_config import Settings
 from pipelines.triton_server import TritonServer
 
 DOCKERFILE = (ROOT / "triton/server/Dockerfile").read_text()
@@ -23,7 +24,7 @@ def entry_point() -> list[str]:
 
 @pytest.mark.slow
 def test_the_entry_point_serves_the_rendered_repository(artifacts, tmp_path, home):
-    model_repository.render(artifacts, tmp_path / "models", {}, instances=1)
+    model_repository.render(artifacts, tmp_path / "models", {}, Settings(instances=1))
     # Used for what only the embedded binary needs: backends and free loopback ports.
     embedded = TritonServer(tmp_path / "models")
     embedded.state.mkdir(exist_ok=True)
@@ -71,7 +72,7 @@ def test_the_tag_of_the_image_is_one_argument():
 def test_docker_run_mounts_the_repository_and_publishes_on_loopback(
     device, artifacts, tmp_path
 ):
-    model_repository.render(artifacts, tmp_path, {}, device)
+    model_repository.render(artifacts, tmp_path, {}, Settings(device))
 
     command = run_command(
         tmp_path, model_repository.current(tmp_path), 18000, 18001, 18002

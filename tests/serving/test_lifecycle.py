@@ -15,6 +15,7 @@ from leftovers import children_of, running_in_session, shared_memory_of
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from pipelines import model_control, model_repository, serving_environment
+from pipelines.model_config import Settings
 from pipelines.triton_server import TritonServer, pick_ports
 
 pytestmark = pytest.mark.slow
@@ -23,7 +24,7 @@ FREE_PORTS = ("--http-port=0", "--grpc-port=0", "--metrics-port=0")
 
 @pytest.fixture
 def repository(artifacts, tmp_path):
-    model_repository.render(artifacts, tmp_path / "models", {}, instances=1)
+    model_repository.render(artifacts, tmp_path / "models", {}, Settings(instances=1))
     return tmp_path / "models"
 
 
@@ -47,7 +48,7 @@ def test_however_serving_ends_no_process_and_no_shared_memory_stays(repository):
         said = "".join(iter_until("Ctrl-C stops it", process.stdout))
         assert model_control.probe(re.search(r"gRPC\s+(\S+)", said).group(1)) is None
         (triton,) = children_of(process.pid)
-        assert len(running_in_session(triton.pid)) == 3  # it, decode, classifier
+        assert len(running_in_session(triton.pid)) == 3  # it, fused, classifier
         assert shared_memory_of(process.pid)
         servers.append(triton.pid)
 
@@ -78,7 +79,7 @@ def test_a_start_removes_the_shared_memory_of_killed_starters_only(repository, s
     dead.wait()
     stale = Path(f"/dev/shm/asl_triton_{dead.pid}_0123_left")
     stale.touch()
-    (repository / "asl_decode" / "1" / "model.py").write_text("no Python")
+    (repository / "asl_fused_1" / "1" / "model.py").write_text("no Python")
 
     with pytest.raises(InputError) as caught:
         TritonServer(repository).start()
@@ -87,7 +88,7 @@ def test_a_start_removes_the_shared_memory_of_killed_starters_only(repository, s
     assert shared_memory_of(os.getpid())  # of the server of all tests
     # and the start that failed says why, in one line
     assert "tritonserver ended with code 1" in str(caught.value)
-    assert "asl_decode" in str(caught.value)
+    assert "asl_fused_1" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -26,20 +26,28 @@ def test_a_first_deployment_is_complete_and_leaves_nothing_staged(
     assert model_repository.render(artifacts, repository, {"task_id": "t"}) == 1
 
     assert files_in(repository) == {
+        ".lock",
         "current.json",
         "asl/config.pbtxt",
         "asl/1/deployment.json",
         "asl_classifier/config.pbtxt",
-        "asl_classifier/1/model.onnx",
         "asl_classifier/1/classes.txt",
-        "asl_classifier/1/golden.npz",
-        "asl_decode/config.pbtxt",
-        "asl_decode/1/model.py",
-        "asl_decode/1/preprocessing.py",
-        "asl_decode/1/preprocessing.json",
+        "asl_classifier_1/config.pbtxt",
+        "asl_classifier_1/classes.txt",
+        "asl_classifier_1/golden.npz",
+        "asl_classifier_1/1/model.onnx",
+        "asl_fused_1/config.pbtxt",
+        "asl_fused_1/classes.txt",
+        "asl_fused_1/warmup/photograph",
+        "asl_fused_1/1/__pycache__",
+        "asl_fused_1/1/model.py",
+        "asl_fused_1/1/model.onnx",
+        "asl_fused_1/1/photographs.py",
+        "asl_fused_1/1/preprocessing.py",
+        "asl_fused_1/1/preprocessing.json",
     }
-    assert not list(repository.rglob(".new-*"))
-    served = repository / "asl_decode/1/preprocessing.py"
+    assert not list(repository.rglob(".staging-*"))
+    served = repository / "asl_fused_1/1/preprocessing.py"
     assert served.read_bytes() == Path(preprocessing.__file__).read_bytes()
 
 
@@ -50,7 +58,7 @@ def test_another_training_becomes_the_next_version_and_its_shapes_the_configs(
     before = {
         name: (repository / name).read_bytes()
         for name in files_in(repository)
-        if "/1/" in name
+        if "_1/" in name or "/1/" in name
     }
 
     assert model_repository.render(other_artifacts, repository, {"task_id": "2nd"}) == 2
@@ -61,7 +69,7 @@ def test_another_training_becomes_the_next_version_and_its_shapes_the_configs(
 
     assert list(config("asl_classifier").input[0].dims) == [48, 48, 3]
     assert list(config("asl_classifier").output[0].dims) == [2]
-    assert list(config("asl_decode").output[0].dims) == [48, 48, 3]
+    assert list(config("asl_fused_2").output[0].dims) == [2]
     assert list(config("asl").output[0].dims) == [2]
     assert model_repository.current(repository)["metadata"]["task_id"] == "2nd"
     # the old version lies there as it was
@@ -75,7 +83,7 @@ def test_the_configs_of_an_old_version_can_be_written_again(
     first = {x: (repository / x).read_bytes() for x in files_in(repository)}
     model_repository.render(other_artifacts, repository, {"task_id": "second"})
 
-    model_repository.activate(repository, 1)
+    model_repository.activate(repository, model_repository.deployment(repository, 1))
 
     assert first == {name: (repository / name).read_bytes() for name in first}
 
@@ -108,13 +116,15 @@ def test_an_empty_repository_and_an_unknown_version_are_named(artifacts, reposit
         model_repository.current(repository)
     model_repository.render(artifacts, repository, {})
     with pytest.raises(InputError, match="no version 5; it has: 1"):
-        model_repository.activate(repository, 5)
+        model_repository.deployment(repository, 5)
 
 
 @pytest.mark.parametrize(
     "source, version",
     [
-        (model_repository.DECODE_SOURCE, (3, 10)),  # the image's Python
+        (model_repository.PYTHON_MODELS / "decode.py", (3, 10)),  # the image's Python
+        (model_repository.PYTHON_MODELS / "fused.py", (3, 10)),
+        (model_repository.PYTHON_MODELS / "photographs.py", (3, 10)),
         (Path(preprocessing.__file__), (3, 10)),
         (
             ROOT / "triton/server/backends/onnxruntime/model.py",

@@ -12,7 +12,8 @@ from tiny_model import expect, make_artifacts
 from tritonclient.utils import InferenceServerException
 
 from data_prep.errors import InputError
-from pipelines import model_control, model_repository
+from pipelines import deployment, model_control, model_repository
+from pipelines.model_config import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -133,14 +134,16 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_answering(
     file = photographs["wide.jpg"].read_bytes()
     before = model_repository.current(server.repository)["version"]
     candidate = make_artifacts(tmp_path / "candidate", image_size=40, seed=3)
-    version = model_repository.render(candidate, server.repository, {})
-    (server.repository / "asl_decode" / str(version) / "preprocessing.json").unlink()
+    record = model_repository.add(candidate, server.repository, {}, Settings())
+    broken = server.repository / f"asl_fused_{record['version']}"
+    (broken / "1" / "preprocessing.json").unlink()
 
     with pytest.raises(InputError) as caught:
-        model_control.load(server.grpc_url, server.repository)
+        model_control.switch({"grpc": server.grpc_url}, server.repository, record)
+    model_repository.remove(server.repository, record["version"])
 
-    assert f"has not loaded version {version}" in str(caught.value)
-    assert "preprocessing.json" in str(caught.value)  # the part at fault, not "asl"
+    assert f"has not loaded {broken.name}" in str(caught.value)  # the part at fault
+    assert "preprocessing.json" in str(caught.value)
     assert f"version {before} stays" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert model_repository.current(server.repository)["version"] == before
@@ -153,14 +156,37 @@ def test_a_server_on_another_repository_is_not_taken_for_ours(
     server, other_artifacts, tmp_path
 ):
     elsewhere = tmp_path / "models"
-    model_repository.render(other_artifacts, elsewhere, {})
-
     with pytest.raises(InputError, match="serves another model repository"):
-        model_control.load(server.grpc_url, elsewhere)
+        deployment.deploy(
+            other_artifacts, elsewhere, {}, urls={"grpc": server.grpc_url}
+        )
 
 
-def test_loading_without_a_server_says_so(artifacts, tmp_path):
-    model_repository.render(artifacts, tmp_path / "models", {})
+def test_loading_without_a_server_says_so_and_leaves_nothing(artifacts, tmp_path):
+    with pytest.raises(InputError, match="no Triton server answers at 127.0.0.1:1 "):
+        deployment.deploy(
+            artifacts, tmp_path / "models", {}, urls={"grpc": "127.0.0.1:1"}
+        )
 
-    with pytest.raises(InputError, match="127.0.0.1:1 has not loaded version 1"):
-        model_control.load("127.0.0.1:1", tmp_path / "models")
+    assert model_repository.versions(tmp_path / "models") == []
+
+
+def test_the_same_model_again_does_nothing_and_rolling_back_answers_as_before(
+    server, artifacts, other_artifacts, photographs, redeploy
+):
+    files = [path.read_bytes() for path in photographs.values()]
+    first = redeploy(artifacts, task_id="a", accuracy="0.91")
+    assert redeploy(artifacts, task_id="a", accuracy="0.91") == first
+    second = redeploy(other_artifacts, task_id="b")
+    assert second == first + 1
+
+    record = deployment.roll_back(server.repository, {"grpc": server.grpc_url})
+
+    assert record["version"] == first
+    np.testing.assert_allclose(
+        ask(server, files), expect(artifacts, files), rtol=0, atol=1e-5
+    )
+    rows = [line.split() for line in deployment.table(server.repository).splitlines()]
+    (row,) = [row for row in rows if row[-1] == "current"]
+    assert row[:4] == [str(first), "a", "-", "0.91"]
+    assert [str(second), "b"] in [row[:2] for row in rows]

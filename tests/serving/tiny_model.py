@@ -29,6 +29,34 @@ def make_artifacts(
     return folder
 
 
+def make_nan_artifacts(folder: Path) -> Path:
+    """Artifacts that pass every check without a server, but answer photographs NaN.
+
+    The golden images have a white corner, which the cropping of files takes away.
+    """
+    make_artifacts(folder)
+    model = onnx.load(folder / "model.onnx")
+    nodes = model.graph.node
+    nodes[-1].output[0] = "soft"
+    nodes.extend(
+        [
+            helper.make_node("ReduceMax", ["flat"], ["largest"], keepdims=1),
+            helper.make_node("Sub", ["largest", "nearly"], ["above"]),
+            helper.make_node("Sqrt", ["above"], ["root"]),  # NaN below
+            helper.make_node("Sub", ["root", "root"], ["nothing"]),
+            helper.make_node("Add", ["soft", "nothing"], ["probabilities"]),
+        ]
+    )
+    white = np.float32((255 - 128) / 64 - 0.01)
+    model.graph.initializer.append(numpy_helper.from_array(white, "nearly"))
+    onnx.save(model, folder / "model.onnx")
+    with np.load(folder / "golden.npz") as golden:
+        images = np.minimum(golden["images"], 250)
+    images[:, 0, 0] = 255
+    np.savez(folder / "golden.npz", images=images, probabilities=infer(folder, images))
+    return folder
+
+
 def make_graph(
     image_size: int = 32,
     classes: int = 5,

@@ -1,0 +1,125 @@
+"""Deploying and going back: repository and server together, one at a time.
+
+Plain functions; `pipelines.deploy` is the command around them.
+"""
+
+from pathlib import Path
+
+import tritonclient.grpc as triton
+
+from data_prep.errors import InputError
+from pipelines import model_control, model_repository, preflight
+from pipelines.model_config import Settings
+
+KEEP = 3
+
+
+def deploy(
+    artifacts: Path,
+    repository: Path,
+    metadata: dict[str, str],
+    settings: Settings = Settings(),
+    urls: dict[str, str] | None = None,
+    keep: int = KEEP,
+) -> dict:
+    """Check a trained model, add it as a version, have it served, make it current.
+
+    What is current already is not added again. On any failure nothing has changed.
+
+    Args:
+        artifacts: What a training task leaves, as `preflight.check` wants it.
+        metadata: Where the model comes from.
+        urls: ``host:port`` by protocol ("grpc", "http") of a server that runs on the
+            repository; none: the files alone.
+        keep: How many versions before the current one stay.
+
+    Returns:
+        The record of the current version.
+
+    Raises:
+        InputError: The model, the server or both are not fit; the reason in one line.
+    """
+    preflight.check(Path(artifacts))
+    with model_repository.lock(repository):
+        model_repository.repair(repository)
+        record = same_model(artifacts, repository, metadata, settings)
+        if record is None:
+            record = model_repository.add(artifacts, repository, metadata, settings)
+            try:
+                make_current(repository, record, urls)
+            except BaseException:
+                model_repository.remove(repository, record["version"])
+                raise
+        elif urls and not is_served(repository, record, urls):
+            make_current(repository, record, urls)
+        model_repository.prune(repository, keep)
+    return record
+
+
+def roll_back(repository: Path, urls: dict[str, str] | None = None) -> dict:
+    """Make the version before the current one the current one.
+
+    Returns:
+        Its record.
+
+    Raises:
+        InputError: There is none, or the server cannot serve it.
+    """
+    with model_repository.lock(repository):
+        model_repository.repair(repository)
+        now = model_repository.current(repository)["version"]
+        older = [v for v in model_repository.versions(repository) if v < now]
+        if not older:
+            raise InputError(
+                f"{repository}: version {now} is the oldest one kept; there is none to "
+                "go back to"
+            )
+        record = model_repository.deployment(repository, older[-1])
+        make_current(repository, record, urls)
+    return record
+
+
+def make_current(repository: Path, record: dict, urls: dict[str, str] | None) -> None:
+    if urls:
+        model_control.switch(urls, repository, record)
+    else:
+        model_repository.activate(repository, record)
+
+
+def is_served(repository: Path, record: dict, urls: dict[str, str]) -> bool:
+    with triton.InferenceServerClient(urls["grpc"]) as client:
+        return model_control.served(client, repository) == record
+
+
+def same_model(
+    artifacts: Path, repository: Path, metadata: dict[str, str], settings: Settings
+) -> dict | None:
+    """Return the current record if it is of this very model, run in the same way."""
+    try:
+        record = model_repository.current(repository)
+    except InputError:
+        return None
+    wanted = model_repository.describe(artifacts, metadata, settings)
+    return record if record.items() >= wanted.items() else None
+
+
+def table(repository: Path) -> str:
+    """List the versions: number, task, model, accuracy, when, and which is current."""
+    now = model_repository.current(repository)["version"]
+    rows = [("version", "task", "model", "accuracy", "deployed", "")]
+    for version in model_repository.versions(repository):
+        record = model_repository.deployment(repository, version)
+        known = record["metadata"]
+        rows.append(
+            (
+                str(version),
+                *(known.get(key, "-") for key in ("task_id", "model", "accuracy")),
+                record["deployed"],
+                "current" if version == now else "",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+        for row in rows
+    )
