@@ -5,7 +5,9 @@ import signal
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context, resource_tracker
+from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing.connection import wait
+from threading import Thread, current_thread, main_thread
 from typing import Callable, Iterator, Sequence
 
 import cv2
@@ -48,12 +50,12 @@ def run_chunks(
             workers, get_context("spawn"), _start_worker, (start, start_args)
         ) as pool:
             try:
-                with _ctrl_c_held_back():
-                    pool.submit(int)  # starts all processes
                 waiting = deque()
                 for first in firsts:
                     chunk = items[first : first + CHUNK]
-                    waiting.append((len(chunk), pool.submit(function, first, chunk)))
+                    with _ctrl_c_held_back():  # the first ones start the processes
+                        future = pool.submit(function, first, chunk)
+                    waiting.append((len(chunk), future))
                     if len(waiting) >= 3 * workers:
                         yield _next(waiting, bar)
                 while waiting:
@@ -64,13 +66,24 @@ def run_chunks(
 
 @contextmanager
 def _ctrl_c_held_back() -> Iterator[None]:
-    """Keep Ctrl-C from processes started meanwhile: it is for the parent alone."""
-    resource_tracker.ensure_running()  # it would let the signal through again
+    """Put off Ctrl-C while processes start, and keep it from them for good.
+
+    They inherit the mask: Ctrl-C is for the parent, which stops them. But a signal also
+    reaches the parent through threads that have no mask, hence the handler.
+    """
+    resource_tracker.ensure_running()  # or it would lift the mask when it starts
+    came, usual = [], None
+    if current_thread() is main_thread():
+        usual = signal.signal(signal.SIGINT, lambda *signalled: came.append(signalled))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        if usual is not None:
+            signal.signal(signal.SIGINT, usual)
+        if came and callable(usual):
+            usual(*came[0])
 
 
 def cpu_count() -> int:
@@ -88,6 +101,13 @@ def _next(waiting: deque, bar: tqdm):
 
 
 def _start_worker(start, start_args) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)  # the processes fill the cores already
     if start:
         start(*start_args)
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot tell its processes to stop; they would wait forever."""
+    wait([parent_process().sentinel])
+    os._exit(1)

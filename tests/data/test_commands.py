@@ -227,7 +227,7 @@ def test_ctrl_c_leaves_nothing_that_looks_finished(
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "Traceback" not in errors and "interrupted" in errors
     assert not list(home.glob("runs/*/*.partial"))
     assert "stopped" == clearml(
