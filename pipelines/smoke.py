@@ -44,6 +44,7 @@ def check_parts(urls: dict[str, str], repository: Path, record: dict) -> None:
             with Asker(url, protocol, folder.name) as ask:
                 if kind == CLASSIFIER:
                     compare(ask(tensors), torchs, tolerance, folder.name, protocol)
+                    compare(ask(pixels), expected, tolerance, folder.name, protocol)
                 else:
                     right = {DECODE: pixels, FUSED: expected}[kind]
                     compare(ask(files), right, tolerance, folder.name, protocol)

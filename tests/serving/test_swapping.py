@@ -22,7 +22,7 @@ from pipelines.triton_server import TritonServer
 pytestmark = pytest.mark.slow
 CLIENTS = 4  # of each protocol
 PAUSE_S = 0.01  # between two requests of one client, to leave the machine usable
-DEPLOYMENTS = 10
+DEPLOYMENTS = 20
 
 
 @pytest.fixture(scope="module", params=["fused", "ensemble"])
@@ -180,7 +180,7 @@ def test_a_deployment_killed_at_any_moment_harms_nobody(
     moments = random.Random(4)
 
     with load(running, files, expected) as seen:
-        for number in range(6):
+        for number in range(4):
             process = subprocess.Popen(
                 [sys.executable, "-c", DEPLOY, candidates[number % 2]]
                 + [running.repository, settings.shape, *urls(running).values()],
