@@ -155,6 +155,8 @@ def retire(client: triton.InferenceServerClient, version: int) -> None:
         time.sleep(0.05)
     ours = {part_name(kind, version) for kind in (FUSED, DECODE, CLASSIFIER)}
     for model in busy(client):
+        if model.state != "READY":  # one that hangs in loading would hang us as well
+            continue
         kind, _, number = model.name.rpartition("_")
         known = kind in (FUSED, DECODE, CLASSIFIER) and number.isdecimal()
         if known and model.name not in ours:

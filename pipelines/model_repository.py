@@ -8,6 +8,7 @@
                             1/model.py, model.onnx, ...
         current.json        a copy of the current version's deployment.json
         .lock               held by whoever changes any of this
+        .last-version       the last number given to a version
 
 (asl_decode_7 instead of asl_fused_7 where that is the shape; see `model_config`.)
 A version is complete once its deployment.json is there: it has been accepted, and is
@@ -39,6 +40,7 @@ from pipelines.model_config import CLASSIFIER, DECODE, FUSED, MODEL, SERVED, Set
 DEPLOYMENT_FILE = "deployment.json"
 CURRENT_FILE = "current.json"
 LOCK_FILE = ".lock"
+NUMBER_FILE = ".last-version"
 STAGING = ".staging-"
 PYTHON_MODELS = ROOT / "triton" / "server" / "python_models"
 
@@ -95,7 +97,7 @@ def add(
         The record of the new version, which `accept` completes.
     """
     artifacts, repository = Path(artifacts), Path(repository)
-    version = max(numbers(repository), default=0) + 1
+    version = next_number(repository)
     described = describe(artifacts, metadata, settings)
     shapes = preflight.check_graph(artifacts / preflight.MODEL_FILE)
     parts = model_config.parts(shapes, version, described["metadata"], settings)
@@ -109,6 +111,19 @@ def add(
         "deployed": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **described,
     }
+
+
+def next_number(repository: Path) -> int:
+    """Give a number to a new version, never one twice.
+
+    The server may still be busy loading parts of a deployment that was killed, and can
+    hang in that when their files have gone; their names must not be used again.
+    """
+    path = repository / NUMBER_FILE
+    last = int(path.read_text(encoding="utf-8")) if path.is_file() else 0
+    number = max([*numbers(repository), last]) + 1
+    write_text(path, f"{number}\n")
+    return number
 
 
 def describe(artifacts: Path, metadata: dict[str, str], settings: Settings) -> dict:

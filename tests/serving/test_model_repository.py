@@ -27,6 +27,7 @@ def test_a_first_deployment_is_complete_and_leaves_nothing_staged(
 
     assert files_in(repository) == {
         ".lock",
+        ".last-version",
         "current.json",
         "asl/config.pbtxt",
         "asl/1/deployment.json",
@@ -80,7 +81,8 @@ def test_the_configs_of_an_old_version_can_be_written_again(
     artifacts, other_artifacts, repository
 ):
     model_repository.render(artifacts, repository, {"task_id": "first"})
-    first = {x: (repository / x).read_bytes() for x in files_in(repository)}
+    names = files_in(repository) - {".last-version"}  # counts on
+    first = {name: (repository / name).read_bytes() for name in names}
     model_repository.render(other_artifacts, repository, {"task_id": "second"})
 
     model_repository.activate(repository, model_repository.deployment(repository, 1))
@@ -136,3 +138,13 @@ def test_an_empty_repository_and_an_unknown_version_are_named(artifacts, reposit
 )
 def test_what_runs_in_an_older_python_is_valid_there(source, version):
     ast.parse(source.read_text(), feature_version=version)
+
+
+def test_the_number_of_a_deployment_that_was_killed_is_not_given_again(
+    artifacts, repository
+):
+    model_repository.render(artifacts, repository, {"task_id": "first"})
+    model_repository.add(artifacts, repository, {}, model_config.Settings())  # killed
+    model_repository.repair(repository)
+    assert model_repository.versions(repository) == [1]
+    assert model_repository.render(artifacts, repository, {"task_id": "next"}) == 3

@@ -154,7 +154,7 @@ def everything(repository):
     return {
         str(path.relative_to(repository)): path.read_bytes()
         for path in repository.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.name != model_repository.NUMBER_FILE
     }
 
 
