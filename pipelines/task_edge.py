@@ -52,6 +52,10 @@ def step_task(
             # Only now is argparse connected: a second time, for the overrides.
             yield task, parser.parse_args()
         except BaseException as error:
+            # Its watcher would take the coming change of status for an abort by
+            # somebody else, and kill this process while it still tidies up.
+            if task._dev_worker:
+                task._dev_worker.unregister()
             if isinstance(error, KeyboardInterrupt):
                 task.mark_stopped(status_message="interrupted")
             else:
