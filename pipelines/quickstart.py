@@ -13,9 +13,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from data_prep import packed, registry
 from data_prep.draw import draw_dataset
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.parallel import cpu_count
@@ -25,7 +22,7 @@ from pipelines import asl
 from pipelines.clearml_server.home import home_folder
 from pipelines.tracking import ensure_clearml, is_configured
 from pipelines.triton_server import TritonServer
-from pipelines.verify import Asker, check_labels, held_out, summary, verify
+from pipelines.verify import summary, verify_training
 
 SAMPLES_PER_CLASS = 160
 # With the sample hands the whole chain takes less than three minutes on two cores.
@@ -124,18 +121,10 @@ def score(server: TritonServer, raw: list[str], training: str) -> tuple[dict, Pa
     Returns:
         As `verify` returns it, and the photograph to show.
     """
-    run = data_home() / "runs" / training
     from clearml import Task
 
-    dataset_id = Task.get_task(task_id=training).get_parameter("Outputs/dataset_id")
-    dataset = registry.local_copy(dataset_id, registry.PREPARED)
-    picks, images = held_out(find_images(raw), dataset)
-    _, labels = packed.load_split(dataset, "test")
-    expected = np.load(run / "test_probabilities.npy")
-    ask = Asker(server.grpc_url)
-    check_labels(ask.labels(images[0].read()), packed.read_classes(dataset))
-    result = verify((i.read() for i in images), labels[picks], expected[picks], ask)
-    ask.close()
+    task = Task.get_task(task_id=training)
+    result, images = verify_training(task, find_images(raw), server.grpc_url)
     return result, Path(images[len(images) // 2].file)
 
 

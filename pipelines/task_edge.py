@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from typing import Iterator
 
 from data_prep.errors import InputError
+from data_prep.registry import PROJECT
 from pipelines.tracking import ensure_clearml
 
-PROJECT = "ASL"
 OUTPUTS = "Outputs"  # the section of task parameters that later steps refer to
 ERROR = "error"  # the output of a failed step: why
 

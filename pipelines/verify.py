@@ -135,20 +135,10 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     with step_task("verify", arguments(), "testing") as (task, args):
         training = find_training(args.task)
-        dataset_id = training.get_parameter("Outputs/dataset_id")
-        dataset = registry.local_copy(dataset_id, registry.PREPARED)
         listing = registry.find_raw(args.raw, args.dataset_id)
-        picks, images = held_out(listing, dataset, args.limit)
-        _, labels = packed.load_split(dataset, "test")
-        probabilities = np.load(
-            training.artifacts["test_probabilities.npy"].get_local_copy()
+        result, _ = verify_training(
+            training, listing, args.url, args.protocol, args.limit
         )
-        ask = Asker(args.url, args.protocol)
-        check_labels(ask.labels(images[0].read()), packed.read_classes(dataset))
-        result = verify(
-            (image.read() for image in images), labels[picks], probabilities[picks], ask
-        )
-        ask.close()
         print(summary(result))
         for name, value in result.items():
             task.get_logger().report_single_value(f"served {name}", value)
@@ -160,6 +150,34 @@ def main() -> None:
                 f"model at {args.url} that of task {training.id}? If not, run "
                 "python -m pipelines.deploy"
             )
+
+
+def verify_training(
+    training, listing: Listing, url: str, protocol: str = "grpc", limit: int = 0
+) -> tuple[dict, list]:
+    """Send a training task's raw test photographs through a server.
+
+    Args:
+        training: A completed training task.
+        listing: The raw images that its dataset was prepared from.
+        url: ``host:port`` of ``protocol``.
+        limit: Photographs at most; 0: the whole split.
+
+    Returns:
+        As `verify`, and the photographs.
+
+    Raises:
+        InputError: A photograph is missing, or the server serves another model.
+    """
+    dataset_id = training.get_parameter("Outputs/dataset_id")
+    dataset = registry.local_copy(dataset_id, registry.PREPARED)
+    picks, images = held_out(listing, dataset, limit)
+    _, labels = packed.load_split(dataset, "test")
+    expected = np.load(training.artifacts["test_probabilities.npy"].get_local_copy())
+    with Asker(url, protocol) as ask:
+        check_labels(ask.labels(images[0].read()), packed.read_classes(dataset))
+        photographs = (image.read() for image in images)
+        return verify(photographs, labels[picks], expected[picks], ask), images
 
 
 def check_labels(served: list[str], expected: list[str]) -> None:
