@@ -12,8 +12,6 @@ version before goes on. A server that polls the repository finds the version by 
 """
 
 import argparse
-import hashlib
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -25,11 +23,11 @@ from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from pipelines import deployment
 from pipelines.model_config import ACCELERATORS, PRECISIONS, Settings
-from pipelines.task_edge import PROJECT, set_output, step_task
+from pipelines.task_edge import set_output, step_task
+from pipelines.trainings import fetch, find_training
 
 # What a deployment is made from: artifacts of a training task.
 ARTIFACTS = ("model.onnx", "classes.txt", "preprocessing.json", "golden.npz")
-BEST = ("Summary", "test accuracy")  # ClearML's title of single values, and the value
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -40,7 +38,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--task",
         default="last",
-        help="training task: last (completed), best (by test accuracy) or an id",
+        help="training task: last (completed), best (promoted, or else of the highest "
+        "test accuracy) or an id",
     )
     parser.add_argument(
         "--rollback", action="store_true", help="go back to the version before instead"
@@ -116,7 +115,7 @@ def from_training(args: argparse.Namespace, urls: dict[str, str] | None) -> dict
     training = find_training(args.task)
     with tempfile.TemporaryDirectory(prefix="asl-deploy-") as folder:
         return deployment.deploy(
-            fetch(training, Path(folder)),
+            fetch(training, ARTIFACTS, Path(folder)),
             place(args),
             metadata(training),
             settings,
@@ -160,80 +159,6 @@ def run_settings(args: argparse.Namespace) -> Settings:
         )
     except ValueError as error:
         raise InputError(str(error)) from None
-
-
-def find_training(which: str):
-    """Find a completed training task of the project.
-
-    Args:
-        which: "last" by time of completion, "best" by test accuracy, or an id.
-
-    Raises:
-        InputError: There is none, or it did not complete.
-    """
-    from clearml import Task
-
-    if which not in ("last", "best"):
-        try:
-            task = Task.get_task(task_id=which)
-        except ValueError:
-            task = None
-        if task is None:
-            raise InputError(
-                f"there is no task '{which}' in ClearML; give last, best or an id"
-            )
-        if task.get_status() not in ("completed", "published"):
-            raise InputError(
-                f"task {which} is {task.get_status()}; only a completed training can "
-                "be deployed"
-            )
-        return task
-    order = "-completed"
-    if which == "best":
-        title, series = (hashlib.md5(name.encode()).hexdigest() for name in BEST)
-        order = f"-last_metrics.{title}.{series}.max_value"
-    tasks = Task.get_tasks(
-        project_name=PROJECT,
-        # a clone or an agent's run may carry another name; its type does not change
-        task_filter={
-            "type": ["training"],
-            "status": ["completed", "published"],
-            "order_by": [order],
-            "page": 0,
-            "page_size": 1,
-        },
-    )
-    if not tasks:
-        raise InputError(
-            f"no completed training task in project {PROJECT}; run python -m "
-            "training.train first"
-        )
-    return tasks[0]
-
-
-def fetch(training, folder: Path) -> Path:
-    """Copy a training task's artifacts into ``folder``.
-
-    Raises:
-        InputError: One is missing, or lies on another machine's disk.
-    """
-    for name in ARTIFACTS:
-        artifact = training.artifacts.get(name)
-        if artifact is None:
-            raise InputError(
-                f"task {training.id} has no artifact {name}; it is not a training of "
-                "this project, or did not finish"
-            )
-        local = artifact.get_local_copy(raise_on_error=False)
-        if local is None or not Path(local).is_file():
-            remedy = (
-                "train again with an output_uri that every machine can reach"
-                if artifact.url.startswith("file://")
-                else "is the file server running?"
-            )
-            raise InputError(f"cannot fetch {name} from {artifact.url}; {remedy}")
-        shutil.copyfile(local, folder / name)
-    return folder
 
 
 def metadata(training) -> dict[str, str]:
