@@ -24,12 +24,12 @@ if not __package__:  # run as a script
 
 from data_prep.draw import draw_dataset  # noqa: E402
 from data_prep.errors import exit_2_on_input_error  # noqa: E402
-from data_prep.findings import find_all  # noqa: E402
 from data_prep.inspection import inspect  # noqa: E402
 from data_prep.parallel import cpu_count, run_chunks  # noqa: E402
 from data_prep.paths import ROOT  # noqa: E402
 from data_prep.preparation import Options, prepare  # noqa: E402
 from data_prep.sources import RawImage, find_images  # noqa: E402
+from data_prep.validation import find_all  # noqa: E402
 
 WAYS = ("bare", "validate", "prepare", "pillow")
 

@@ -53,6 +53,9 @@ class Inspected:
     phash: int = 0
 
 
+Seen = Sequence[tuple[RawImage, Inspected]]
+
+
 def inspect(images: Sequence[RawImage], workers: int) -> list[Inspected]:
     """Inspect all images, in their order."""
     found = []

@@ -22,9 +22,12 @@ from typing import Iterable, Sequence
 import numpy as np
 
 from data_prep import report
+from data_prep.check_copies import check_copies, check_twins
+from data_prep.check_images import check_borders, check_pixels, check_readable
+from data_prep.check_sets import check_classes, check_names
 from data_prep.errors import InputError
-from data_prep.findings import ERROR, Finding, Thresholds, find_all
-from data_prep.inspection import inspect
+from data_prep.findings import ERROR, Finding, Thresholds
+from data_prep.inspection import Inspected, inspect
 from data_prep.preprocessing import Preprocessing
 from data_prep.sources import Listing, RawImage
 from data_prep.validation_html import page
@@ -57,6 +60,32 @@ def validate(
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
     (folder / "validation.json").write_text(text, encoding="utf-8")
     return result
+
+
+def find_all(
+    listing: Listing,
+    inspected: Sequence[Inspected],
+    thresholds: Thresholds = Thresholds(),
+    expected: Iterable[str] = (),
+) -> list[Finding]:
+    """Ask every question; errors first, in a fixed order.
+
+    Args:
+        inspected: One for each image of the listing.
+        expected: The class names there should be; empty: any.
+    """
+    seen = list(zip(listing.images, inspected))
+    whole = [pair for pair in seen if not pair[1].broken]
+    found = [
+        *check_readable(seen),
+        *check_classes(listing, set(expected), thresholds),
+        *check_copies(seen, thresholds),
+        *check_pixels(whole, thresholds),
+        *check_twins(whole, thresholds),
+        *check_borders(whole),
+        *check_names(listing),
+    ]
+    return sorted(found, key=lambda finding: finding.severity != ERROR)
 
 
 def summarise(
