@@ -12,8 +12,7 @@
 
 (asl_decode_7 instead of asl_fused_7 where that is the shape; see `model_config`.)
 A version is complete once its deployment.json is there: it has been accepted, and is
-    asl_fused_7/        config.pbtxt   classes.txt  warmup/photograph  1/model.py  ...
-deploying, going back and repairing come to.
+what deploying, going back and repairing come to.
 """
 
 import fcntl
@@ -153,7 +152,7 @@ def fill(kind: str, artifacts: Path, folder: Path) -> None:
         source = {FUSED: "fused.py", DECODE: "decode.py"}[kind]
         shutil.copyfile(PYTHON_MODELS / source, inside / "model.py")
         for path in (
-            PYTHON_MODELS / "photographs.py",
+            *(PYTHON_MODELS / name for name in ("photographs.py", "image_headers.py")),
             Path(preprocessing.__file__),
             artifacts / preprocessing.FILE_NAME,
         ):

@@ -1,8 +1,5 @@
 """What clients get from the running server."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 import client_command
 import numpy as np
 import pytest
@@ -62,48 +59,6 @@ def test_a_full_batch_is_answered_and_a_larger_one_refused(
     assert ask(server, [file] * 64).shape == (64, 5)
     with pytest.raises(InferenceServerException, match="must be <= 64"):
         ask(server, [file] * 65)
-
-
-@pytest.mark.parametrize("name", ["cut.jpg", "text.jpg", "empty.png"])
-def test_a_broken_image_is_refused_with_a_sentence_that_says_which(
-    name, server, photographs, broken
-):
-    good = photographs["wide.jpg"].read_bytes()
-
-    with pytest.raises(InferenceServerException) as caught:
-        ask(server, [good, broken[name].read_bytes(), good])
-
-    assert "broken image: the " in caught.value.message() or (
-        "broken image: it is" in caught.value.message()
-    )
-    assert "image 2 of the 3" in caught.value.message()
-
-
-def test_broken_images_among_many_requests_fail_alone(
-    server, artifacts, photographs, broken
-):
-    files = [path.read_bytes() for path in photographs.values()]
-    expected = expect(artifacts, files)
-    start = threading.Barrier(8)
-
-    def client(number):
-        start.wait()
-        outcomes = []
-        for turn in range(12):
-            if (number + turn) % 3 == 0:
-                with pytest.raises(InferenceServerException, match="broken image"):
-                    ask(server, [broken["cut.jpg"].read_bytes()])
-            else:
-                which = (number + turn) % len(files)
-                answer = ask(server, [files[which]])[0]
-                outcomes.append(np.abs(answer - expected[which]).max())
-        return outcomes
-
-    with ThreadPoolExecutor(8) as pool:
-        differences = [x for found in pool.map(client, range(8)) for x in found]
-
-    assert len(differences) == 64
-    assert max(differences) < 1e-5
 
 
 def test_another_image_size_and_fewer_classes_are_deployed_while_it_runs(

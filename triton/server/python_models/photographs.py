@@ -7,6 +7,7 @@ No custom metrics: with Triton 24.10, models that had some corrupted the server'
 when they were unloaded under load.
 """
 
+import image_headers
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from preprocessing import BrokenImage
@@ -23,6 +24,7 @@ def decode(request, preprocessing):
     pixels = np.empty((len(files), size, size, 3), np.uint8)
     for number, data in enumerate(files[:, 0]):
         try:
+            image_headers.check(data)
             pixels[number] = preprocessing.apply(data)
         except BrokenImage as error:
             return None, failure(f"broken image: {error}", number, len(files))
