@@ -67,6 +67,15 @@ class Asker:
         parts = [entry.decode().split(":", 2) for entry in entries]
         return [name[0] for _, _, *name in sorted(parts, key=lambda p: int(p[1]))]
 
+    def metadata(self) -> dict[str, str]:
+        """What the model's config says of where it comes from (task_id, ...)."""
+        if self.library is tritonclient.grpc:
+            config = self.client.get_model_config(self.model, as_json=True)["config"]
+        else:
+            config = self.client.get_model_config(self.model)
+        found = config.get("parameters", {})
+        return {key: value.get("string_value", "") for key, value in found.items()}
+
     def _ask(self, images, **wanted) -> np.ndarray:
         if isinstance(images, list):
             images = np.array(images, object).reshape(-1, 1)

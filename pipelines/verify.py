@@ -1,89 +1,47 @@
-"""Does the server answer what training saw? Raw test photographs through the server.
+"""Score raw test photographs through the running server, against torch's answers.
 
-    python -m pipelines.verify --raw DIR [--task last|ID] [--url HOST:PORT]
+    python -m pipelines.verify [--raw DIR] [--url HOST:PORT] [--http-url HOST:PORT]
 
-Sends the raw files of the test split, encoded as they lie on disk, and compares each
-answer with the probabilities torch gave for the same photograph after training.
-Prints how many are right and whether server and torch agree; fails if they name a
-different letter for any photograph.
+Sends photographs of the test split, encoded as they lie on disk, over gRPC and HTTP and
+in requests of several sizes, and compares each answer with the probabilities torch gave
+for the same photograph after training. Without an address it starts the embedded server
+on the model repository. Fails if server and torch disagree about any photograph.
 """
 
 import argparse
+import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep import packed, registry
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.paths import data_home
 from data_prep.sources import Listing
-from pipelines.asker import LIBRARIES, Asker
-from pipelines.deploy import find_training
-from pipelines.task_edge import step_task
+from pipelines.asker import Asker
+from pipelines.task_edge import set_output, step_task
+from pipelines.trainings import artifact, find_training, raw_dataset
+from pipelines.triton_server import TritonServer
+from pipelines.verification import summary, table, verify
 
-BATCH_SIZE = 16
-
-
-def verify(
-    photographs: Iterable[bytes],
-    labels: np.ndarray,
-    expected: np.ndarray,
-    ask: Callable[[list[bytes]], np.ndarray],
-) -> dict:
-    """Compare the server's answers with torch's and with the truth.
-
-    Args:
-        photographs: Encoded raw test images, in the order of the other two.
-        labels: ``(N,)`` int64, the truth.
-        expected: ``(N, classes)`` float32, torch's probabilities.
-        ask: Sends up to BATCH_SIZE images, returns their ``(n, classes)`` answers.
-
-    Returns:
-        images; correct and accuracy (server against truth); agreeing and agreement
-        (same best class as torch); max_difference (of a probability).
-    """
-    answers, batch = [], []
-    with tqdm(total=len(labels), desc="verify", unit="img", disable=None) as bar:
-        for photograph in photographs:
-            batch.append(photograph)
-            if len(batch) == BATCH_SIZE or len(answers) + len(batch) == len(labels):
-                answers.extend(ask(batch))
-                bar.update(len(batch))
-                batch = []
-    answers = np.array(answers)
-    best = answers.argmax(1)
-    correct, agreeing = best == labels, best == expected.argmax(1)
-    return {
-        "images": len(labels),
-        "correct": int(correct.sum()),
-        "accuracy": float(correct.mean()),
-        "agreeing": int(agreeing.sum()),
-        "agreement": float(agreeing.mean()),
-        "max_difference": float(np.abs(answers - expected).max()),
-    }
+PROBABILITIES = "test_probabilities.npy"  # torch's answers, left by a training
 
 
-def summary(result: dict) -> str:
-    """The outcome in two lines."""
-    return (
-        f"{result['correct']} of {result['images']} held-out photographs right "
-        f"through the running server ({100 * result['accuracy']:.1f} %)\n"
-        f"server and torch agree on {result['agreeing']} of {result['images']}; "
-        f"largest difference of a probability {result['max_difference']:.1e}"
-    )
-
-
-def held_out(listing: Listing, dataset: Path, limit: int = 0):
+def held_out(
+    listing: Listing, dataset: Path, answered: int, limit: int = 0
+) -> tuple[np.ndarray, list]:
     """Find the raw files of a prepared dataset's test split.
 
     Args:
         listing: The raw images that the dataset was prepared from.
         dataset: Prepared folder.
+        answered: For how many of the split torch's answers are known, from its start.
         limit: At most so many, spread evenly; 0: all.
 
     Returns:
@@ -92,18 +50,19 @@ def held_out(listing: Listing, dataset: Path, limit: int = 0):
     Raises:
         InputError: An image is missing.
     """
-    rows = [row for row in packed.read_manifest(dataset) if row.split == "test"]
-    picks = np.arange(len(rows))
-    if limit and limit < len(rows):
-        picks = np.linspace(0, len(rows) - 1, limit).astype(int)
+    test = [row for row in packed.read_manifest(dataset) if row.split == "test"]
+    test = test[:answered]
+    picks = np.arange(len(test))
+    if limit and limit < len(test):
+        picks = np.linspace(0, len(test) - 1, limit).astype(int)
     found = {image.path: image for image in listing.images}
     for i in picks:
-        if rows[i].path not in found:
+        if test[i].path not in found:
             raise InputError(
-                f"{rows[i].path} of the test split is not among the raw images given; "
+                f"{test[i].path} of the test split is not among the raw images given; "
                 "name those that the dataset was prepared from"
             )
-    return picks, [found[rows[i].path] for i in picks]
+    return picks, [found[test[i].path] for i in picks]
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -115,53 +74,122 @@ def arguments() -> argparse.ArgumentParser:
         "--raw", nargs="+", metavar="DIR", help="what the dataset was prepared from"
     )
     parser.add_argument(
-        "--dataset-id", metavar="ID", help="the raw ClearML Dataset instead of --raw"
+        "--dataset-id",
+        metavar="ID",
+        help="the raw ClearML Dataset instead of --raw (default: the one that the "
+        "dataset was prepared from)",
     )
     parser.add_argument(
         "--task",
-        default="last",
-        help="training task whose answers are compared: last, best or an id",
+        default="",
+        help="training task that must be served: last, best or an id (default: the "
+        "one whose model is served)",
     )
     parser.add_argument(
-        "--limit", type=int, default=0, help="photographs at most (0: the whole split)"
+        "--limit",
+        type=int,
+        default=1000,
+        help="photographs at most, spread evenly (default %(default)s; 0: the whole "
+        "split)",
     )
     # Server
-    parser.add_argument("--url", default="localhost:8001", help="host:port")
-    parser.add_argument("--protocol", choices=sorted(LIBRARIES), default="grpc")
+    parser.add_argument(
+        "--url", default="", help="host:port (gRPC) of the server (none: start one)"
+    )
+    parser.add_argument("--http-url", default="", help="host:port (HTTP) of the same")
+    parser.add_argument(
+        "--repository",
+        default="",
+        help="what a server is started on, where no address is given "
+        f"(default {data_home() / 'models'})",
+    )
     return parser
 
 
 @exit_2_on_input_error
 def main() -> None:
     with step_task("verify", arguments(), "testing") as (task, args):
-        training = find_training(args.task)
-        listing = registry.find_raw(args.raw, args.dataset_id)
-        result, _ = verify_training(
-            training, listing, args.url, args.protocol, args.limit
-        )
-        print(summary(result))
-        for name, value in result.items():
-            task.get_logger().report_single_value(f"served {name}", value)
-        task.upload_artifact("verification", result)
+        with server(args) as urls:
+            training = find_training(args.task or served_task(urls))
+            listing = raw_photographs(training, args.raw, args.dataset_id)
+            result, _ = verify_training(
+                training, listing, urls["grpc"], urls["http"], args.limit
+            )
+        report(task, result)
         disagreeing = result["images"] - result["agreeing"]
         if disagreeing:
             raise InputError(
-                f"server and torch disagree on {disagreeing} photographs; is the "
-                f"model at {args.url} that of task {training.id}? If not, run "
-                "python -m pipelines.deploy"
+                f"server and torch disagree on {disagreeing} of {result['images']} "
+                f"photographs; the served model is not what task {training.id} "
+                "evaluated: deploy it again, and if that does not help report it"
             )
 
 
+@contextmanager
+def server(args: argparse.Namespace) -> Iterator[dict[str, str]]:
+    """Give the addresses by protocol; start the embedded server where none is named."""
+    if args.url or args.http_url:
+        yield {"grpc": args.url, "http": args.http_url}
+        return
+    with TritonServer(Path(args.repository or data_home() / "models")) as started:
+        yield {"grpc": started.grpc_url, "http": started.http_url}
+
+
+def served_task(urls: dict[str, str]) -> str:
+    """Ask the server from which training task its model comes.
+
+    Raises:
+        InputError: The model does not say.
+    """
+    protocol = "grpc" if urls["grpc"] else "http"
+    with Asker(urls[protocol], protocol) as ask:
+        task_id = ask.metadata().get("task_id")
+    if not task_id:
+        raise InputError(
+            f"the model at {urls[protocol]} does not say from which training task it "
+            "comes; name the task with --task"
+        )
+    return task_id
+
+
+def raw_photographs(training, raw: list[str] | None, dataset_id: str | None) -> Listing:
+    """List the photographs named, or those that a training's dataset was made from.
+
+    Raises:
+        InputError: Both are named, or nobody knows which photographs those were.
+    """
+    if not raw and not dataset_id:
+        dataset_id = raw_dataset(prepared_dataset(training))
+        if not dataset_id:
+            raise InputError(
+                f"the dataset of task {training.id} was not prepared from a ClearML "
+                "Dataset; name the raw photographs with --raw or --dataset-id"
+            )
+    return registry.find_raw(raw, dataset_id)
+
+
+def prepared_dataset(training) -> str:
+    """The id of the prepared Dataset that a training has used.
+
+    Raises:
+        InputError: It does not say.
+    """
+    dataset_id = training.get_parameter("Outputs/dataset_id")
+    if not dataset_id:
+        raise InputError(f"task {training.id} names no dataset; it is no training")
+    return dataset_id
+
+
 def verify_training(
-    training, listing: Listing, url: str, protocol: str = "grpc", limit: int = 0
+    training, listing: Listing, grpc_url: str, http_url: str = "", limit: int = 0
 ) -> tuple[dict, list]:
     """Send a training task's raw test photographs through a server.
 
     Args:
         training: A completed training task.
         listing: The raw images that its dataset was prepared from.
-        url: ``host:port`` of ``protocol``.
-        limit: Photographs at most; 0: the whole split.
+        grpc_url, http_url: ``host:port``; "" for a protocol that is not to be used.
+        limit: Photographs at most; 0: as many as torch has answered.
 
     Returns:
         As `verify`, and the photographs.
@@ -169,15 +197,37 @@ def verify_training(
     Raises:
         InputError: A photograph is missing, or the server serves another model.
     """
-    dataset_id = training.get_parameter("Outputs/dataset_id")
-    dataset = registry.local_copy(dataset_id, registry.PREPARED)
-    picks, images = held_out(listing, dataset, limit)
+    urls = {"grpc": grpc_url, "http": http_url}
+    expected = np.load(artifact(training, PROBABILITIES))
+    dataset = registry.local_copy(prepared_dataset(training), registry.PREPARED)
+    picks, images = held_out(listing, dataset, len(expected), limit)
     _, labels = packed.load_split(dataset, "test")
-    expected = np.load(training.artifacts["test_probabilities.npy"].get_local_copy())
-    with Asker(url, protocol) as ask:
-        check_labels(ask.labels(images[0].read()), packed.read_classes(dataset))
+    with ExitStack() as stack:
+        askers = {
+            protocol: stack.enter_context(Asker(url, protocol))
+            for protocol, url in urls.items()
+            if url
+        }
+        for ask in askers.values():
+            check_model(ask, training.id)
+            check_labels(ask.labels(images[0].read()), packed.read_classes(dataset))
         photographs = (image.read() for image in images)
-        return verify(photographs, labels[picks], expected[picks], ask), images
+        result = verify(photographs, labels[picks], expected[picks], askers)
+    return result, images
+
+
+def check_model(ask: Asker, training_id: str) -> None:
+    """Check that the server's model comes from a training, if it says from which.
+
+    Raises:
+        InputError: From another one.
+    """
+    served = ask.metadata().get("task_id", training_id)
+    if served != training_id:
+        raise InputError(
+            f"the server at {ask.url} serves the model of task {served}, not of "
+            f"{training_id}; run python -m pipelines.deploy --task {training_id}"
+        )
 
 
 def check_labels(served: list[str], expected: list[str]) -> None:
@@ -192,6 +242,26 @@ def check_labels(served: list[str], expected: list[str]) -> None:
             f"dataset {len(expected)} ({', '.join(expected[:4])}, ...); deploy the "
             "model of this dataset first"
         )
+
+
+def report(task, result: dict) -> None:
+    """Print the outcome, put it on the ClearML task and into its folder."""
+    rows = table(result)
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        print("  ".join(cell.rjust(width) for cell, width in zip(row, widths)))
+    print(summary(result))
+    logger = task.get_logger()
+    logger.report_table("Verification", "server and torch", 0, table_plot=rows)
+    for name in ("accuracy", "agreement", "max_difference"):
+        logger.report_single_value(f"served {name}", result[name])
+        set_output(task, name, result[name])
+    folder = data_home() / "runs" / task.id
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "verification.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    task.upload_artifact("verification", path)
+    print(f"report: {path}")
 
 
 if __name__ == "__main__":
