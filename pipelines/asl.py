@@ -1,11 +1,16 @@
-"""The whole pipeline: validate -> prepare -> train -> deploy, each step a ClearML task.
+"""The whole pipeline, each step a ClearML task.
+
+    validate -> prepare -> train -> evaluate -> promote -> deploy -> verify
 
     python -m pipelines.asl --raw DIR --local             on this machine
     python -m pipelines.asl --raw DIR --queue default       steps on agents
     python -m pipelines.asl --raw DIR --remote              its controller as well
 
-Step options are set by --set, such as --set train.model=resnet18 prepare.image-size=96;
-in the web UI they are the pipeline's parameters of the same names.
+Step options are set by --set, such as --set train.model=resnet18 prepare.image-size=96.
+In the web UI, this and the other options are parameters of the pipeline. A step before
+deployment is taken from an earlier run if code, input and options are the same
+(pipelines/step_cache.py). What promote chooses is deployed: this run's model, or, if
+that is no better, the one that serves already.
 """
 
 import argparse
@@ -18,7 +23,7 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
-from pipelines import checkout
+from pipelines import checkout, run_report, step_cache, steps
 from pipelines.clearml_server.home import home_folder
 from pipelines.task_edge import (
     ERROR,
@@ -31,28 +36,13 @@ from pipelines.tracking import ensure_clearml, is_configured
 
 NAME = "asl"
 SERVICES = "services"  # the queue of agents that run controllers
-
-REQUIREMENTS = str(ROOT / "requirements.txt")
-# step -> (script, task type, what it takes from earlier steps)
-STEPS = {
-    "validate": ("data_prep/validate.py", "qc", {"register": True}),
-    "prepare": (
-        "data_prep/prepare.py",
-        "data_processing",
-        {"dataset_id": "${validate.parameters.Outputs/dataset_id}"},
-    ),
-    "train": (
-        "training/train.py",
-        "training",
-        {"dataset_id": "${prepare.parameters.Outputs/dataset_id}"},
-    ),
-    "deploy": ("pipelines/deploy.py", "inference", {"task": "${train.id}"}),
-}
+# The options that say what is run, not where the controller runs.
+PARAMETERS = ("raw", "dataset_id", "external", "set", "url", "http_url", "queue")
 
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Validate, prepare, train and deploy, as one ClearML pipeline."
+        description="From photographs to a verified server, as one ClearML pipeline."
     )
     # what
     parser.add_argument(
@@ -62,12 +52,27 @@ def arguments() -> argparse.ArgumentParser:
         "--dataset-id", metavar="ID", default="", help="a raw ClearML Dataset instead"
     )
     parser.add_argument(
+        "--external",
+        nargs="+",
+        metavar="DIR",
+        default=[],
+        help="other people's photographs, which then decide what is promoted",
+    )
+    parser.add_argument(
         "--set",
         nargs="+",
         metavar="STEP.OPTION=VALUE",
         default=[],
         help="options of steps, such as train.epochs=30",
     )
+    # which server
+    parser.add_argument(
+        "--url",
+        default="",
+        help="host:port (gRPC) of the Triton server to deploy to (none: the model "
+        "repository alone)",
+    )
+    parser.add_argument("--http-url", default="", help="host:port (HTTP) of the same")
     # where
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
@@ -87,38 +92,21 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_settings(settings: list[str]) -> dict[str, dict[str, str]]:
-    """Turn ["train.max-minutes=1", ...] into {"train": {"max_minutes": "1"}, ...}.
-
-    Raises:
-        InputError: One is not STEP.OPTION=VALUE, or names an unknown step.
-    """
-    options = {step: {} for step in STEPS}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        step, dot, option = name.partition(".")
-        if not (equals and dot and option) or step not in STEPS:
-            raise InputError(
-                f"--set {setting} is not STEP.OPTION=VALUE with a step of "
-                f"{', '.join(STEPS)}; for example --set train.epochs=30"
-            )
-        options[step][option.replace("-", "_")] = value
-    return options
-
-
 def run(
     raw: list[str],
     dataset_id: str,
     settings: dict[str, dict[str, str]],
     queue: str | None,
+    leave_out: tuple[str, ...] = (),
 ) -> dict[str, str]:
     """Run the pipeline and wait for its end.
 
     Args:
         raw: Raw folders, or none.
         dataset_id: Of raw images in ClearML, instead of folders.
-        settings: As `parse_settings` returns them.
+        settings: Options by step, as `steps.parse_settings` returns them.
         queue: Of the agents that run the steps; None runs them here.
+        leave_out: Steps at the end that are not wanted.
 
     Returns:
         The ClearML task id of each step.
@@ -130,9 +118,11 @@ def run(
     ensure_clearml()
     if queue is not None:
         name_remote()
-    from clearml import PipelineController, Task
+    from clearml import PipelineController
+    from clearml.automation import ClearmlJob
 
     os.chdir(ROOT)  # ClearML starts local steps in the current folder
+    ClearmlJob.register_hashing_callback(step_cache.compare_by_content)
     pipeline = PipelineController(
         name=NAME,
         project=PROJECT,
@@ -140,34 +130,25 @@ def run(
         target_project=PROJECT,
         add_run_number=False,
         abort_on_failure=True,
-        pool_frequency=0.02 if queue is None else 0.05,  # minutes between two looks
+        pool_frequency=0.005 if queue is None else 0.05,  # minutes between two looks
     )
     source = {"raw": raw} if raw else {"dataset_id": dataset_id}
-
-    def factory(step):
-        script, task_type, _ = STEPS[step]
-        return lambda node: Task.create(
-            project_name=PROJECT,
-            task_name=step,
-            task_type=task_type,
-            script=script,
-            requirements_file=REQUIREMENTS,
-            add_task_init_call=False,
-        )
-
     previous = []
-    for step, (_, _, inputs) in STEPS.items():
-        values = inputs | (source if step == "validate" else {}) | settings[step]
+    for name in (name for name in steps.STEPS if name not in leave_out):
+        options = (source if name == "validate" else {}) | settings[name]
+        parameters = steps.parameters(name, options)
         pipeline.add_step(
-            name=step,
+            name=name,
             parents=previous,
-            base_task_factory=factory(step),
+            base_task_factory=lambda node: steps.make_task(node.name),
             clone_base_task=False,
-            parameter_override={f"Args/{key}": value for key, value in values.items()},
+            parameter_override=parameters,
+            cache_executed_step=step_cache.CONTENT in parameters,
             execution_queue=queue,
-            post_execute_callback=note_reason,
+            pre_execute_callback=can_run,
+            post_execute_callback=note,
         )
-        previous = [step]
+        previous = [name]
     try:
         pipeline.start_locally(run_pipeline_steps_locally=queue is None)
     except KeyboardInterrupt:
@@ -181,6 +162,20 @@ def check_source(raw: list[str] | None, dataset_id: str) -> None:
         raise InputError("give raw images either by --raw DIR or by --dataset-id ID")
 
 
+def can_run(_, node, parameters: dict) -> bool:
+    """Leave verification out where nobody knows the photographs that a model is of.
+
+    Called by the controller before each step.
+    """
+    known = node.name != "verify" or parameters["Args/dataset_id"]
+    if not known:
+        print(
+            "verify is left out: the promoted model's dataset was not prepared from a "
+            "registered raw Dataset"
+        )
+    return bool(known)
+
+
 def outcome(pipeline) -> dict[str, str]:
     """Read how the steps ended.
 
@@ -189,6 +184,8 @@ def outcome(pipeline) -> dict[str, str]:
     """
     ids = {}
     for node in pipeline.get_pipeline_dag().values():
+        if node.name == "verify" and node.skip_job and "deploy" in ids:
+            continue
         if reason := why_incomplete(node):
             raise InputError(reason)
         ids[node.name] = node.job.task_id()
@@ -211,39 +208,50 @@ def why_incomplete(node) -> str:
     return f"pipeline step {node.name} {word}: {reason} (task {task.id})"
 
 
-def note_reason(_, node) -> None:
-    """Keep on the controller's task why a step failed: an agent ends the process soon.
+def note(_, node) -> None:
+    """Keep on the controller's task what a step shows, or why it failed.
 
-    Called by the controller at the end of each step.
+    Called by the controller at the end of each step; an agent ends the process soon.
     """
     from clearml import Task
 
+    task = Task.current_task()
     if reason := why_incomplete(node):
-        set_output(Task.current_task(), ERROR, reason)
+        set_output(task, ERROR, reason)
+        return
+    try:
+        run_report.show(node.name, node.job.task, task.get_logger())
+    except InputError as error:  # a picture less does not end the run
+        print(f"warning: {error}", file=sys.stderr)
 
 
 def enqueue(args: argparse.Namespace) -> str:
     """Hand the whole pipeline to an agent; return the address of its page."""
     check_source(args.raw, args.dataset_id)
+    from clearml import Task
+
+    task = draft(args)
+    Task.enqueue(task, queue_name=SERVICES)
+    return task.get_output_log_web_page()
+
+
+def draft(args: argparse.Namespace):
+    """Create the controller's ClearML task, for an agent to run."""
     ensure_clearml()
     name_remote()
     from clearml import PipelineController, Task
 
     os.chdir(ROOT)  # the script's path is relative
-    values = {"dataset_id": args.dataset_id, "queue": args.queue}
-    values |= {"raw": args.raw} if args.raw else {}
-    values |= {"set": args.set} if args.set else {}
+    values = {key: getattr(args, key) for key in PARAMETERS}
     pipeline = PipelineController.create(
         project_name=PROJECT,
         task_name=NAME,
         script="pipelines/asl.py",
-        requirements_file=REQUIREMENTS,
+        requirements_file=steps.REQUIREMENTS,
         argparse_args=[(key, str(value)) for key, value in values.items() if value],
         add_run_number=False,
     )
-    task = Task.get_task(task_id=pipeline.id)
-    Task.enqueue(task, queue_name=SERVICES)
-    return task.get_output_log_web_page()
+    return Task.get_task(task_id=pipeline.id)
 
 
 def name_remote() -> None:
@@ -270,23 +278,52 @@ def options() -> argparse.Namespace:
         Task.init(auto_resource_monitoring=False)
     # Only now does ClearML see it: to record the options, or to replace them.
     args = arguments().parse_args()
-    if args.raw and Task.running_locally():
-        args.raw = [str(Path(folder).resolve()) for folder in args.raw]
+    if Task.running_locally():
+        make_absolute(args)
     return args
+
+
+def make_absolute(args: argparse.Namespace) -> None:
+    """Let folders keep their meaning where steps run in another current folder."""
+    for name in ("raw", "external"):
+        folders = getattr(args, name) or []
+        setattr(args, name, [str(Path(folder).resolve()) for folder in folders])
+
+
+def all_settings(args: argparse.Namespace) -> dict[str, dict[str, str]]:
+    """The options of all steps: those of --set before those of the whole run.
+
+    Raises:
+        InputError: --set is misspelt.
+    """
+    settings = steps.parse_settings(args.set)
+    urls = {"url": args.url, "http_url": args.http_url}
+    for_all = {
+        "evaluate": {"external": args.external},
+        "promote": {"external": args.external},
+        "deploy": urls,
+        "verify": urls,
+    }
+    for name, options in for_all.items():
+        settings[name] = {k: v for k, v in options.items() if v} | settings[name]
+    return settings
 
 
 @exit_2_on_input_error
 def main() -> None:
     with exit_code_for_agents():
         args = options()
-        settings = parse_settings(args.set)
+        settings = all_settings(args)
         if args.remote:
             print(f"pipeline: {enqueue(args)}")
             return
         queue = None if args.local else args.queue
-        ids = run(args.raw or [], args.dataset_id, settings, queue)
-        for step, task_id in ids.items():
-            print(f"{step}: {task_id}")
+        # without an address, verify starts a server, which agents may not have
+        alone = queue is not None and not settings["verify"].get("url")
+        leave_out = ("verify",) if alone else ()
+        ids = run(args.raw or [], args.dataset_id, settings, queue, leave_out)
+        for name, task_id in ids.items():
+            print(f"{name}: {task_id}")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     scripts/quickstart [--raw DIR] [--set train.epochs=30 ...]
 
-Draws sample hands unless --raw names photographs; then validates, prepares, trains and
-deploys as a ClearML pipeline on this machine, starts the Triton server, sends it every
-photograph of the test split, and asks it about one with the client.
+Draws sample hands unless --raw names photographs; then validates, prepares, trains,
+evaluates, promotes and deploys as a ClearML pipeline on this machine, starts the Triton
+server, sends it every photograph of the test split, and asks it about one with the
+client.
 """
 
 import argparse
@@ -13,12 +14,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from data_prep import registry
 from data_prep.draw import draw_dataset
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.parallel import cpu_count
 from data_prep.paths import ROOT, data_home
 from data_prep.sources import find_images
-from pipelines import asl
+from pipelines import asl, steps, trainings
 from pipelines.clearml_server.home import home_folder
 from pipelines.tracking import ensure_clearml, is_configured
 from pipelines.triton_server import TritonServer
@@ -36,11 +38,13 @@ SAMPLE_SETTINGS = {
         "batch_size": "32",
         "lr": "0.006",
     },
+    "promote": {"min_recall": "0"},
 }
 # However many photographs there are, training ends after ten minutes.
 RAW_SETTINGS = {
     "prepare": {"image_size": "96"},
     "train": {"epochs": "32", "max_minutes": "10"},
+    "promote": {"min_recall": "0"},  # whatever came out of it is shown
 }
 
 
@@ -70,7 +74,7 @@ def main() -> None:
     args = arguments().parse_args()
     # A terminal's Ctrl-C reaches all children; other ways to stop us shall, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    settings = asl.parse_settings(args.set)
+    settings = steps.parse_settings(args.set)
     if args.raw:
         raw = [str(Path(folder).resolve()) for folder in args.raw]
         find_images(raw)  # a wrong folder is said at once
@@ -78,14 +82,14 @@ def main() -> None:
         raw = [str(sample_data())]
     defaults = RAW_SETTINGS if args.raw else SAMPLE_SETTINGS
     settings = {k: defaults.get(k, {}) | options for k, options in settings.items()}
-    say("ClearML pipeline: validate, prepare, train, deploy")
+    say("ClearML pipeline: validate, prepare, train, evaluate, promote, deploy")
     web = ensure_clearml()
-    ids = asl.run(raw, "", settings, queue=None)
+    ids = asl.run(raw, "", settings, queue=None, leave_out=("verify",))
 
     repository = data_home() / "models"
     say("starting the Triton server")
     with TritonServer(repository) as server:
-        result, photograph = score(server, raw, ids["train"])
+        result, photograph = score(server, raw, ids)
         print(summary(result))
         say("asking the server about a photograph it was not trained on")
         client = [
@@ -115,16 +119,22 @@ def sample_data() -> Path:
     return folder
 
 
-def score(server: TritonServer, raw: list[str], training: str) -> tuple[dict, Path]:
-    """Send all test photographs through the server.
+def score(
+    server: TritonServer, raw: list[str], ids: dict[str, str]
+) -> tuple[dict, Path]:
+    """Send all test photographs of the promoted model through the server.
 
     Returns:
         As `verify` returns it, and the photograph to show.
     """
     from clearml import Task
 
-    task = Task.get_task(task_id=training)
-    result, images = verify_training(task, find_images(raw), server.grpc_url)
+    best = Task.get_task(Task.get_task(ids["promote"]).get_parameter("Outputs/task_id"))
+    dataset_id = ""
+    if best.id != ids["train"]:  # an earlier model, perhaps of other photographs
+        dataset_id = trainings.raw_dataset(best.get_parameter("Outputs/dataset_id"))
+    listing = registry.find_raw(None if dataset_id else raw, dataset_id)
+    result, images = verify_training(best, listing, server.grpc_url)
     return result, Path(images[len(images) // 2].file)
 
 

@@ -72,7 +72,16 @@ def get(task_id: str):
 
 def promoted():
     """The training that is tagged as the best one, None if there is none."""
-    return next(ordered("-status_changed", [BEST]), None)
+    return next(ordered("-last_change", [BEST]), None)
+
+
+def tagged_best() -> list:
+    """All trainings that carry the tag, archived ones as well."""
+    from clearml import Task
+
+    return Task.get_tasks(
+        project_name=PROJECT, tags=["__$all", BEST], task_filter={"type": ["training"]}
+    )
 
 
 def ordered(order: str = "", tags: list[str] | None = None) -> Iterator:
@@ -90,11 +99,11 @@ def ordered(order: str = "", tags: list[str] | None = None) -> Iterator:
     for page in range(10**6):
         tasks = Task.get_tasks(
             project_name=PROJECT,
+            tags=["__$all", *(tags or []), "__$not", REJECTED],
+            allow_archived=False,
             task_filter={
                 "type": ["training"],
                 "status": list(ENDED_WELL),
-                "system_tags": ["-archived"],
-                "tags": ["__$all", *(tags or []), "__$not", REJECTED],
                 "order_by": [order],
                 "page": page,
                 "page_size": PAGE,
@@ -151,7 +160,10 @@ def raw_dataset(dataset_id: str) -> str:
         project_name=PROJECT,
         task_filter={
             "type": ["data_processing"],
-            "hyperparams.Outputs.dataset_id.value": [dataset_id],
+            "_all_": {
+                "fields": ["hyperparams.Outputs.dataset_id.value"],
+                "pattern": f"^{dataset_id}$",
+            },
             "page": 0,
             "page_size": 1,
         },

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import torch
 
+from training.graph import answer
 from training.loop import predict
 from training.network import Classifier
 
@@ -107,16 +108,3 @@ def check_parity(path: Path, golden: np.ndarray, expected: np.ndarray) -> float:
             f"{path.name} differs from torch by {difference:.2g} (limit {TOLERANCE})"
         )
     return difference
-
-
-def answer(path: Path, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
-    """Run an ONNX file on ``(N, S, S, 3)`` uint8 images; give ``(N, classes)``."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    parts = [
-        session.run(None, {name: np.array(images[i : i + batch_size])})[0]
-        for i in range(0, len(images), batch_size)
-    ]
-    return np.concatenate(parts)

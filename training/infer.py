@@ -111,7 +111,7 @@ def infer(run: Path, files: list[str], runtime: str) -> np.ndarray:
             raise InputError(f"{file}: {error}; give a complete photograph") from None
     pixels = np.array(pixels)
     if runtime == "onnx":
-        from training.export import answer
+        from training.graph import answer
 
         return answer(run / "model.onnx", pixels)
 

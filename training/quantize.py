@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 from onnxruntime import quantization
 
-from training.export import IR_VERSION, answer
+from training.export import IR_VERSION
+from training.graph import answer
 
 LARGEST_LOSS = 0.003  # of accuracy on the validation split
 CALIBRATION_IMAGES = 256

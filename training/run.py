@@ -30,13 +30,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from data_prep import packed, preprocessing
 from data_prep.errors import InputError
-from data_prep.preprocessing import BrokenImage, Preprocessing
-from data_prep.sources import find_images
+from data_prep.preprocessing import Preprocessing
 from training import distributed
 from training.augment import augment, noise_pool
 from training.evaluate import evaluate, score_slice, slice_rows
-from training.export import answer, export_onnx, golden_inputs
+from training.export import export_onnx, golden_inputs
 from training.floors import floors
+from training.graph import answer, read_external, split_method
 from training.loop import LAST_FILE, fit, predict
 from training.models import build_model, load_pretrained, load_weights
 from training.network import Classifier, pick_device
@@ -185,32 +185,6 @@ def read_splits(dataset: Path, choices: Choices, recipe: Recipe) -> list[tuple]:
     return splits
 
 
-def read_external(folder: str, record: Preprocessing, classes: list[str]):
-    """Read a raw folder of other people's photographs, as far as the classes are known.
-
-    Returns:
-        ``(N, S, S, 3)`` uint8 images and ``(N,)`` int64 labels.
-
-    Raises:
-        InputError: There are none, or one is broken.
-    """
-    known = [i for i in find_images([folder]).images if i.label in classes]
-    if not known:
-        raise InputError(
-            f"--external {folder} has no class folder named as one of the classes "
-            f"({', '.join(classes[:4])}, ...)"
-        )
-    pixels = []
-    for image in known:
-        try:
-            pixels.append(record.apply(image.read()))
-        except BrokenImage as error:
-            raise InputError(
-                f"{image.path} of --external: {error}; remove it"
-            ) from None
-    return np.array(pixels), np.array([classes.index(image.label) for image in known])
-
-
 def build_classifier(choices: Choices, classes: int, record: Preprocessing):
     """Build the network with its first weights.
 
@@ -226,12 +200,6 @@ def build_classifier(choices: Choices, classes: int, record: Preprocessing):
         fresh = load_pretrained(network, choices.model)
     loaded = set() if fresh is None else names - set(fresh)
     return Classifier(network, record, choices.grey), loaded
-
-
-def split_method(dataset: Path) -> str:
-    """By which method prepare made the splits; "" where it did not say."""
-    path = dataset / "split.json"
-    return json.loads(path.read_text()).get("method", "") if path.exists() else ""
 
 
 def augmented_grid(images: np.ndarray, recipe: Recipe, rows: int = 4, columns: int = 8):

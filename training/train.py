@@ -165,32 +165,11 @@ def report(task, out: Path, result: dict) -> None:
     """Put the results on the ClearML task."""
     from clearml import OutputModel
 
+    from training.reports import report_evaluation
     from training.run import DEPLOYABLES, PICTURES, TEST_PROBABILITIES
 
     logger = task.get_logger()
-    for name in ("accuracy", "macro_f1", "weighted_f1", "top3_accuracy", "loss"):
-        logger.report_single_value(f"test {name}", result["overall"][name])
-    labels = result["confusion"]["labels"]
-    logger.report_confusion_matrix(
-        "confusion matrix",
-        "test",
-        matrix=result["confusion"]["matrix"],
-        xaxis="predicted",
-        yaxis="true",
-        xlabels=labels,
-        ylabels=labels,
-        yaxis_reversed=True,
-    )
-    columns = ("precision", "recall", "f1", "images")
-    rows = [
-        [name, *(round(scores[c], 4) for c in columns)]
-        for name, scores in result["per_class"].items()
-    ]
-    logger.report_table(
-        "scores by class", "test", table_plot=[["class", *columns], *rows]
-    )
-    for name, scores in result["slices"].items():
-        logger.report_single_value(f"{name} accuracy", scores["accuracy"])
+    report_evaluation(logger, result)
     for name, accuracy in result["floors"].items():
         logger.report_single_value(f"floor {name}", accuracy)
     for name in PICTURES:
@@ -203,7 +182,9 @@ def report(task, out: Path, result: dict) -> None:
         task=task,
         name="asl_classifier",
         framework="ONNX",
-        label_enumeration={name: i for i, name in enumerate(labels)},
+        label_enumeration={
+            name: i for i, name in enumerate(result["confusion"]["labels"])
+        },
         comment=json.dumps(result["overall"]),
     )
     model.update_weights(str(out / "model.onnx"), auto_delete_file=False)

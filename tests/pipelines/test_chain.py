@@ -10,7 +10,7 @@ import pytest
 
 from data_prep.draw import draw_dataset
 from data_prep.paths import ROOT
-from pipelines import asl
+from pipelines import steps
 from pipelines.triton_server import TritonServer
 
 pytestmark = pytest.mark.slow
@@ -132,7 +132,7 @@ def test_another_training_follows_into_the_running_server_without_an_edit(
         run(
             *("-m", "pipelines.asl", "--local", "--raw", str(raw), "--set"),
             *("prepare.image-size=64", "train.epochs=2", "train.model=baseline_cnn"),
-            f"deploy.url={server.grpc_url}",
+            *("promote.min-recall=0", "--url", server.grpc_url),
             home=home,
         )
         after = run(*ask, home=home).stdout
@@ -179,7 +179,7 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
 
 
 def test_settings_name_step_option_and_value():
-    settings = asl.parse_settings(["train.max-minutes=1", "deploy.url=h:1"])
+    settings = steps.parse_settings(["train.max-minutes=1", "deploy.url=h:1"])
     assert settings["train"] == {"max_minutes": "1"}
     assert settings["deploy"] == {"url": "h:1"}
     assert settings["prepare"] == {}

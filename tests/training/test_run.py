@@ -19,7 +19,7 @@ from data_prep import packed
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from training.evaluate import calibration, evaluate
-from training.export import answer
+from training.graph import answer
 from training.optimisation import Recipe, learning_rate
 from training.run import DEPLOYABLES, PICTURES, Choices, train_dataset
 

@@ -1,0 +1,212 @@
+"""Choose the model that should serve, as the ClearML task ``promote``.
+
+    python -m pipelines.promote [--external DIR ...] [--dry-run]
+
+Compares completed trainings of the same classes on one test set: that of the newest
+prepared dataset, and, if given, other people's photographs, which then come first. The
+best of them wins if it gains enough on the one promoted before and no class collapses.
+Its model is published; task and model are tagged ``best``, and nothing else is: so
+``python -m pipelines.deploy --task best`` takes it. A training that is archived, or
+tagged ``rejected``, is no candidate.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+if not __package__:  # started as a script, by an agent or by hand
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.registry import PROJECT
+from pipelines import trainings
+from pipelines.promotion_lock import TYPE, only_promotion
+from pipelines.task_edge import set_output, step_task
+
+TABLE = "candidates"
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Choose the model that should serve, publish it and tag it best."
+    )
+    # What is compared
+    parser.add_argument(
+        "--task", default="", help="a training that is compared however it ranks"
+    )
+    parser.add_argument(
+        "--candidates",
+        type=int,
+        default=10,
+        help="how many, of the highest test accuracy, are compared (default 10)",
+    )
+    # On what
+    parser.add_argument(
+        "--dataset-id",
+        metavar="ID",
+        default="",
+        help="prepared dataset whose test split is used (default: the newest)",
+    )
+    parser.add_argument(
+        "--external",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="raw folders of other people's photographs, which then decide",
+    )
+    # Conditions
+    parser.add_argument(
+        "--min-gain",
+        type=float,
+        default=0.002,
+        help="accuracy to gain on the current best, 0 to 1 (default 0.002)",
+    )
+    parser.add_argument(
+        "--min-recall",
+        type=float,
+        default=0.3,
+        help="least recall of every class, 0 to 1; 0: none (default 0.3)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="compare and tell, change nothing"
+    )
+    return parser
+
+
+@exit_2_on_input_error
+def main() -> None:
+    with step_task("promote", arguments(), TYPE) as (task, args):
+        if args.min_gain < 0 or not 0 <= args.min_recall <= 1 or args.candidates < 1:
+            raise InputError(
+                f"--min-gain {args.min_gain:g}, --min-recall {args.min_recall:g}, "
+                f"--candidates {args.candidates}: wanted are at least 0, 0 to 1, and "
+                "at least 1"
+            )
+        with only_promotion(task):
+            promote(task, args)
+
+
+def promote(task, args: argparse.Namespace) -> None:
+    """Compare, tell, and promote the winner.
+
+    Raises:
+        InputError: There is nothing to compare, or nothing fit to serve.
+    """
+    from pipelines import candidates
+    from pipelines.yardstick import Yardstick
+    from training.train import newest_dataset
+
+    yardstick = Yardstick(args.dataset_id or newest_dataset(), tuple(args.external))
+    best = trainings.promoted()
+    current = best.id if best else ""
+    always = [best] if best else []
+    if args.task and args.task != current:
+        always.append(trainings.get(args.task))
+    compared, left_out = gather(yardstick, always, args.candidates)
+    scores, seen, count = candidates.measure(
+        compared, yardstick.labels, yardstick.classes
+    )
+    left_out |= seen
+    if not scores:
+        raise InputError(
+            f"no completed training compares on dataset {yardstick.dataset_id}: "
+            + ("; ".join(left_out.values()) or "run python -m training.train first")
+        )
+    decision = candidates.decide(scores, current, args.min_gain, args.min_recall)
+    table = candidates.rows(scores, left_out, current, decision.task_id)
+    print(candidates.as_text(table))
+    print(f"test: {count} photographs of dataset {yardstick.dataset_id}")
+    print(f"{verdict(decision.task_id, current)}: {decision.reason}")
+    report(task, [list(candidates.HEADINGS), *table], decision.reason)
+    if not decision.task_id:
+        raise InputError(f"nothing is promoted: {decision.reason}")
+    if decision.task_id != current and not args.dry_run:
+        crown(trainings.get(decision.task_id))
+    winner = trainings.get(current if args.dry_run and current else decision.task_id)
+    set_output(task, "task_id", winner.id)
+    dataset_id = winner.get_parameter("Outputs/dataset_id")
+    set_output(task, "raw_dataset_id", trainings.raw_dataset(dataset_id))
+    set_output(task, "reason", decision.reason)
+
+
+def gather(yardstick, always: list, limit: int) -> tuple[list, dict[str, str]]:
+    """Ask the models of the same classes about the yardstick's photographs.
+
+    Args:
+        always: Trainings that are looked at however they rank, the first first.
+        limit: How many more, in the server's order.
+
+    Returns:
+        The candidates; why others do not compare, by task: of ``always`` and of those
+        whose files cannot be had.
+    """
+    from pipelines.candidates import Candidate
+
+    compared, left_out = [], {}
+
+    def look_at(training, is_wanted: bool) -> None:
+        if training.id in left_out or training.id in [c.task_id for c in compared]:
+            return
+        try:
+            known = trainings.artifact(training, "classes.txt").read_text().splitlines()
+            if known != yardstick.classes:
+                if is_wanted:
+                    left_out[training.id] = f"knows {len(known)} other classes"
+                return
+            compared.append(
+                Candidate(
+                    training.id,
+                    training.get_parameter("Args/model") or "",
+                    yardstick.ask(training),
+                    yardstick.seen_by(training),
+                    yardstick.external_accuracy(training),
+                )
+            )
+        except InputError as error:
+            left_out[training.id] = str(error)
+
+    for training in always:
+        look_at(training, True)
+    wanted = len(compared) + limit
+    for training in trainings.ordered():
+        if len(compared) >= wanted:
+            break
+        look_at(training, False)
+    return compared, left_out
+
+
+def verdict(winner: str, current: str) -> str:
+    if winner == current:
+        return f"{current or 'nobody'} stays"
+    return f"{winner} wins"
+
+
+def report(task, table: list[list[str]], reason: str) -> None:
+    """Show the candidates on the ClearML task."""
+    task.get_logger().report_table("candidates", "all", 0, table_plot=table)
+    task.set_comment(reason)
+    # Tasks made by clearml-task ignore the argument of Task.init.
+    task.output_uri = task.output_uri or True
+    task.upload_artifact(TABLE, {"table": table, "reason": reason})
+
+
+def crown(training) -> None:
+    """Publish a training's model; tag both ``best``, and no others any more."""
+    from clearml import Model
+
+    model = Model(training.get_parameter("Outputs/model_id"))
+    model.publish()
+    model.tags = sorted({*(model.tags or []), trainings.BEST})
+    training.add_tags([trainings.BEST])
+    for other in trainings.tagged_best():
+        if other.id != training.id:
+            other.set_tags([t for t in other.get_tags() if t != trainings.BEST])
+    for other in Model.query_models(
+        project_name=PROJECT, tags=[trainings.BEST], include_archived=True
+    ):
+        if other.id != model.id:
+            other.tags = [tag for tag in other.tags if tag != trainings.BEST]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Start the pipeline by itself: when there are new photographs, or by the clock.
+
+    python -m pipelines.schedule --on-new-data [--set train.epochs=30 ...]
+    python -m pipelines.schedule --daily 02:30 --dataset-id ID|--raw DIR
+
+Runs until it is stopped. Each start is a clone of one task of the pipeline, of the code
+as it was when this command began, run by an agent of the queue ``services``. New
+photographs are a new completed version of the ClearML Dataset ``ASL_raw``; the clock
+is UTC. Further options are those of pipelines.asl.
+"""
+
+import argparse
+import datetime
+
+from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.registry import PROJECT, RAW
+from pipelines import asl, steps
+from pipelines.tracking import ensure_clearml
+
+NAME = "schedule"
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Start the pipeline on new photographs or by the clock.",
+        parents=[asl.arguments()],
+        conflict_handler="resolve",
+    )
+    when = parser.add_mutually_exclusive_group(required=True)
+    when.add_argument(
+        "--on-new-data", action="store_true", help=f"at each new version of {RAW}"
+    )
+    when.add_argument("--daily", metavar="HH:MM", help="every day at this time (UTC)")
+    parser.add_argument(
+        "--now", action="store_true", help="with --daily: and once at the beginning"
+    )
+    parser.add_argument(
+        "--poll",
+        type=float,
+        default=1.0,
+        metavar="MINUTES",
+        help="with --on-new-data: how often to look (default 1)",
+    )
+    return parser
+
+
+def watch(pipeline, minutes: float):
+    """A scheduler that starts the pipeline on each new version of the raw Dataset."""
+    from clearml.automation import TriggerScheduler
+
+    scheduler = TriggerScheduler(
+        pooling_frequency_minutes=minutes,
+        force_create_task_name=NAME,
+        force_create_task_project=PROJECT,
+    )
+    scheduler.add_dataset_trigger(
+        name="new photographs",
+        trigger_name=f"^{RAW}$",
+        schedule_task_id=pipeline.id,
+        schedule_queue=asl.SERVICES,
+        task_parameters={"Args/dataset_id": "${dataset.id}"},
+    )
+    return scheduler
+
+
+def follow_the_clock(pipeline, time: datetime.time, now: bool):
+    """A scheduler that starts the pipeline every day, unless it still runs."""
+    from clearml.automation import TaskScheduler
+
+    scheduler = TaskScheduler(
+        force_create_task_name=NAME, force_create_task_project=PROJECT
+    )
+    scheduler.add_task(
+        name="daily",
+        schedule_task_id=pipeline.id,
+        queue=asl.SERVICES,
+        day=1,
+        hour=time.hour,
+        minute=time.minute,
+        single_instance=True,
+        execute_immediately=now,
+    )
+    return scheduler
+
+
+@exit_2_on_input_error
+def main() -> None:
+    args = arguments().parse_args()
+    steps.parse_settings(args.set)
+    asl.make_absolute(args)
+    if args.on_new_data:
+        if args.raw or args.dataset_id:
+            raise InputError(
+                "--on-new-data takes what is new, no --raw or --dataset-id"
+            )
+        ensure_clearml()
+        scheduler = watch(asl.draft(args), args.poll)
+    else:
+        asl.check_source(args.raw, args.dataset_id)
+        try:
+            time = datetime.time.fromisoformat(args.daily)
+        except ValueError:
+            raise InputError(f"--daily {args.daily} is no time such as 02:30") from None
+        ensure_clearml()
+        scheduler = follow_the_clock(asl.draft(args), time, args.now)
+    print("waiting; Ctrl-C stops it", flush=True)
+    try:
+        scheduler.start()
+    except KeyboardInterrupt:
+        print("\nstopped", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The steps of the pipeline: their scripts, options, and what they take from others."""
+
+from dataclasses import dataclass, field
+
+from data_prep.errors import InputError
+from data_prep.paths import ROOT
+from pipelines import promotion_lock, step_cache
+from pipelines.task_edge import PROJECT
+
+REQUIREMENTS = str(ROOT / "requirements.txt")
+BEST = "${promote.parameters.Outputs/task_id}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Attributes:
+        script: Path in the repository.
+        type: Of its ClearML task.
+        inputs: Options that earlier steps decide.
+    """
+
+    script: str
+    type: str
+    inputs: dict = field(default_factory=dict)
+
+
+STEPS = {
+    "validate": Step("data_prep/validate.py", "qc", {"register": True}),
+    "prepare": Step(
+        "data_prep/prepare.py",
+        "data_processing",
+        {"dataset_id": "${validate.parameters.Outputs/dataset_id}"},
+    ),
+    "train": Step(
+        "training/train.py",
+        "training",
+        {"dataset_id": "${prepare.parameters.Outputs/dataset_id}"},
+    ),
+    "evaluate": Step("training/score.py", "testing", {"task": "${train.id}"}),
+    "promote": Step(
+        "pipelines/promote.py",
+        promotion_lock.TYPE,
+        {
+            "task": "${train.id}",
+            "dataset_id": "${prepare.parameters.Outputs/dataset_id}",
+        },
+    ),
+    "deploy": Step("pipelines/deploy.py", "inference", {"task": BEST}),
+    "verify": Step(
+        "pipelines/verify.py",
+        "testing",
+        {
+            "task": BEST,
+            "dataset_id": "${promote.parameters.Outputs/raw_dataset_id}",
+        },
+    ),
+}
+
+
+def parse_settings(settings: list[str]) -> dict[str, dict[str, str]]:
+    """Turn ["train.max-minutes=1", ...] into {"train": {"max_minutes": "1"}, ...}.
+
+    Raises:
+        InputError: One is not STEP.OPTION=VALUE, or names an unknown step.
+    """
+    options = {step: {} for step in STEPS}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        step, dot, option = name.partition(".")
+        if not (equals and dot and option) or step not in STEPS:
+            raise InputError(
+                f"--set {setting} is not STEP.OPTION=VALUE with a step of "
+                f"{', '.join(STEPS)}; for example --set train.epochs=30"
+            )
+        options[step][option.replace("-", "_")] = value
+    return options
+
+
+def parameters(name: str, options: dict) -> dict[str, str]:
+    """The ClearML parameters of a step that is given these options."""
+    step = STEPS[name]
+    options = step.inputs | options
+    known = {f"Args/{key}": value for key, value in options.items()}
+    if digest := step_cache.digest(step.script, options):
+        known[step_cache.CONTENT] = digest
+    return known
+
+
+def make_task(name: str):
+    """Create the ClearML task of a step, of the code as it is here."""
+    from clearml import Task
+
+    step = STEPS[name]
+    return Task.create(
+        project_name=PROJECT,
+        task_name=name,
+        task_type=step.type,
+        script=step.script,
+        requirements_file=REQUIREMENTS,
+        add_task_init_call=False,
+    )

@@ -1,0 +1,158 @@
+"""`python -m pipelines.promote` on an embedded server, with trainings made here."""
+
+import json
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+from place import Place, interrupt
+
+from data_prep.draw import draw_dataset
+
+pytestmark = pytest.mark.slow
+
+MADE = """
+import sys
+sys.path.insert(0, {tests!r})
+import linear
+from pathlib import Path
+from data_prep import registry
+here = Path({here!r})
+raw = registry.register_raw({{"letters": here / "letters"}})
+small = linear.prepare(raw, here / "d32", 32)
+fair = linear.train(here / "d32", small, here / "fair", noise=0.12)
+bad = linear.train(here / "d32", small, here / "bad", noise=0.5)
+print(json.dumps([raw, small, fair, bad]))
+"""
+BETTER = """
+import sys
+sys.path.insert(0, {tests!r})
+import linear
+from pathlib import Path
+from clearml import Task
+here = Path({here!r})
+large = linear.prepare({raw!r}, here / "d48", 48)
+better = linear.train(here / "d48", large, here / "better")
+# a promotion that was killed, and is heard of no more
+killed = Task.create("ASL", "promote", task_type="custom")
+killed.mark_started()
+print(json.dumps([large, better, killed.id]))
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A server with two trainings on the same dataset, one of them bad."""
+    place = Place(tmp_path_factory.mktemp("place"))
+    draw_dataset(place.folder / "letters", 60, classes=["B", "L", "V"], workers=1)
+    server = place.start(place.python, "-m", "pipelines.clearml_server")
+    server.stdout.readline()
+    tests = str(Path(__file__).parent)
+    place.fill = {"here": str(place.folder), "tests": tests}
+    place.raw, place.small, place.fair, place.bad = place.show(
+        MADE.format(**place.fill)
+    )
+    yield place
+    interrupt(server)
+
+
+def promote(place, *options):
+    return place.run(place.python, "-m", "pipelines.promote", *options).stdout
+
+
+def outcome(_, output: str) -> str:
+    """The line that says who serves and why."""
+    return [line for line in output.splitlines() if ": " in line][-1]
+
+
+def best(place) -> tuple[list[str], list[str]]:
+    """Which tasks are tagged, and whose models are tagged and published."""
+    models = place.call("models.get_all", tags=["best"])["models"]
+    assert all(model["ready"] for model in models)
+    return [t["id"] for t in place.tasks(tags=["best"])], [m["task"] for m in models]
+
+
+def test_promotion(place):
+    # a dry run tells, and changes nothing
+    told = outcome(place, promote(place, "--dry-run"))
+    assert told.startswith(f"{place.fair} wins") and "no best one yet" in told
+    assert best(place) == ([], [])
+    # the better of two is published and tagged
+    output = promote(place)
+    assert outcome(place, output).startswith(f"{place.fair} wins")
+    assert place.bad in output
+    assert best(place) == ([place.fair], [place.fair])
+    task, *_ = place.tasks(name="^promote$", order_by=["-created"])
+    outputs = {k: v["value"] for k, v in task["hyperparams"]["Outputs"].items()}
+    assert outputs["task_id"] == place.fair
+    assert outputs["raw_dataset_id"] == place.raw
+    # again: it stays
+    assert outcome(place, promote(place)).startswith(f"{place.fair} stays")
+
+
+def test_of_two_promotions_at_once_one_waits_and_then_sees_the_others_winner(place):
+    large, better, killed = place.show(BETTER.format(**place.fill, raw=place.raw))
+    place.better = better
+    with sqlite3.connect(place.home / "clearml" / "server.sqlite") as database:
+        database.execute(
+            "UPDATE tasks SET last_update = '2020-01-01T00:00:00.000000+00:00' "
+            "WHERE id = ?",
+            [killed],
+        )
+    both = [
+        subprocess.Popen(
+            [place.python, "-m", "pipelines.promote"],
+            cwd=place.checkout,
+            env=place.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=200)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    told = sorted(outcome(place, output) for output in outputs)
+    assert told[0].startswith(f"{better} stays") and told[1].startswith(
+        f"{better} wins"
+    )
+    # on the test set of the newest dataset, whose images are larger
+    assert all(large in output for output in outputs)
+    assert best(place) == ([better], [better])
+
+
+def test_an_archived_or_rejected_training_is_no_candidate(place):
+    place.call("tasks.archive", tasks=[place.better])
+    assert outcome(place, promote(place)).startswith(f"{place.fair} wins")
+    place.call("tasks.unarchive_many", ids=[place.better])
+    place.call("tasks.update", task=place.fair, tags=["best", "rejected"])
+    output = promote(place)
+    assert outcome(place, output).startswith(f"{place.better} wins")
+    assert place.fair not in output
+
+
+def test_other_peoples_photographs_decide(place, tmp_path):
+    others = draw_dataset(tmp_path / "others", 8, seed=9, classes=["B", "L"], workers=1)
+    output = promote(place, "--external", others, "--dataset-id", place.small)
+    heading, *lines = output[output.index("   task") :].splitlines()
+    column = heading.split().index("external") + 1
+    shown = [line.split()[column] for line in lines[:2]]
+    assert shown == sorted(shown, reverse=True)
+    assert all(0 <= float(value) <= 1 for value in shown)
+
+
+@pytest.mark.parametrize(
+    "options, named",
+    [
+        (["--task", "nobody"], "nobody"),
+        (["--external", "/no/such/folder"], "/no/such/folder"),
+        (["--dataset-id", "nothing"], "nothing"),
+        (["--min-recall", "1.1"], "--min-recall 1.1"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(place, options, named):
+    done = place.run(place.python, "-m", "pipelines.promote", *options, check=False)
+    assert done.returncode == 2, json.dumps(done.stdout)
+    assert "Traceback" not in done.stderr
+    assert named in done.stderr.splitlines()[-1]

@@ -1,0 +1,89 @@
+"""The exported graph without torch: what it answers, and how good that is."""
+
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import packed, preprocessing
+from data_prep.errors import InputError
+from data_prep.preprocessing import BrokenImage, Preprocessing
+from data_prep.sources import find_images
+
+
+def answer(path: Path, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
+    """Run an ONNX file on ``(N, S, S, 3)`` uint8 images; give ``(N, classes)``."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    parts = [
+        session.run(None, {name: np.array(images[i : i + batch_size])})[0]
+        for i in range(0, len(images), batch_size)
+    ]
+    return np.concatenate(parts)
+
+
+def read_external(folder: str, record: Preprocessing, classes: list[str]):
+    """Read a raw folder of other people's photographs, as far as the classes are known.
+
+    Returns:
+        ``(N, S, S, 3)`` uint8 images and ``(N,)`` int64 labels.
+
+    Raises:
+        InputError: There are none, or one is broken.
+    """
+    known = [i for i in find_images([folder]).images if i.label in classes]
+    if not known:
+        raise InputError(
+            f"--external {folder} has no class folder named as one of the classes "
+            f"({', '.join(classes[:4])}, ...)"
+        )
+    pixels = []
+    for image in known:
+        try:
+            pixels.append(record.apply(image.read()))
+        except BrokenImage as error:
+            raise InputError(
+                f"{image.path} of --external: {error}; remove it"
+            ) from None
+    return np.array(pixels), np.array([classes.index(image.label) for image in known])
+
+
+def score(graph: Path, dataset: Path, external: list[str] = ()) -> tuple[dict, tuple]:
+    """Score an ONNX file on the test split of the dataset that it was trained on.
+
+    Args:
+        dataset: Prepared folder (data_prep/packed.py); only read.
+        external: Raw folders of other people's photographs, each a slice of its own.
+
+    Returns:
+        The content of ``evaluation.json``, and what it was computed from: images
+        ``(N, S, S, 3)`` uint8, labels ``(N,)`` int64, probabilities ``(N, classes)``.
+
+    Raises:
+        InputError: As `read_external`.
+    """
+    from training.evaluate import evaluate, score_slice, slice_rows
+
+    classes = packed.read_classes(dataset)
+    record = Preprocessing.load(dataset / preprocessing.FILE_NAME)
+    ask = functools.partial(answer, graph)
+    images, labels = packed.load_split(dataset, "test")
+    probabilities = ask(images)
+    rows = [row for row in packed.read_manifest(dataset) if row.split == "test"]
+    slices = slice_rows(images, [row.source for row in rows])
+    result = evaluate(probabilities, labels, classes, slices)
+    for folder in external:
+        pixels, truth = read_external(folder, record, classes)
+        name = f"external={Path(folder).name}"
+        result["slices"][name] = score_slice(ask(pixels).argmax(1), truth)
+    result |= {"split": "test", "split_method": split_method(dataset)}
+    return result, (images, labels, probabilities)
+
+
+def split_method(dataset: Path) -> str:
+    """By which method prepare made the splits; "" where it did not say."""
+    path = dataset / "split.json"
+    return json.loads(path.read_text()).get("method", "") if path.exists() else ""

@@ -1,0 +1,38 @@
+"""What an evaluation looks like on a ClearML task."""
+
+SCORES = ("accuracy", "macro_f1", "weighted_f1", "top3_accuracy", "loss")
+COLUMNS = ("precision", "recall", "f1", "images")
+
+
+def report_evaluation(logger, result: dict) -> None:
+    """Show scores, confusion matrix and the table by class.
+
+    Args:
+        logger: Of the ClearML task.
+        result: The content of ``evaluation.json`` (training/evaluate.py).
+    """
+    for name in SCORES:
+        logger.report_single_value(f"test {name}", result["overall"][name])
+    labels = result["confusion"]["labels"]
+    logger.report_confusion_matrix(
+        "confusion matrix",
+        "test",
+        matrix=result["confusion"]["matrix"],
+        xaxis="predicted",
+        yaxis="true",
+        xlabels=labels,
+        ylabels=labels,
+        yaxis_reversed=True,
+    )
+    logger.report_table("scores by class", "test", table_plot=table_by_class(result))
+    for name, scores in result["slices"].items():
+        logger.report_single_value(f"{name} accuracy", scores["accuracy"])
+
+
+def table_by_class(result: dict) -> list[list]:
+    """Precision, recall, F1 and images of each class, below a row of headings."""
+    rows = [
+        [name, *(round(scores[column], 4) for column in COLUMNS)]
+        for name, scores in result["per_class"].items()
+    ]
+    return [["class", *COLUMNS], *rows]

@@ -1,0 +1,99 @@
+"""Score a trained model as it will be served, as the ClearML task ``evaluate``.
+
+    python -m training.score --task last|best|ID [--external DIR ...]
+
+Asks the training's ONNX file, in ONNX Runtime, about the test split of its dataset and
+about other people's photographs. Scores, confusion matrix, sample predictions and
+``evaluation.json`` are left on the task and in ``<data folder>/runs/<task id>``.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+if not __package__:  # started as a script, by an agent or by hand
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from data_prep import registry
+from data_prep.errors import exit_2_on_input_error
+from data_prep.paths import data_home
+from pipelines.task_edge import set_output, step_task
+from pipelines.trainings import artifact, find_training
+
+EVALUATION = "evaluation.json"
+PICTURES = ("confusion_matrix.png", "predictions.png")
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Score a trained model's ONNX file on held-out photographs."
+    )
+    parser.add_argument(
+        "--task", default="last", help="training task: last (default), best or an id"
+    )
+    parser.add_argument(
+        "--external",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="raw folders of other people's photographs, scored as slices of their own",
+    )
+    return parser
+
+
+@exit_2_on_input_error
+def main() -> None:
+    with step_task("evaluate", arguments(), "testing") as (task, args):
+        training = find_training(args.task)
+        dataset_id = training.get_parameter("Outputs/dataset_id")
+        out = data_home() / "runs" / task.id
+        result = evaluate_training(training, dataset_id, args.external, out)
+        report(task, out, result)
+        set_output(task, "training_task", training.id)
+        for name, scores in {"test": result["overall"], **result["slices"]}.items():
+            print(f"{name}: accuracy {scores['accuracy']:.4f} on {scores['images']}")
+
+
+def evaluate_training(
+    training, dataset_id: str, external: list[str], out: Path
+) -> dict:
+    """Score a training's ONNX file; write evaluation.json and pictures to ``out``.
+
+    Returns:
+        The content of evaluation.json.
+
+    Raises:
+        InputError: The file or its dataset is missing, or an external folder is no use.
+    """
+    from training.graph import score
+    from training.pictures import plot_confusion, plot_predictions
+
+    dataset = registry.local_copy(dataset_id, registry.PREPARED)
+    graph = artifact(training, "model.onnx")
+    result, (images, labels, probabilities) = score(graph, dataset, external)
+    result |= {"task_id": training.id, "dataset_id": dataset_id}
+    out.mkdir(parents=True, exist_ok=True)
+    plot_confusion(result["confusion"]).savefig(out / PICTURES[0])
+    classes = result["confusion"]["labels"]
+    plot_predictions(images, labels, probabilities, classes).savefig(out / PICTURES[1])
+    (out / EVALUATION).write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def report(task, out: Path, result: dict) -> None:
+    """Put the results on the ClearML task."""
+    from training.reports import report_evaluation
+
+    logger = task.get_logger()
+    report_evaluation(logger, result)
+    for name in PICTURES:
+        logger.report_image("pictures", Path(name).stem, 0, local_path=str(out / name))
+    # Tasks made by clearml-task ignore the argument of Task.init.
+    task.output_uri = task.output_uri or True
+    for name in (EVALUATION, *PICTURES):
+        task.upload_artifact(name, artifact_object=out / name)
+
+
+if __name__ == "__main__":
+    main()
