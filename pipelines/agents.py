@@ -32,7 +32,7 @@ from pipelines.tracking import ensure_clearml, is_configured
 QUEUES = ("services", "default")
 PROGRAM = ROOT / ".venv-agent" / "bin" / "clearml-agent"
 # Agents look for tasks, and at the tasks they run, that often.
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.3
 READY = "Listening to queues:"
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0

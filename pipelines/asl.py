@@ -130,7 +130,7 @@ def run(
         target_project=PROJECT,
         add_run_number=False,
         abort_on_failure=True,
-        pool_frequency=0.005 if queue is None else 0.05,  # minutes between two looks
+        pool_frequency=0.005 if queue is None else 0.02,  # minutes between two looks
     )
     source = {"raw": raw} if raw else {"dataset_id": dataset_id}
     previous = []

@@ -24,6 +24,7 @@ from pipelines.promotion_lock import TYPE, only_promotion
 from pipelines.task_edge import set_output, step_task
 
 TABLE = "candidates"
+PROMOTED = "promoted"  # on models: this one is, or was, the best
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -196,7 +197,8 @@ def crown(training) -> None:
 
     model = Model(training.get_parameter("Outputs/model_id"))
     model.publish()
-    model.tags = sorted({*(model.tags or []), trainings.BEST})
+    # ClearML's SDK cannot take a model's only tag away: one stays
+    model.tags = sorted({*(model.tags or []), PROMOTED, trainings.BEST})
     training.add_tags([trainings.BEST])
     for other in trainings.tagged_best():
         if other.id != training.id:
@@ -205,7 +207,8 @@ def crown(training) -> None:
         project_name=PROJECT, tags=[trainings.BEST], include_archived=True
     ):
         if other.id != model.id:
-            other.tags = [tag for tag in other.tags if tag != trainings.BEST]
+            tags = {*other.tags, PROMOTED} - {trainings.BEST}
+            other.tags = sorted(tags)
 
 
 if __name__ == "__main__":

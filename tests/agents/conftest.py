@@ -42,11 +42,11 @@ def checkout(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("photographs") / "three_letters"
-    draw_dataset(folder, per_class=24, classes=["B", "L", "nothing"], workers=1)
+    draw_dataset(folder, per_class=40, classes=["B", "L", "nothing"], workers=1)
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def place(checkout, tmp_path_factory):
     """A place where both agents run."""
     place = Place(tmp_path_factory.mktemp("place"), checkout)

@@ -1,83 +1,15 @@
-"""Real agents on the embedded server: whole pipelines, single tasks, failures, the end.
+"""Real agents on the embedded server: single tasks, failures, the end.
 
 One pair of agents serves most tests; each looks at tasks of its own.
 """
 
-import json
 import shutil
 import time
 
 import pytest
 from place import interrupt, start_agents
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # on a busy machine
-SMALL = ("prepare.image-size=48", "train.epochs=2", "train.model=baseline_cnn")
-
-
-@pytest.fixture(scope="module")
-def steps(place, photographs):
-    """The tasks of a pipeline whose steps ran on the agents, by name."""
-    done = place.run(
-        *(place.python, "-m", "pipelines.asl", "--raw", photographs),
-        *("--queue", "default", "--set", *SMALL),
-    )
-    ids = dict(line.split(": ") for line in done.stdout.splitlines()[-4:])
-    return {name: place.task(id_) for name, id_ in ids.items()}
-
-
-def environment_of_a_shell(place) -> str:
-    """What scripts/agents tells people to type first."""
-    return f"source {place.home}/agents/environment"
-
-
-def test_every_step_of_the_pipeline_runs_on_the_agent_of_its_queue(place, steps):
-    assert list(steps) == ["validate", "prepare", "train", "deploy"]
-    for task in steps.values():
-        assert task["status"] == "completed"
-        assert task["last_worker"] == "embedded:default"
-        assert task["script"]["repository"] == place.checkout.as_uri()
-    assert steps["train"]["hyperparams"]["Args"]["epochs"]["value"] == "2"
-
-
-def test_the_model_repository_is_in_the_data_folder_not_in_the_agents_clone(
-    place, steps
-):
-    models = place.home / "models"
-    current = json.loads((models / "current.json").read_text())
-    assert current["metadata"]["task_id"] == steps["train"]["id"]
-    assert list(models.rglob("model.onnx"))
-    assert not list((place.home / "agents").rglob("work/**/.asl"))
-
-
-def test_agents_keep_out_of_the_users_home(place, steps):
-    found = [str(path) for path in (place.folder / "user").rglob("*")]
-    assert not [path for path in found if "gitconfig" in path]
-    assert not [path for path in found if "vcs-cache" in path or "venvs" in path]
-
-
-def test_clearml_task_runs_uncommitted_code_with_its_overrides(place, steps):
-    script = place.checkout / "training" / "train.py"
-    committed = script.read_text()
-    script.write_text(committed.replace("test accuracy {", "uncommitted accuracy {"))
-    try:
-        created = place.run(
-            *("bash", "-c"),
-            f"{environment_of_a_shell(place)} && clearml-task --project ASL "
-            "--name train --script training/train.py --queue default "
-            "--args epochs=1 model=baseline_cnn",
-        )
-    finally:
-        script.write_text(committed)
-    (line,) = [x for x in created.stdout.splitlines() if x.startswith("New task")]
-    task = place.ended(line.split("id=")[1])
-    console = place.console(task["id"])
-    assert task["status"] == "completed", console[-3000:]
-    assert "uncommitted accuracy" in console
-    history = place.home / "runs" / task["id"] / "history.json"
-    assert history.read_text().count('"epoch"') == 1
-    # without --dataset-id, it takes the newest
-    used = task["hyperparams"]["Outputs"]["dataset_id"]["value"]
-    assert used == steps["prepare"]["hyperparams"]["Outputs"]["dataset_id"]["value"]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # on a busy machine
 
 
 def test_a_failure_reaches_the_controller_on_the_other_agent(
@@ -99,22 +31,27 @@ def test_a_failure_reaches_the_controller_on_the_other_agent(
 
 
 def test_an_aborted_step_ends_the_controller_with_one_line(place, photographs):
-    before = {task["id"] for task in place.tasks(name="^validate$")}
+    before = {task["id"] for task in place.tasks(name="^train$")}
     controller = place.start(
-        place.python, "-m", "pipelines.asl", "--raw", photographs, "--queue", "default"
+        *(place.python, "-m", "pipelines.asl", "--raw", photographs),
+        *("--queue", "default", "--set", "prepare.image-size=48"),
+        # it does not end by itself
+        *("train.model=baseline_cnn", "train.epochs=100000"),
     )
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + 800
+    aborted = None
     while controller.poll() is None and time.monotonic() < deadline:
-        for task in place.tasks(name="^validate$", status=["in_progress"]):
-            # again and again: an agent that is just starting a task forgets it
-            if task["id"] not in before:
-                place.call("tasks.stop", task=task["id"])
+        for task in place.tasks(name="^train$", status=["in_progress"]):
+            # once it trains: an agent that is just starting a task forgets it
+            if task["id"] not in before and task["last_iteration"] > 0 and not aborted:
+                aborted = task["id"]
+                place.call("tasks.stop", task=aborted)
         time.sleep(0.5)
     output = controller.communicate(timeout=60)[0]
     assert controller.returncode == 2, output
     assert "Traceback" not in output
     (line,) = [x for x in output.splitlines() if x.startswith("error: ")]
-    assert "step validate was stopped" in line
+    assert "step train was stopped" in line and aborted in line
 
 
 def test_a_second_pair_of_agents_on_the_same_folder_is_refused(place):
@@ -151,7 +88,7 @@ def test_one_task_runs_without_a_daemon_at_a_commit_that_is_not_pushed(
         print(json.dumps([task.status, task.get_reported_console_output(99)]))
         """)
     assert status == "completed"
-    assert "72 images in 3 classes" in "".join(console)
+    assert "120 images in 3 classes" in "".join(console)
     report = place.home / "runs" / id_ / "validation.json"
     assert report.exists()
 

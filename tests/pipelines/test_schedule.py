@@ -1,0 +1,99 @@
+"""`python -m pipelines.schedule`: ClearML's own schedulers start the pipeline."""
+
+import time
+
+import pytest
+from place import Place, interrupt
+
+from data_prep.draw import draw_dataset
+
+pytestmark = pytest.mark.slow
+
+REGISTER = """
+from pathlib import Path
+from data_prep import registry
+print(json.dumps(registry.register_raw({{"letters": Path({folder!r})}})))
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A server without agents: what is started stays in its queue."""
+    place = Place(tmp_path_factory.mktemp("place"))
+    server = place.start(place.python, "-m", "pipelines.clearml_server")
+    server.stdout.readline()
+    yield place
+    interrupt(server)
+
+
+def start(place, *options):
+    process = place.start(place.python, "-m", "pipelines.schedule", *options)
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("waiting"):
+            return process
+    raise AssertionError("".join(lines))
+
+
+def queued(place) -> list[dict]:
+    """The tasks that wait for an agent, once there are any."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if tasks := place.tasks(status=["queued"]):
+            return tasks
+        time.sleep(0.3)
+    raise AssertionError(place.tasks())
+
+
+def options_of(task) -> dict:
+    known = task["hyperparams"]["Args"]
+    return {name: item["value"] for name, item in known.items()}
+
+
+def test_new_photographs_start_the_pipeline_on_them(place, tmp_path):
+    folder = draw_dataset(tmp_path / "letters", 3, classes=["A", "B"], workers=1)
+    schedule = start(
+        *(place, "--on-new-data", "--poll", "0.01"),
+        *("--set", "train.epochs=3", "prepare.image-size=48"),
+    )
+    try:
+        id_ = place.show(REGISTER.format(folder=str(folder)))
+        (task,) = queued(place)
+    finally:
+        output = interrupt(schedule)
+    assert schedule.returncode == 0 and "Traceback" not in output, output
+    assert task["type"] == "controller"
+    assert options_of(task)["dataset_id"] == id_
+    assert options_of(task)["set"] == "['train.epochs=3', 'prepare.image-size=48']"
+    queue = place.call("queues.get_by_id", queue=task["execution"]["queue"])["queue"]
+    assert queue["name"] == "services"
+    place.call("tasks.dequeue", task=task["id"])
+
+
+def test_the_clock_starts_the_pipeline_every_day(place, tmp_path):
+    raw = ("--raw", str(tmp_path))
+    schedule = start(place, "--daily", "02:30", "--now", *raw)
+    try:
+        (task,) = queued(place)
+    finally:
+        output = interrupt(schedule)
+    assert schedule.returncode == 0 and "Traceback" not in output, output
+    assert options_of(task)["raw"] == f"['{tmp_path}']"
+    assert "02:30:00" in output  # the next run
+
+
+@pytest.mark.parametrize(
+    "options, named",
+    [
+        (["--daily", "25:00", "--raw", "x"], "25:00"),
+        (["--on-new-data", "--raw", "x"], "--raw"),
+        (["--daily", "02:30"], "--raw"),
+        (["--on-new-data", "--set", "epochs=3"], "epochs=3"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(place, options, named):
+    done = place.run(place.python, "-m", "pipelines.schedule", *options, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ") and named in line

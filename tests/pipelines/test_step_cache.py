@@ -1,0 +1,87 @@
+"""When a step of the pipeline is taken from an earlier run."""
+
+import shutil
+
+import pytest
+
+from pipelines import step_cache, steps
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "raw" / "A").mkdir(parents=True)
+    (tmp_path / "raw" / "A" / "A1.jpg").write_bytes(b"photograph")
+    return tmp_path / "raw"
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A copy of the sources, which may be changed."""
+    copy = tmp_path / "checkout"
+    for name in ("data_prep", "training", "pipelines"):
+        shutil.copytree(step_cache.ROOT / name, copy / name)
+    shutil.copy(step_cache.ROOT / "requirements.txt", copy)
+    monkeypatch.setattr(step_cache, "ROOT", copy)
+    return copy
+
+
+def digest(name, **options):
+    return steps.parameters(name, options).get(step_cache.CONTENT)
+
+
+def test_the_content_of_raw_folders_decides_not_their_dates(folder):
+    first = digest("validate", raw=[str(folder)])
+    photograph = folder / "A" / "A1.jpg"
+    photograph.write_bytes(b"photograph")
+    assert digest("validate", raw=[str(folder)]) == first
+    photograph.write_bytes(b"photogroph")  # of the same length
+    assert digest("validate", raw=[str(folder)]) != first
+    photograph.write_bytes(b"photograph")
+    assert digest("validate", raw=[str(folder)]) == first
+    photograph.rename(folder / "A" / "A2.jpg")
+    assert digest("validate", raw=[str(folder)]) != first
+
+
+def test_options_may_be_lists_or_the_text_that_clearml_keeps_of_them(folder):
+    raw = str(folder)
+    assert digest("validate", raw=[raw]) == digest("validate", raw=f"['{raw}']")
+    assert digest("train", external=raw) == digest("train", external=[raw])
+    assert digest("train", external=raw) != digest("train")
+
+
+def test_a_folder_that_cannot_be_read_here_is_never_taken_for_the_same(folder):
+    assert digest("validate", raw=[str(folder / "elsewhere")]) is None
+
+
+@pytest.mark.parametrize("name", ["promote", "deploy", "verify"])
+def test_steps_that_act_on_the_world_are_always_run(name):
+    assert digest(name) is None
+
+
+def test_an_interrupted_run_is_taken_up_each_time():
+    assert digest("train", resume="runs/1") is None
+
+
+def test_only_the_code_of_a_step_decides(checkout):
+    names = ("validate", "prepare", "train", "evaluate")
+    before = {name: digest(name) for name in names}
+    for path, changed in (
+        ("pipelines/deploy.py", ()),
+        ("training/loop.py", ("train", "evaluate")),
+        ("data_prep/splits.py", names),
+        ("requirements.txt", names),
+    ):
+        source = checkout / path
+        text = source.read_text()
+        source.write_text(text + "# more\n")
+        now = {name: digest(name) for name in names}
+        assert {name for name in names if now[name] != before[name]} == set(changed)
+        source.write_text(text)
+
+
+def test_clearml_does_not_compare_the_commit_of_such_steps():
+    script = {"version_num": "1", "diff": "x"}
+    with_content = {"script": script, "hyper_params": {step_cache.CONTENT: "d"}}
+    without = {"script": script, "hyper_params": {"Args/task": "x"}}
+    assert step_cache.compare_by_content(dict(with_content))["script"] is None
+    assert step_cache.compare_by_content(dict(without))["script"] == script
