@@ -85,6 +85,7 @@ def join_twins(
         hashes: uint64 ``(N,)``.
     """
     result = np.empty(len(labels), np.int64)
+    reached = np.zeros(groups.max(initial=0) + 1, bool)  # groups, each of one class
     for label in np.unique(labels):
         left = np.flatnonzero(labels == label)
         while len(left):
@@ -93,7 +94,8 @@ def join_twins(
             result[root] = root
             while len(frontier) and len(left):
                 near = count_near(hashes[left], hashes[frontier]) > 0
-                near |= np.isin(groups[left], groups[frontier])
+                reached[groups[frontier]] = True
+                near |= reached[groups[left]]
                 frontier, left = left[near], left[~near]
                 result[frontier] = root
     return result

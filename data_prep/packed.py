@@ -23,6 +23,7 @@ import numpy as np
 from data_prep.errors import InputError
 
 SPLITS = ("train", "val", "test")
+HEADER_BYTES = 128  # NumPy leaves room for a count that grows
 
 
 class ManifestRow(NamedTuple):
@@ -130,7 +131,7 @@ def write_split(
 
 
 def images_header(count: int, size: int) -> bytes:
-    """The start of an ``images.npy``: of the same length for any count."""
+    """The start of an ``images.npy``, HEADER_BYTES long for any count and size."""
     header = io.BytesIO()
     shape = (count, size, size, 3)
     np.lib.format.write_array_header_1_0(

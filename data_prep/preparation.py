@@ -99,6 +99,7 @@ def _prepare(
     train = chosen["train"]
     np.save(folder / "train" / "labels.npy", labels[train])
 
+    group_ids = {name: _group_id(name) for name in set(groups)}
     rows = (
         packed.ManifestRow(
             images[i].path,
@@ -106,7 +107,7 @@ def _prepare(
             images[i].source,
             shas[i],
             to_hex(hashes[i]),
-            _group_id(groups[i]),
+            group_ids[groups[i]],
             name,
         )
         for name in packed.SPLITS
@@ -140,8 +141,8 @@ def _store_chunk(first: int, images: Sequence[RawImage]) -> tuple:
     """
     size = _preprocessing.image_size
     thumbnails = np.empty((len(images), SIDE, SIDE), np.uint8)
-    pixels = np.empty((len(images), size, size, 3), np.uint8)
-    moments = np.empty((2, len(images), 3))
+    sums, squares = np.empty((2, len(images), 3), np.int64)
+    planes = [np.empty((size, size), np.uint8) for _ in range(3)]
     shas = []
     for i, image in enumerate(images):
         data = image.read()
@@ -154,22 +155,19 @@ def _store_chunk(first: int, images: Sequence[RawImage]) -> tuple:
             ) from None
         shas.append(hashlib.sha256(data).hexdigest())
         thumbnails[i] = thumbnail(bgr)
-        pixels[i] = _preprocessing.fit(bgr)
-        mean, deviation = cv2.meanStdDev(pixels[i])
-        moments[:, i] = mean[:, 0], deviation[:, 0]
-    os.pwrite(_stored.fileno(), pixels, _place(first, size))
-    # OpenCV sums integers; rounding undoes its division exactly
-    mean, deviation = moments
-    sums, squares = (
-        np.rint(m * size**2).astype(np.int64) for m in (mean, mean**2 + deviation**2)
-    )
+        pixels = _preprocessing.fit(bgr)
+        # each by itself, while it is in the processor's cache
+        os.pwrite(_stored.fileno(), pixels, _place(first + i, size))
+        sums[i] = cv2.sumElems(pixels)[:3]
+        channels = cv2.split(pixels, planes)
+        squares[i] = [cv2.norm(channel, cv2.NORM_L2SQR) for channel in channels]
     hashes = perceptual_hashes(thumbnails)
     return shas, hashes, miniatures(thumbnails), sums, squares
 
 
 def _place(index: int, size: int) -> int:
     """Where in an ``images.npy`` an image begins, bytes."""
-    return len(packed.images_header(0, size)) + index * size * size * 3
+    return packed.HEADER_BYTES + index * size * size * 3
 
 
 def _read_stored(file: int, indices: np.ndarray, size: int) -> Iterator[bytes]:
