@@ -110,7 +110,11 @@ def test_ctrl_c_ends_quickstart_and_all_that_it_started(home, tmp_path):
     for line in process.stdout:
         if "Launching step: train" in line:
             break
-    time.sleep(8)  # into the step: torch is imported or training
+    runs = home / "runs"
+    before = set(runs.glob("*/last.pt"))
+    deadline = time.monotonic() + 200
+    while set(runs.glob("*/last.pt")) == before and time.monotonic() < deadline:
+        time.sleep(0.1)  # until it trains
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output

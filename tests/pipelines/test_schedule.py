@@ -36,12 +36,13 @@ def start(place, *options):
     raise AssertionError("".join(lines))
 
 
-def queued(place) -> list[dict]:
-    """The tasks that wait for an agent, once there are any."""
+def queued(place) -> dict:
+    """Take the one task that waits for an agent out of its queue, once there is one."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if tasks := place.tasks(status=["queued"]):
-            return tasks
+        for task in place.tasks(status=["queued"]):
+            place.call("tasks.dequeue", task=task["id"])
+            return task
         time.sleep(0.3)
     raise AssertionError(place.tasks())
 
@@ -59,28 +60,28 @@ def test_new_photographs_start_the_pipeline_on_them(place, tmp_path):
     )
     try:
         id_ = place.show(REGISTER.format(folder=str(folder)))
-        (task,) = queued(place)
+        task = queued(place)
     finally:
-        output = interrupt(schedule)
+        output = interrupt(schedule, seconds=200)
     assert schedule.returncode == 0 and "Traceback" not in output, output
     assert task["type"] == "controller"
     assert options_of(task)["dataset_id"] == id_
     assert options_of(task)["set"] == "['train.epochs=3', 'prepare.image-size=48']"
     queue = place.call("queues.get_by_id", queue=task["execution"]["queue"])["queue"]
     assert queue["name"] == "services"
-    place.call("tasks.dequeue", task=task["id"])
 
 
 def test_the_clock_starts_the_pipeline_every_day(place, tmp_path):
     raw = ("--raw", str(tmp_path))
     schedule = start(place, "--daily", "02:30", "--now", *raw)
     try:
-        (task,) = queued(place)
+        task = queued(place)
+        following = next(line for line in schedule.stdout if "next run" in line)
     finally:
-        output = interrupt(schedule)
+        output = interrupt(schedule, seconds=200)
     assert schedule.returncode == 0 and "Traceback" not in output, output
     assert options_of(task)["raw"] == f"['{tmp_path}']"
-    assert "02:30:00" in output  # the next run
+    assert "02:30:00" in following
 
 
 @pytest.mark.parametrize(
