@@ -118,6 +118,8 @@ class TritonServer:
             f"--cache-directory={package / 'caches'}",
             f"--http-address={HOST}",
             f"--http-port={http_port}",
+            # with more than there are cores, time goes into switching
+            f"--http-thread-count={min(8, os.cpu_count())}",
             f"--grpc-address={HOST}",
             f"--grpc-port={grpc_port}",
             f"--metrics-address={HOST}",

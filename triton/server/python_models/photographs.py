@@ -1,4 +1,4 @@
-"""What the Python models share: the photographs of a request -> pixels.
+"""What the Python models share: from requests to pixels, and from rows to responses.
 
 Deployment puts this file beside a model, with ``preprocessing.py`` and
 ``preprocessing.json``: the code and the record that prepared the training data.
@@ -7,35 +7,64 @@ No custom metrics: with Triton 24.10, models that had some corrupted the server'
 when they were unloaded under load.
 """
 
+import cv2
 import image_headers
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from preprocessing import BrokenImage
 
+cv2.setNumThreads(1)  # the other cores have instances of their own
 
-def decode(request, preprocessing):
-    """Decode all images of a request.
+
+def decode(requests, preprocessing):
+    """Decode the images of several requests; a broken one fails its own request only.
 
     Returns:
-        ``(n, S, S, 3)`` uint8, and None; or None, and the error response.
+        ``(n, S, S, 3)`` uint8, the images of all requests without a broken one; and for
+        each request the slice of its rows, or its error response.
     """
-    files = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
-    size = preprocessing.image_size
-    pixels = np.empty((len(files), size, size, 3), np.uint8)
-    for number, data in enumerate(files[:, 0]):
+    images, places = [], []
+    for request in requests:
+        files = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
+        first = len(images)
         try:
-            image_headers.check(data)
-            pixels[number] = preprocessing.apply(data)
-        except BrokenImage as error:
-            return None, failure(f"broken image: {error}", number, len(files))
-        except Exception as error:  # a defect, but of this image's request alone
-            pb_utils.Logger.log_error(f"{type(error).__name__}: {error}")
-            return None, failure("image cannot be prepared", number, len(files))
-    return pixels, None
+            for data in files[:, 0]:
+                image_headers.check(data)
+                images.append(preprocessing.apply(data))
+            places.append(slice(first, len(images)))
+        except Exception as error:
+            places.append(failure(error, len(images) - first, len(files)))
+            del images[first:]
+    size = preprocessing.image_size
+    pixels = np.stack(images) if images else np.empty((0, size, size, 3), np.uint8)
+    return pixels, places
 
 
-def failure(message, number, total):
-    """Make the error answer, naming the element where the request holds several."""
+def failure(error, number, total):
+    """Make an error response, naming the element where the request holds several."""
+    if isinstance(error, BrokenImage):
+        message = f"broken image: {error}"
+    else:  # a defect, but of this image's request alone
+        pb_utils.Logger.log_error(f"{type(error).__name__}: {error}")
+        message = "image cannot be prepared"
     if total > 1:
         message += f" (image {number + 1} of the {total} in this request)"
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message))
+
+
+def respond(name, rows, places):
+    """Give every request its rows of an output, or the error it has already.
+
+    Args:
+        name: Of the output.
+        rows: One an image, as `decode` counts them.
+        places: From `decode`.
+    """
+    return [
+        (
+            pb_utils.InferenceResponse([pb_utils.Tensor(name, rows[place])])
+            if isinstance(place, slice)
+            else place
+        )
+        for place in places
+    ]
