@@ -5,22 +5,36 @@
 
 Prints ``a.jpg: A (0.98)`` for each. The files are sent as they are; decoding, labels
 and batch size are the server's. Needs tritonclient[grpc,http] and numpy, nothing else.
+
+    ... --url asl.example.org:8443 --ssl --ca certificate.pem --header @laptop.header
+
+asks one behind TLS; the token is read from a file, for others see the command line.
 Exit code: 0 all answered, 2 one line on standard error for whatever was not.
 """
 
 import argparse
 import json
+import os
+import re
+import ssl
 import sys
 
-import numpy as np
-import tritonclient.grpc
-import tritonclient.http
-from tritonclient.utils import InferenceServerException
+# Read when gRPC is imported: its errors reach us as exceptions, its log is of no use.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import numpy as np  # noqa: E402
+import tritonclient.grpc  # noqa: E402
+import tritonclient.http  # noqa: E402
+from tritonclient.utils import InferenceServerException  # noqa: E402
 
 PORTS = {"grpc": 8001, "http": 8000}
 TIMEOUT_S = 60
+UNAVAILABLE = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "502", "504")
+UNTRUSTED = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
+UNAUTHORIZED = ("StatusCode.UNAUTHENTICATED", "401")
 # A request is copied through shared memory, of which containers have little.
 MAX_REQUEST_BYTES = 16 << 20
+NAME = re.compile("[A-Za-z0-9_.-]+")  # of a header
 
 
 class Failure(Exception):
@@ -34,21 +48,32 @@ class Refused(Exception):
 class Server:
     """One model on one server, by either protocol.
 
+    Args:
+        headers: Sent with each request, such as ``{"authorization": "Bearer ..."}``.
+        tls: Whether to use it.
+        ca: PEM file of the authorities to trust; None: those the library brings along.
+
     Attributes:
         batch_size: The most images the model takes in one request.
     """
 
-    def __init__(self, protocol, url, model):
+    def __init__(self, protocol, url, model, headers, tls=False, ca=None):
         self.url, self.model, self.protocol = url, model, protocol
+        self.headers = headers
         if protocol == "grpc":
             self.library, self.arguments = tritonclient.grpc, {"as_json": True}
-            limits = {}
+            settings = {"root_certificates": ca}
             self.timeout = {"client_timeout": TIMEOUT_S}
         else:
             self.library, self.arguments, self.timeout = tritonclient.http, {}, {}
-            limits = {"connection_timeout": 10, "network_timeout": TIMEOUT_S}
+            settings = {"connection_timeout": 10, "network_timeout": TIMEOUT_S}
+            settings["ssl_options"] = {"ca_certs": ca} if ca else None
         try:
-            self.client = self.library.InferenceServerClient(url, **limits)
+            ssl.create_default_context(cafile=ca)  # can it be read?
+        except OSError as error:
+            raise Failure("--ca %s: %s" % (ca, error.strerror)) from None
+        try:
+            self.client = self.library.InferenceServerClient(url, ssl=tls, **settings)
         except Exception as error:
             raise Failure("'%s' is not host:port (%s)" % (url, error)) from None
         try:
@@ -64,19 +89,26 @@ class Server:
 
     def call(self, method, *arguments, **options):
         """Call the client library; tell a silent server from one that refuses."""
-        if self.protocol == "grpc":
-            options.update(self.timeout)
+        options.update(self.timeout, headers=dict(self.headers))
         try:
             return getattr(self.client, method)(*arguments, **options)
         except InferenceServerException as error:
-            if error.status() not in (
-                "StatusCode.UNAVAILABLE",
-                "StatusCode.DEADLINE_EXCEEDED",
-            ):
+            if error.status() in UNAUTHORIZED:
+                raise Failure(
+                    "the server at %s wants a valid token; name the file that has it "
+                    "with --header @FILE" % self.url
+                ) from None
+            if error.status() not in UNAVAILABLE:
                 raise Refused(" ".join(error.message().split())) from None
             reason = error.message().splitlines()[0]
         except Exception as error:  # refused, timed out, not HTTP, ...
             reason = str(error) or type(error).__name__
+        if any(sign in reason for sign in UNTRUSTED):
+            raise Failure(
+                "the certificate of the server at %s is not trusted, or for another "
+                "name; --ca names a file with it, or with its authority's (%s)"
+                % (self.url, reason)
+            )
         raise Failure(
             "no Triton server answers at %s by %s (%s); start one with scripts/serve, "
             "or name it with --url" % (self.url, self.protocol, reason)
@@ -84,7 +116,10 @@ class Server:
 
     def why_not(self, reason):
         """Explain a refused model, naming those that are served."""
-        index = self.call("get_model_repository_index", **self.arguments)
+        try:
+            index = self.call("get_model_repository_index", **self.arguments)
+        except Refused:  # as it is from outside
+            return "model '%s': %s" % (self.model, reason)
         models = index.get("models", []) if isinstance(index, dict) else index
         names = sorted({m["name"] for m in models if m.get("state") == "READY"})
         if self.model in names:
@@ -159,6 +194,30 @@ def answers(server, paths, top, fail):
                 fail(path, str(error).replace("in ensemble '%s', " % server.model, ""))
 
 
+def read_headers(entries):
+    """Turn ["NAME:VALUE", "@FILE", ...] into a dictionary, names in lower case.
+
+    Raises:
+        Failure: A file cannot be read, or an entry (not shown: it may be secret) is
+            none.
+    """
+    headers = {}
+    for entry in entries:
+        lines = [entry]
+        if entry.startswith("@"):
+            try:
+                with open(entry[1:], encoding="ascii") as file:
+                    lines = file.read().splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise Failure("--header %s: %s" % (entry, error)) from None
+        for line in lines:
+            name, colon, value = line.partition(":")
+            if not (colon and NAME.fullmatch(name) and value.strip().isprintable()):
+                raise Failure("--header takes NAME:VALUE, or @FILE with such lines")
+            headers[name.lower()] = value.strip()  # gRPC insists on lower case
+    return headers
+
+
 def main():
     parser = argparse.ArgumentParser(
         description="Ask a Triton server which letters photographs show."
@@ -168,6 +227,22 @@ def main():
     )
     parser.add_argument(
         "--url", help="host:port (default localhost:8001, with http localhost:8000)"
+    )
+    parser.add_argument(
+        "--ssl", action="store_true", help="by TLS (also by https://host:port)"
+    )
+    parser.add_argument(
+        "--ca",
+        metavar="FILE",
+        help="PEM of the server's certificate or its authority's",
+    )
+    parser.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="send it with every request; @FILE reads such lines from a file: other "
+        "users of this machine can see command lines, so put tokens there",
     )
     parser.add_argument("--protocol", choices=sorted(PORTS), default="grpc")
     parser.add_argument("--model", default="asl", help="default asl")
@@ -180,7 +255,11 @@ def main():
     options = parser.parse_args()
     if options.top < 1:
         parser.error("--top is %d; it must be at least 1" % options.top)
-    url = (options.url or "localhost:%d" % PORTS[options.protocol]).split("://")[-1]
+    url = options.url or "localhost:%d" % PORTS[options.protocol]
+    scheme, _, url = url.rpartition("://")
+    tls = options.ssl or scheme == "https"
+    if options.ca and not tls:
+        parser.error("--ca %s is of use with --ssl only" % options.ca)
 
     records, failed = [], []
 
@@ -190,7 +269,8 @@ def main():
         records.append({"image": path, "error": reason})
 
     try:
-        server = Server(options.protocol, url, options.model)
+        headers = read_headers(options.header)
+        server = Server(options.protocol, url, options.model, headers, tls, options.ca)
         for path, letters in answers(server, options.image, options.top, fail):
             if not options.json:
                 shown = ", ".join("%s (%.2f)" % letter for letter in letters)

@@ -1,0 +1,413 @@
+"""A real nginx before the real server, on loopback, with a certificate of its own."""
+
+import argparse
+import contextlib
+import importlib.util
+import io
+import json
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc
+import tritonclient.http
+from client_command import ask, expected_lines
+from tritonclient.utils import InferenceServerException
+
+from data_prep.errors import InputError
+from data_prep.paths import ROOT
+from pipelines import remote_access, remote_credentials
+
+try:
+    remote_access.find_nginx()
+except InputError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+pytestmark = pytest.mark.slow
+
+PROTOCOLS = pytest.mark.parametrize("protocol", ["grpc", "http"])
+LIBRARIES = {"grpc": tritonclient.grpc, "http": tritonclient.http}
+COMMAND = [sys.executable, "-m", "pipelines.remote_access"]
+
+
+class Front:
+    """nginx as a user starts it, with one client that has a token."""
+
+    def __init__(self, server, folder: Path):
+        self.folder = folder
+        self.ca = remote_credentials.certify(["localhost"])
+        self.header = remote_credentials.grant("laptop")
+        line = [*COMMAND, "serve", "--port", "0"]
+        line += ["--http", server.http_url, "--grpc", server.grpc_url]
+        self.process = subprocess.Popen(
+            line, cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        address = self.process.stdout.readline().split()[2].rstrip(",")
+        self.port = int(address.rpartition(":")[2])
+        self.url = f"localhost:{self.port}"
+        self.http_url = self.grpc_url = self.url  # one port for both
+        wait_until(self.accepts, "nginx does not listen")
+
+    def accepts(self) -> bool:
+        assert self.process.poll() is None
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def options(self) -> list:
+        return ["--ssl", "--ca", self.ca, "--header", f"@{self.header}"]
+
+    def headers(self) -> dict[str, str]:
+        name, _, value = self.header.read_text().strip().partition(": ")
+        return {name: value}
+
+    def client(self, protocol):
+        trust = {"grpc": {"root_certificates": str(self.ca)}}
+        trust["http"] = {"ssl_options": {"ca_certs": str(self.ca)}}
+        return LIBRARIES[protocol].InferenceServerClient(
+            self.url, ssl=True, **trust[protocol]
+        )
+
+    def request(self, method, path, headers=()) -> tuple[int, str, str]:
+        """Send HTTP without a body; return status, head and body of the answer."""
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close"]
+        text = "\r\n".join([*lines, "Content-Length: 0", *headers, "", ""])
+        context = ssl.create_default_context(cafile=self.ca)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT  # as newer Pythons do
+        with context.wrap_socket(
+            socket.create_connection(("localhost", self.port), timeout=10),
+            server_hostname="localhost",
+        ) as connection:
+            connection.sendall(text.encode())
+            answer = b""
+            while block := connection.recv(1 << 16):
+                answer += block
+        head, _, body = answer.decode().partition("\r\n\r\n")
+        return int(head.split()[1]), head, body
+
+
+def wait_until(condition, otherwise):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def front(server, home):
+    front = Front(server, home / "remote-access")
+    yield front
+    front.process.send_signal(signal.SIGINT)
+    assert front.process.wait(20) == 0
+    front.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def client_program():
+    path = ROOT / "triton/client/client.py"
+    spec = importlib.util.spec_from_file_location("asl_client", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def refusal(client_program, monkeypatch):
+    """A function: run the client in this process; return the one line it refuses by."""
+
+    def refusal(url, *options) -> str:
+        arguments = ["client.py", "--url", url, *map(str, options)]
+        monkeypatch.setattr(sys, "argv", arguments)
+        errors, output = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(output):
+            code = client_program.main()
+        lines = errors.getvalue().splitlines()
+        assert (code, output.getvalue(), len(lines)) == (2, "", 1)
+        return lines[0]
+
+    return refusal
+
+
+@PROTOCOLS
+def test_a_client_with_a_token_is_answered(protocol, front, artifacts, photographs):
+    paths = list(photographs.values())
+
+    done = ask(front, "--image", *paths, *front.options(), protocol=protocol)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == expected_lines(artifacts, paths)
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("header", [[], ["authorization: Bearer " + 64 * "0"]])
+def test_no_token_and_a_wrong_one_are_refused(
+    header, protocol, front, photographs, refusal
+):
+    options = ["--image", photographs["wide.jpg"], "--ssl", "--ca", front.ca]
+    for text in header:
+        options += ["--header", text]
+
+    line = refusal(front.url, *options, "--protocol", protocol)
+
+    assert "wants a valid token" in line
+
+
+@PROTOCOLS
+def test_a_certificate_that_is_not_trusted_is_told_without_other_noise(
+    protocol, front, photographs
+):
+    done = ask(front, "--image", photographs["wide.jpg"], "--ssl", protocol=protocol)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "is not trusted" in done.stderr
+
+
+@PROTOCOLS
+def test_a_certificate_for_another_name_is_refused(
+    protocol, front, photographs, refusal
+):
+    options = ["--image", photographs["wide.jpg"], "--protocol", protocol]
+
+    line = refusal(f"127.0.0.1:{front.port}", *options, *front.options())
+
+    assert "for another name" in line
+
+
+@PROTOCOLS
+def test_without_tls_there_is_no_answer(protocol, front, photographs, refusal):
+    options = ["--image", photographs["wide.jpg"], "--protocol", protocol]
+
+    line = refusal(front.url, *options)
+
+    expected = {"http": "this port speaks TLS only", "grpc": "no Triton server answers"}
+    assert expected[protocol] in line
+
+
+@PROTOCOLS
+def test_a_model_that_is_not_served_is_told(protocol, front, photographs, refusal):
+    options = ["--image", photographs["wide.jpg"], "--protocol", protocol]
+
+    line = refusal(front.url, *options, *front.options(), "--model", "nobody")
+
+    assert "model 'nobody'" in line
+
+
+def test_what_the_client_cannot_use_is_named_but_no_header_shown(
+    front, photographs, refusal, tmp_path
+):
+    image = ["--image", photographs["wide.jpg"], "--ssl"]
+    (tmp_path / "empty.pem").touch()
+
+    assert "--ca missing.pem" in refusal(front.url, *image, "--ca", "missing.pem")
+    assert "empty.pem: " in refusal(front.url, *image, "--ca", tmp_path / "empty.pem")
+    assert "@missing.header" in refusal(
+        front.url, *image, "--header", "@missing.header"
+    )
+    line = refusal(front.url, *image, "--header", "secret")
+    assert "--header takes NAME:VALUE" in line and "secret" not in line
+
+
+CONTROL = {
+    "get_model_repository_index": (),
+    "load_model": ("asl",),
+    "unload_model": ("asl",),
+    "get_system_shared_memory_status": (),
+    "register_system_shared_memory": ("region", "/region", 64),
+    "unregister_system_shared_memory": (),
+    "get_cuda_shared_memory_status": (),
+    "register_cuda_shared_memory": ("region", b"AAAA", 0, 64),
+    "unregister_cuda_shared_memory": (),
+    "get_trace_settings": (),
+    "update_trace_settings": ("asl", {"trace_level": ["OFF"]}),
+    "get_log_settings": (),
+    "update_log_settings": ({"log_verbose_level": 1},),
+}
+
+
+@PROTOCOLS
+def test_nothing_can_be_controlled_from_outside_even_with_a_token(protocol, front):
+    with front.client(protocol) as client:
+        for method, arguments in CONTROL.items():
+            with pytest.raises(InferenceServerException) as caught:
+                getattr(client, method)(*arguments, headers=front.headers())
+            assert caught.value.status() in ("403", "StatusCode.PERMISSION_DENIED")
+        assert client.is_model_ready("asl", headers=front.headers())
+
+
+@PROTOCOLS
+def test_health_needs_no_token_and_the_rest_does(protocol, front):
+    with front.client(protocol) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        for method in ("get_server_metadata", "get_inference_statistics"):
+            with pytest.raises(InferenceServerException) as caught:
+                getattr(client, method)()
+            assert caught.value.status() in ("401", "StatusCode.UNAUTHENTICATED")
+            assert getattr(client, method)(headers=front.headers())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/repository/models/asl/unload",
+        "/v2//repository/models/asl/unload",
+        "/v2/%72epository/models/asl/unload",
+        "/v2/models/../repository/models/asl/unload",
+        "/v2/models/asl/infer/../../../repository/models/asl/unload",
+        "/v2/repository/models/asl/unload?/v2/models/asl/infer",
+        "/v2/models/asl/trace/setting",
+        "/v2/models/asl/generate",
+        "/v2/logging",
+        "/metrics",
+        "/",
+    ],
+)
+def test_no_spelling_of_an_address_leads_around_the_list(path, front):
+    header = front.header.read_text().strip()
+
+    status, _, body = front.request("POST", path, [header])
+
+    assert (status, list(json.loads(body))) == (403, ["error"])
+
+
+def test_a_refusal_says_what_is_missing(front):
+    status, head, body = front.request("GET", "/v2/models/asl")
+    assert status == 401
+    assert 'www-authenticate: bearer realm="asl"' in head.lower()
+    assert json.loads(body) == {"error": "a valid token is needed"}
+
+    header = front.header.read_text().strip()
+    status, head, _ = front.request("GET", "/v2/models/asl", [header])
+    assert status == 200
+    assert "www-authenticate" not in head.lower()
+
+
+@PROTOCOLS
+def test_a_batch_of_ten_megabytes_passes_unchanged(protocol, front, server):
+    url = {"grpc": server.grpc_url, "http": server.http_url}[protocol]
+    with (
+        front.client(protocol) as outside,
+        LIBRARIES[protocol].InferenceServerClient(url) as inside,
+    ):
+        shape = {"as_json": True} if protocol == "grpc" else {}
+        model = inside.get_model_metadata("asl", **shape)
+        files = np.array([[bitmap(640, seed)] for seed in range(9)], object)
+        assert sum(len(file[0]) for file in files) > 10 << 20
+        tensor = LIBRARIES[protocol].InferInput(
+            model["inputs"][0]["name"], list(files.shape), "BYTES"
+        )
+        tensor.set_data_from_numpy(files)
+        output = model["outputs"][0]["name"]
+
+        answer = outside.infer("asl", [tensor], headers=front.headers())
+
+        expected = inside.infer("asl", [tensor]).as_numpy(output)
+    assert len(np.unique(expected, axis=0)) == 9
+    assert (answer.as_numpy(output) == expected).all()
+
+
+def bitmap(side, seed) -> bytes:
+    """Draw noise as an uncompressed BMP; ``side`` is a multiple of four."""
+    pixels = np.random.default_rng(seed).integers(0, 256, side * side * 3, np.uint8)
+    sizes = np.array([54 + len(pixels), 0, 54, 40, side, side], "<i4").tobytes()
+    return b"BM" + sizes + bytes([1, 0, 24, 0]) + bytes(24) + pixels.tobytes()
+
+
+def test_a_larger_request_than_allowed_is_refused_as_json(front):
+    with front.client("http") as client:
+        with pytest.raises(InferenceServerException, match="larger than 64 MB"):
+            tensor = tritonclient.http.InferInput("x", [65 << 20], "UINT8")
+            tensor.set_data_from_numpy(np.zeros(65 << 20, np.uint8))
+            client.infer("asl", [tensor], headers=front.headers())
+
+
+def test_who_is_granted_access_gets_in_and_who_is_revoked_does_not(front):
+    header = remote_credentials.grant("phone").read_text().strip()
+
+    def status():
+        return front.request("GET", "/v2/models/asl", [header])[0]
+
+    wait_until(lambda: status() == 200, "the new client is refused")
+    remote_credentials.revoke("phone")
+    wait_until(lambda: status() == 401, "the revoked client is answered")
+    with pytest.raises(InputError, match="no client 'phone'; there are: laptop"):
+        remote_credentials.revoke("phone")
+
+
+def test_secrets_are_their_owners_only_and_in_no_log(front):
+    header = front.header.read_text().strip()
+    assert front.request("GET", "/v2/models/asl", [header])[0] == 200
+    token = header.split()[-1]
+
+    for path in front.header, front.folder / "key.pem", front.folder / "tokens.conf":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    assert stat.S_IMODE(front.folder.stat().st_mode) == 0o700
+    log = front.folder / "access.log"
+    wait_until(
+        lambda: '"laptop" "GET /v2/models/asl" 200' in log.read_text(),
+        "the request is not in the log",
+    )
+    assert token not in log.read_text()
+    command = Path(f"/proc/{front.process.pid}/cmdline").read_text()
+    assert token not in command
+
+
+def test_what_faces_the_network_is_not_root(front):
+    children = Path(f"/proc/{front.process.pid}/task/{front.process.pid}/children")
+
+    workers = children.read_text().split()
+
+    assert workers
+    for worker in workers:
+        assert Path(f"/proc/{worker}").stat().st_uid != 0
+
+
+def serve_options(**changes) -> argparse.Namespace:
+    options = remote_access.arguments().parse_args(["serve", "--port", "0"])
+    return argparse.Namespace(**(vars(options) | changes))
+
+
+def test_a_second_one_on_the_same_folder_is_refused(front):
+    with pytest.raises(InputError, match="runs on .* already"):
+        remote_access.prepare(serve_options())
+
+
+def test_what_is_missing_is_named_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASL_HOME", str(tmp_path))
+    with pytest.raises(InputError, match="remote-access certify HOST"):
+        remote_access.prepare(serve_options())
+    remote_credentials.certify(["localhost", "*.example.org", "::1"])
+    with pytest.raises(InputError, match="remote-access grant NAME"):
+        remote_access.prepare(serve_options())
+    remote_credentials.grant("laptop")
+    with pytest.raises(InputError, match="'x;y' is not host:port"):
+        remote_access.prepare(serve_options(grpc="x;y"))
+    with pytest.raises(InputError, match="--certificate and --key"):
+        remote_access.prepare(serve_options(key=tmp_path))
+    (tmp_path / "bad.pem").write_text("no certificate")
+    bad = {"certificate": tmp_path / "bad.pem", "key": tmp_path / "bad.pem"}
+    with pytest.raises(InputError, match="nginx refuses: .*bad.pem"):
+        remote_access.prepare(serve_options(**bad))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(InputError, match="choose others by --host and --port"):
+            remote_access.prepare(serve_options(port=taken.getsockname()[1]))
+    command, _ = remote_access.prepare(serve_options())
+    assert Path(command[0]).name == "nginx"
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", 'a"; x', "", "x\n", "a" * 64])
+def test_a_name_that_is_none_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASL_HOME", str(tmp_path))
+    with pytest.raises(InputError, match="cannot name a client"):
+        remote_credentials.grant(name)
+    with pytest.raises(InputError, match="neither a host's name nor an address"):
+        remote_credentials.certify([name])
