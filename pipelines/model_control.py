@@ -170,21 +170,17 @@ def busy(client: triton.InferenceServerClient) -> Iterator:
             yield model
 
 
-def heal(grpc_url: str, repository: Path) -> None:
-    """Load the parts of the served version afresh: Triton does not restart processes.
+def heal(grpc_url: str, part: str) -> None:
+    """Load a part of the served version afresh: Triton does not restart processes.
 
     Requests fail in the meantime.
 
     Raises:
-        InputError: They cannot be loaded.
+        InputError: It cannot be loaded.
     """
-    record = model_repository.current(repository)
-    urls = {"grpc": grpc_url}
-    names = part_names(repository, record["version"])
     with triton.InferenceServerClient(grpc_url) as client:
-        for name in names:
-            client.unload_model(name)
-        load(client, urls, [*names, *SERVED])
+        client.unload_model(part)
+        load(client, {"grpc": grpc_url}, [part, *SERVED])
 
 
 def probe(grpc_url: str, timeout_s: float = 10) -> str | None:

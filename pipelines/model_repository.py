@@ -76,15 +76,23 @@ def render(
 
 
 @contextmanager
-def lock(repository: Path) -> Iterator[None]:
+def lock(repository: Path) -> Iterator[bool]:
     """Keep others from changing a repository; waits until they have finished.
 
     The lock goes with the process that holds it, however that ends.
+
+    Yields:
+        Whether others had to be waited for.
     """
     Path(repository).mkdir(parents=True, exist_ok=True)
     with open(Path(repository) / LOCK_FILE, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            waited = False
+        except BlockingIOError:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            waited = True
+        yield waited
 
 
 def add(

@@ -1,13 +1,15 @@
 """Watches a server by real inference, and brings back models whose process has died.
 
 Triton goes on calling a model ready whose Python process was killed, and never starts
-it again. Every second each instance is, as likely as not, asked about a small picture;
-an error has the served version's parts loaded afresh. A slow answer is no error.
+it again. Every second each instance of the parts that are served is, as likely as not,
+asked about a small picture; an error has that part loaded afresh. A slow answer is no
+error.
 """
 
+import queue
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tritonclient.grpc as triton
@@ -16,11 +18,19 @@ from tritonclient.utils import InferenceServerException
 from data_prep.errors import InputError
 from pipelines import model_control, model_repository
 from pipelines.asker import one_line
-from pipelines.model_config import CLASSIFIER, MODEL
+from pipelines.model_config import CLASSIFIER
 
 INTERVAL_S = 1.0
 TIMEOUT_S = 10.0
 SLOW = ("StatusCode.DEADLINE_EXCEEDED", "StatusCode.UNAVAILABLE")
+
+
+class Fault(NamedTuple):
+    """A part that answers with an error, the version it is of, and the error."""
+
+    part: str
+    version: int
+    reason: str
 
 
 class Watchdog:
@@ -49,46 +59,67 @@ class Watchdog:
         while not self.ended.wait(INTERVAL_S):
             fault = find_fault(self.grpc_url, self.repository)
             if fault:
-                self._heal()
+                self._heal(fault)
 
-    def _heal(self) -> None:
-        # A deployment that is under way replaces the models anyway: wait for it,
-        # then look again.
-        with model_repository.lock(self.repository):
-            fault = find_fault(self.grpc_url, self.repository)
+    def _heal(self, fault: Fault) -> None:
+        with model_repository.lock(self.repository) as waited:
+            version = model_repository.current(self.repository)["version"]
+            if waited or version != fault.version:
+                # A deployment has been at work and replaced the models: look again.
+                fault = find_fault(self.grpc_url, self.repository)
             if fault is None or self.ended.is_set():
                 return
             try:
-                model_control.heal(self.grpc_url, self.repository)
-                self.say(f"a model did not answer ({fault}); it was loaded afresh")
+                model_control.heal(self.grpc_url, fault.part)
+                self.say(f"{fault.part} failed ({fault.reason}); it was loaded afresh")
             except (InputError, InferenceServerException) as error:
-                self.say(f"a model does not answer ({fault}): {error}")
+                self.say(f"{fault.part} fails ({fault.reason}): {error}")
 
 
-def find_fault(grpc_url: str, repository: Path) -> str | None:
-    """Ask every instance of what is served, as many at once as there are, twice.
+def find_fault(grpc_url: str, repository: Path) -> Fault | None:
+    """Ask every instance of the served parts, as many at once as there are, twice.
+
+    Requests to a process that has gone fail after a second each, one after the other:
+    the first failure is told at once.
 
     Returns:
-        None if nobody answered with an error, else the reason in one line.
+        None if nobody answered with an error.
     """
-    count = 2 * model_repository.current(repository)["instances"]
+    record = model_repository.current(repository)
+    folders = model_repository.part_folders(repository, record["version"])
+    count = 2 * record["instances"]
+    answers = queue.SimpleQueue()
     with triton.InferenceServerClient(grpc_url) as client:
-        try:
-            taken = client.get_model_metadata(CLASSIFIER).inputs[0]
-        except InferenceServerException as error:
-            return None if error.status() in SLOW else one_line(error)
-        black = np.zeros([1, *taken.shape[1:]], np.uint8)
-        pixels = triton.InferInput(taken.name, black.shape, "UINT8")
-        pixels.set_data_from_numpy(black)
-        tensors = {MODEL: model_control.picture(), CLASSIFIER: pixels}
+        for kind, folder in folders.items():
+            ask_part(client, kind, folder.name, count, answers)
+        for _ in range(count * len(folders)):
+            part, error = answers.get()
+            if error is not None and error.status() not in SLOW:
+                return Fault(part, record["version"], one_line(error))
+    return None
 
-        def ask(model: str) -> str | None:
-            try:
-                client.infer(model, [tensors[model]], client_timeout=TIMEOUT_S)
-            except InferenceServerException as error:
-                return None if error.status() in SLOW else one_line(error)
-            return None
 
-        with ThreadPoolExecutor(count) as pool:
-            answers = list(pool.map(ask, [MODEL, CLASSIFIER] * count))
-    return next((answer for answer in answers if answer), None)
+def ask_part(client, kind: str, part: str, count: int, answers: queue.SimpleQueue):
+    """Send ``count`` requests; each one's (part, error or None) goes to ``answers``."""
+    try:
+        tensor = pixels(client, part) if kind == CLASSIFIER else model_control.picture()
+    except InferenceServerException as error:  # it is not loaded
+        for _ in range(count):
+            answers.put((part, error))
+        return
+    for _ in range(count):
+        client.async_infer(
+            part,
+            [tensor],
+            lambda result, error: answers.put((part, error)),
+            client_timeout=TIMEOUT_S,
+        )
+
+
+def pixels(client, part: str) -> triton.InferInput:
+    """A black image, as input of a classifier."""
+    taken = client.get_model_metadata(part).inputs[0]
+    black = np.zeros([1, *taken.shape[1:]], np.uint8)
+    tensor = triton.InferInput(taken.name, black.shape, "UINT8")
+    tensor.set_data_from_numpy(black)
+    return tensor

@@ -39,7 +39,8 @@ def test_a_killed_model_process_is_noticed_and_the_model_brought_back(
                 time.sleep(0.05)
             print(f"brought back after {time.monotonic() - killed:.1f} s")
 
-        assert "it was loaded afresh" in said[0]
+        assert said[0].startswith(f"{kind} failed (")
+        assert said[0].endswith("it was loaded afresh")
         assert find_fault(server.grpc_url, repository) is None
         with Asker(server.grpc_url) as ask:
             difference = abs(ask(files) - expect(artifacts, files)).max()
