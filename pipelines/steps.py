@@ -1,5 +1,6 @@
 """The steps of the pipeline: their scripts, options, and what they take from others."""
 
+import re
 from dataclasses import dataclass, field
 
 from data_prep.errors import InputError
@@ -62,19 +63,22 @@ STEPS = {
 def parse_settings(settings: list[str]) -> dict[str, dict[str, str]]:
     """Turn ["train.max-minutes=1", ...] into {"train": {"max_minutes": "1"}, ...}.
 
+    A colon will do for the equals sign: clearml-task takes only one of these in an
+    argument of a pipeline.
+
     Raises:
         InputError: One is not STEP.OPTION=VALUE, or names an unknown step.
     """
     options = {step: {} for step in STEPS}
     for setting in settings:
-        name, equals, value = setting.partition("=")
+        name, *value = re.split("[=:]", setting, maxsplit=1)
         step, dot, option = name.partition(".")
-        if not (equals and dot and option) or step not in STEPS:
+        if not (value and dot and option) or step not in STEPS:
             raise InputError(
                 f"--set {setting} is not STEP.OPTION=VALUE with a step of "
                 f"{', '.join(STEPS)}; for example --set train.epochs=30"
             )
-        options[step][option.replace("-", "_")] = value
+        options[step][option.replace("-", "_")] = value[0]
     return options
 
 

@@ -147,7 +147,7 @@ def test_a_better_model_replaces_it_under_load_by_clearml_task(
     script.write_text(committed.replace("test accuracy {", "uncommitted accuracy {"))
     values = {
         "raw": [str(photographs)],
-        "set": list(C),
+        "set": [option.replace("=", ":") for option in C],
         "url": server.grpc_url,
         "http_url": server.http_url,
     }

@@ -183,7 +183,7 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
 
 
 def test_settings_name_step_option_and_value():
-    settings = steps.parse_settings(["train.max-minutes=1", "deploy.url=h:1"])
+    settings = steps.parse_settings(["train.max-minutes:1", "deploy.url=h:1"])
     assert settings["train"] == {"max_minutes": "1"}
     assert settings["deploy"] == {"url": "h:1"}
     assert settings["prepare"] == {}
