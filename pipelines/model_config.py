@@ -37,7 +37,9 @@ SERVED = (CLASSIFIER, MODEL)  # what clients call; switched in this order
 ENCODED = "image"  # input of all models that take encoded images
 PIXELS = "pixels"  # output of the decode model
 LABELS_FILE = "classes.txt"
-WARM_UP_FILE = "photograph"  # an encoded image, in Triton's form, in warmup/
+# What instances are warmed up with, a golden image, in Triton's form, in warmup/
+WARM_UP_FILE = "photograph"
+WARM_UP_PIXELS = "pixels"
 MAX_BATCH_SIZE = 64
 GATHERED = 4  # images of several requests, handed to one process at once
 
@@ -196,7 +198,9 @@ def classifier(shapes: GraphShapes, settings: Settings) -> ModelConfig:
         config.parameters["intra_op_thread_count"].string_value = "1"
     add_accelerator(config, shapes, settings)
     pixels = ModelWarmup.Input(
-        data_type=shapes.input_dtype, dims=shapes.input_dims, random_data=True
+        data_type=shapes.input_dtype,
+        dims=shapes.input_dims,
+        input_data_file=WARM_UP_PIXELS,
     )
     # Enough to have the memory and the kernels ready, little enough to load quickly.
     config.model_warmup.add(
@@ -236,6 +240,7 @@ def decode(shapes: GraphShapes, settings: Settings) -> ModelConfig:
     config.output.add(name=PIXELS, data_type=shapes.input_dtype, dims=shapes.input_dims)
     add_processes(config, settings)
     gather_requests(config)
+    warm_up(config)
     return config
 
 
@@ -247,13 +252,18 @@ def fused(shapes: GraphShapes, settings: Settings) -> ModelConfig:
     add_processes(config, settings)
     gather_requests(config)
     config.response_cache.enable = settings.cache
+    warm_up(config)
+    return config
+
+
+def warm_up(config: ModelConfig) -> None:
+    """Have a golden photograph answered before anybody else's."""
     photograph = ModelWarmup.Input(
         data_type="TYPE_STRING", dims=[1], input_data_file=WARM_UP_FILE
     )
     config.model_warmup.add(
         name="warm-up", batch_size=1, inputs={ENCODED: photograph}, count=3
     )
-    return config
 
 
 def add_probabilities(config: ModelConfig, shapes: GraphShapes) -> None:

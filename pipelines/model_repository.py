@@ -3,7 +3,8 @@
     <repository>/
         asl/                config.pbtxt   7/deployment.json
         asl_classifier/     config.pbtxt   7/classes.txt
-        asl_classifier_7/   config.pbtxt   classes.txt  golden.npz  1/model.onnx
+        asl_classifier_7/   config.pbtxt   classes.txt  golden.npz  warmup/pixels
+                            1/model.onnx
         asl_fused_7/        config.pbtxt   classes.txt  warmup/photograph
                             1/model.py, model.onnx, ...
         current.json        a copy of the current version's deployment.json
@@ -154,8 +155,11 @@ def fill(kind: str, artifacts: Path, folder: Path) -> None:
     inside = folder / "1"
     labels = artifacts / model_config.LABELS_FILE
     shutil.copyfile(labels, folder / labels.name)
+    (folder / "warmup").mkdir()
     if kind == CLASSIFIER:
         shutil.copyfile(artifacts / preflight.GOLDEN_FILE, folder / "golden.npz")
+        pixels = golden_images(artifacts)[0].tobytes()
+        (folder / "warmup" / model_config.WARM_UP_PIXELS).write_bytes(pixels)
     else:
         source = {FUSED: "fused.py", DECODE: "decode.py"}[kind]
         shutil.copyfile(PYTHON_MODELS / source, inside / "model.py")
@@ -168,10 +172,8 @@ def fill(kind: str, artifacts: Path, folder: Path) -> None:
         # Where this is no folder, Python leaves no compiled files. They would make the
         # model look changed, and Triton load it again with whatever refers to it.
         (inside / "__pycache__").touch()
-    if kind == FUSED:
-        (folder / "warmup").mkdir()
-        data = golden_files(artifacts)[0]
         # Triton's form of a string: its length in four bytes, then itself
+        data = golden_files(artifacts)[0]
         (folder / "warmup" / model_config.WARM_UP_FILE).write_bytes(
             len(data).to_bytes(4, "little") + data
         )
@@ -182,9 +184,14 @@ def fill(kind: str, artifacts: Path, folder: Path) -> None:
 
 def golden_files(folder: Path) -> list[bytes]:
     """The golden images of a folder as PNG files, as a camera might send them."""
-    with np.load(Path(folder) / preflight.GOLDEN_FILE, allow_pickle=False) as arrays:
-        images = arrays["images"]
+    images = golden_images(folder)
     return [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
+
+
+def golden_images(folder: Path) -> np.ndarray:
+    """The golden images of a folder, ``(n, H, W, 3)`` uint8."""
+    with np.load(Path(folder) / preflight.GOLDEN_FILE, allow_pickle=False) as arrays:
+        return arrays["images"]
 
 
 def identity(artifacts: Path) -> dict[str, str]:

@@ -36,6 +36,7 @@ def test_a_first_deployment_is_complete_and_leaves_nothing_staged(
         "asl_classifier_1/config.pbtxt",
         "asl_classifier_1/classes.txt",
         "asl_classifier_1/golden.npz",
+        "asl_classifier_1/warmup/pixels",
         "asl_classifier_1/1/model.onnx",
         "asl_fused_1/config.pbtxt",
         "asl_fused_1/classes.txt",
