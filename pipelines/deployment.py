@@ -31,7 +31,8 @@ def deploy(
         metadata: Where the model comes from.
         urls: ``host:port`` by protocol ("grpc", "http") of a server that runs on the
             repository; none: the files alone.
-        keep: How many versions before the current one stay.
+        keep: How many versions before the current one stay; without ``urls`` at least
+            one does.
 
     Returns:
         The record of the current version.
@@ -52,7 +53,8 @@ def deploy(
                 raise
         elif urls and not is_served(repository, record, urls):
             make_current(repository, record, urls)
-        model_repository.prune(repository, keep)
+        # A server that polls the repository serves the version before for a while yet.
+        model_repository.prune(repository, keep if urls else max(keep, 1))
     return record
 
 

@@ -1,62 +1,55 @@
 """The server image's own command line, run with the embedded binary."""
 
 import json
+import os
 import re
-import subprocess
-import time
-from pathlib import Path
+import signal
 
 import pytest
+from command_line import probe, running
+from leftovers import running_in_session
 
 from data_prep.paths import ROOT
-from pipelines import model_control, model_repository, serving_environment
+from pipelines import model_repository
 from pipelines.docker_server import run_command
 from pipelines.model_config import Settings
-from pipelines.triton_server import TritonServer
 
 DOCKERFILE = (ROOT / "triton/server/Dockerfile").read_text()
 
 
-def entry_point() -> list[str]:
-    text = re.search(r"^ENTRYPOINT (\[.*?\])", DOCKERFILE, re.DOTALL | re.MULTILINE)
+def command(instruction: str) -> list[str]:
+    text = re.search(rf"{instruction} (\[.*?\])", DOCKERFILE, re.DOTALL)
     return json.loads(text.group(1).replace("\\\n", ""))
 
 
 @pytest.mark.slow
-def test_the_entry_point_serves_the_rendered_repository(artifacts, tmp_path, home):
-    model_repository.render(artifacts, tmp_path / "models", {}, Settings(instances=1))
-    # Used for what only the embedded binary needs: backends and free loopback ports.
-    embedded = TritonServer(tmp_path / "models")
-    embedded.state.mkdir(exist_ok=True)
-    serving = serving_environment.describe()
-    wrapper, program, *options = entry_point()
+def test_the_entry_point_serves_the_repository_and_the_health_check_finds_its_death(
+    artifacts, tmp_path, home
+):
+    model_repository.render(artifacts, tmp_path / "models", {}, Settings(instances=2))
+    wrapper, program, *options = command("ENTRYPOINT")
     assert (wrapper, program) == ("/opt/nvidia/nvidia_entrypoint.sh", "tritonserver")
-    assert "--model-repository=/models" in options
-    options = [x.replace("=/models", f"={tmp_path}/models") for x in options]
-    given = {option.partition("=")[0] for option in options}
-    binary, *rest = embedded.command(serving)
-    options += [x for x in rest if x.partition("=")[0] not in given]
+    assert command("CMD") == ["python3", "/opt/asl/probe.py"]
 
-    with open(tmp_path / "log", "wb") as log:
-        process = subprocess.Popen(
-            [binary, *options],
-            env=serving_environment.variables(serving),
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            fault = model_control.probe(embedded.grpc_url)
-            if fault is None:
+    with running(options, tmp_path / "models", tmp_path / "log") as server:
+        healthy = probe(server)
+        assert (healthy.returncode, healthy.stdout, healthy.stderr) == (0, "", "")
+
+        for process in running_in_session(server.process.pid):
+            if "/asl_fused_1/" in process.command:
+                os.kill(process.pid, signal.SIGKILL)
                 break
-            time.sleep(0.2)
-        assert fault is None, (tmp_path / "log").read_text()[-2000:]
-    finally:
-        process.terminate()
-        process.wait(20)
-        for path in Path("/dev/shm").glob(f"{embedded.shm_prefix}*"):
-            path.unlink()
+        ill = probe(server)
+        assert ill.returncode == 1
+        assert "is not healthy" in ill.stdout and len(ill.stdout.splitlines()) == 1
+
+    gone = probe(server)
+    assert gone.returncode == 1 and gone.stdout.startswith("no answer: ")
+
+
+def test_what_the_image_copies_is_there():
+    for source in re.findall(r"^COPY (\S+) ", DOCKERFILE, re.MULTILINE):
+        assert (ROOT / "triton/server" / source).exists()
 
 
 def test_the_image_does_not_run_as_root():

@@ -1,27 +1,21 @@
 """Versions are swapped while clients ask: nobody notices, whatever goes wrong."""
 
 import random
-import subprocess
-import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from deploying import start_deployment
 from tiny_model import expect, make_artifacts, make_nan_artifacts
+from traffic import load
 
 from data_prep.errors import InputError
-from data_prep.paths import ROOT
 from pipelines import deployment, model_repository
 from pipelines.asker import Asker
 from pipelines.model_config import Settings
 from pipelines.triton_server import TritonServer
 
 pytestmark = pytest.mark.slow
-CLIENTS = 4  # of each protocol
-PAUSE_S = 0.01  # between two requests of one client, to leave the machine usable
 DEPLOYMENTS = {"fused": 20, "ensemble": 6}
 
 
@@ -43,44 +37,6 @@ def urls(server):
     return {"grpc": server.grpc_url, "http": server.http_url}
 
 
-@contextmanager
-def load(server, files, expected):
-    """Ask all the time; give a list that fills with ``(time, whose answer)``.
-
-    Args:
-        expected: By name, the answers to ``files`` of every model that may answer.
-
-    Raises:
-        AssertionError: A request failed, or an answer is nobody's.
-    """
-    seen, ended = [], threading.Event()
-
-    def whose(answer, which):
-        for name, answers in expected.items():
-            right = answers[which]
-            if answer.shape == right.shape and np.allclose(answer, right, atol=1e-4):
-                return name
-        raise AssertionError(f"nobody's answer: {answer}")
-
-    def client(number):
-        protocol = ("grpc", "http")[number % 2]
-        with Asker(urls(server)[protocol], protocol) as ask:
-            for turn in range(10**9):
-                if ended.wait(PAUSE_S):
-                    return
-                which = (turn + number) % len(files)
-                seen.append((time.monotonic(), whose(ask([files[which]])[0], which)))
-
-    with ThreadPoolExecutor(2 * CLIENTS) as pool:
-        running = [pool.submit(client, number) for number in range(2 * CLIENTS)]
-        try:
-            yield seen
-        finally:
-            ended.set()
-    for client in running:
-        client.result()
-
-
 def test_no_request_fails_and_none_is_answered_by_a_third_while_versions_alternate(
     running, settings, artifacts, other_artifacts, photographs
 ):
@@ -88,7 +44,7 @@ def test_no_request_fails_and_none_is_answered_by_a_third_while_versions_alterna
     candidates = {"first": artifacts, "second": other_artifacts}
     expected = {name: expect(x, files) for name, x in candidates.items()}
 
-    with load(running, files, expected) as seen:
+    with load(urls(running), files, expected) as seen:
         for number in range(DEPLOYMENTS[settings.shape]):
             name = ("second", "first")[number % 2]
             deployment.deploy(
@@ -137,7 +93,7 @@ def test_broken_candidates_never_answer_and_leave_nothing(
     files = [path.read_bytes() for path in photographs.values()]
     before = everything(running.repository)
 
-    with load(running, files, {"first": expect(artifacts, files)}) as seen:
+    with load(urls(running), files, {"first": expect(artifacts, files)}) as seen:
         for number, (reason, make) in enumerate(BROKEN.items()):
             candidate = make(tmp_path / str(number))
             with pytest.raises(InputError, match=reason) as caught:
@@ -158,19 +114,6 @@ def everything(repository):
     }
 
 
-DEPLOY = """
-import sys
-from pathlib import Path
-from pipelines.deployment import deploy
-from pipelines.model_config import Settings
-artifacts, repository, shape, grpc, http = sys.argv[1:]
-settings = Settings(instances=1, shape=shape)
-print("imported", flush=True)
-urls = {"grpc": grpc, "http": http}
-deploy(Path(artifacts), Path(repository), {}, settings, urls)
-"""
-
-
 def test_a_deployment_killed_at_any_moment_harms_nobody(
     running, settings, artifacts, other_artifacts, photographs
 ):
@@ -179,14 +122,9 @@ def test_a_deployment_killed_at_any_moment_harms_nobody(
     expected = {n: expect(x, files) for n, x in enumerate(candidates)}
     moments = random.Random(4)
 
-    with load(running, files, expected) as seen:
+    with load(urls(running), files, expected) as seen:
         for number in range(4):
-            process = subprocess.Popen(
-                [sys.executable, "-c", DEPLOY, candidates[number % 2]]
-                + [running.repository, settings.shape, *urls(running).values()],
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-            )
+            process = start_deployment(running, candidates[number % 2], settings)
             process.stdout.readline()
             time.sleep(moments.uniform(0, 3))
             process.kill()

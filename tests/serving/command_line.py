@@ -1,0 +1,61 @@
+"""A container's own tritonserver command line, run with the embedded binary."""
+
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from data_prep.paths import ROOT
+from pipelines import serving_environment
+from pipelines.triton_server import TritonServer
+
+PROBE = ROOT / "triton/server/probe.py"
+
+
+@contextmanager
+def running(options: list[str], repository: Path, log: Path):
+    """Run tritonserver with a container's options, until a real inference succeeds.
+
+    What only the embedded binary needs is added: backends, free loopback ports.
+
+    Args:
+        options: With ``--model-repository=/models``, which becomes ``repository``.
+
+    Yields:
+        A TritonServer with the addresses, and with the process.
+    """
+    embedded = TritonServer(repository)
+    embedded.state.mkdir(exist_ok=True)
+    serving = serving_environment.describe()
+    assert "--model-repository=/models" in options
+    options = [option.replace("=/models", f"={repository}") for option in options]
+    given = {option.partition("=")[0] for option in options}
+    binary, *rest = embedded.command(serving)
+    ours = [x for x in rest if x.partition("=")[0] not in {*given, "--load-model"}]
+    with open(log, "wb") as output:
+        embedded.process = subprocess.Popen(
+            [binary, *options, *ours],
+            env=serving_environment.variables(serving),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while probe(embedded, count=1).returncode and time.monotonic() < deadline:
+            assert embedded.process.poll() is None, log.read_text()[-2000:]
+            time.sleep(0.2)
+        yield embedded
+    finally:
+        embedded.stop()
+
+
+def probe(server: TritonServer, count: int = 8):
+    """Ask by the image's own health check; return its completed process."""
+    return subprocess.run(
+        [sys.executable, "-I", PROBE, "--url", f"http://{server.http_url}"]
+        + ["--count", str(count)],
+        capture_output=True,
+        text=True,
+    )

@@ -1,0 +1,137 @@
+"""Compose file and Kubernetes manifests: what they name exists, and works."""
+
+import re
+import time
+import urllib.request
+
+import pytest
+import yaml
+from command_line import probe, running
+from tiny_model import expect
+from traffic import load
+
+from data_prep.paths import ROOT
+from pipelines import deployment, model_repository
+from pipelines.docker_server import run_command
+from pipelines.model_config import ENGINE_CACHE, SERVED, Settings
+
+TRITON = ROOT / "triton"
+KUBERNETES = TRITON / "kubernetes"
+COMPOSE = yaml.safe_load((TRITON / "compose.yaml").read_text())
+MANIFESTS = [
+    document
+    for path in sorted(KUBERNETES.rglob("*.yaml"))
+    for document in yaml.safe_load_all(path.read_text())
+]
+
+
+def of_kind(kind: str) -> dict:
+    (found,) = [x for x in MANIFESTS if x.get("kind") == kind]
+    return found
+
+
+def containers() -> list[dict]:
+    return [
+        of_kind("Deployment")["spec"]["template"]["spec"]["containers"][0],
+        of_kind("ServingRuntime")["spec"]["containers"][0],
+    ]
+
+
+@pytest.mark.slow
+def test_a_server_that_watches_the_repository_swaps_without_a_failed_request(
+    artifacts, other_artifacts, photographs, tmp_path, home
+):
+    """By the very arguments of the Kubernetes Deployment, with a shorter interval."""
+    repository = tmp_path / "models"
+    settings = Settings(instances=1)
+    model_repository.render(artifacts, repository, {}, settings)
+    container, _ = containers()
+    options = [x for x in container["args"] if "poll-secs" not in x]
+    options.append("--repository-poll-secs=1")
+    files = [path.read_bytes() for path in photographs.values()]
+    candidates = {"first": artifacts, "second": other_artifacts}
+    expected = {name: expect(x, files) for name, x in candidates.items()}
+
+    with running(options, repository, tmp_path / "log") as server:
+        urls = {"grpc": server.grpc_url, "http": server.http_url}
+        with load(urls, files, expected, clients=2) as seen:
+            for name in ("second", "first"):
+                deployment.deploy(candidates[name], repository, {}, settings, keep=0)
+                deadline = time.monotonic() + 120
+                while not (seen and seen[-1][1] == name):
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+            time.sleep(0.5)
+        assert {name for _, name in seen[-8:]} == {"first"}
+        assert probe(server).returncode == 0
+
+
+@pytest.mark.slow
+def test_probes_ask_for_what_the_server_has(server):
+    for container in containers():
+        for kind in ("startupProbe", "readinessProbe"):
+            path = container[kind]["httpGet"]["path"]
+            with urllib.request.urlopen(f"http://{server.http_url}{path}") as answer:
+                assert answer.status == 200
+        probing = container["livenessProbe"]["exec"]["command"]
+        assert probing[:2] == ["python3", "/opt/asl/probe.py"]
+
+
+@pytest.mark.slow
+def test_the_metrics_that_pods_are_scaled_by_are_those_of_the_server(server):
+    with urllib.request.urlopen(server.metrics_url) as answer:
+        exposed = answer.read().decode()
+    (rule,) = yaml.safe_load((KUBERNETES / "prometheus-adapter.yaml").read_text())[
+        "rules"
+    ]["custom"]
+
+    for name in set(re.findall(r"nv_\w+", rule["metricsQuery"] + rule["seriesQuery"])):
+        assert re.search(rf'^{name}{{model="asl_fused_', exposed, re.MULTILINE), name
+    (metric,) = of_kind("HorizontalPodAutoscaler")["spec"]["metrics"]
+    assert metric["pods"]["metric"]["name"] == rule["name"]["as"]
+
+
+def test_what_is_selected_is_what_the_pods_are_labelled():
+    labels = of_kind("Deployment")["spec"]["template"]["metadata"]["labels"]
+    selectors = [
+        x["spec"]["selector"] for x in MANIFESTS if "selector" in x.get("spec", {})
+    ]
+    assert len(selectors) == 5  # deployment, two services, disruption, monitor
+    assert all(x.get("matchLabels", x) == labels for x in selectors)
+    scaled = of_kind("HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]
+    assert scaled["name"] == of_kind("Deployment")["metadata"]["name"]
+
+
+def test_what_does_not_watch_the_repository_loads_what_clients_call():
+    texts = [path.read_text() for path in KUBERNETES.rglob("*.yaml")]
+    explicit = [text for text in texts if "--model-control-mode=explicit" in text]
+    assert len(explicit) == 2
+    for text in explicit:
+        assert set(re.findall(r"--load-model=(\w+)", text)) == set(SERVED)
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_compose_runs_the_image_as_serve_does(device, artifacts, tmp_path):
+    model_repository.render(artifacts, tmp_path, {}, Settings(device))
+    record = model_repository.current(tmp_path)
+    command = run_command(tmp_path, record, 8000, 8001, 8002)
+    service = COMPOSE["services"][device]
+
+    assert service["image"] == command[-1]
+    assert f"--shm-size={service['shm_size']}" in command
+    published = [re.sub(r"\$\{\w+:-(\d+)\}", r"\1", port) for port in service["ports"]]
+    assert [f"--publish={port}" for port in published] == [
+        x for x in command if x.startswith("--publish=")
+    ]
+    models = service["volumes"][0]
+    assert (models["target"], models["read_only"]) == ("/models", True)
+    assert ("deploy" in service) == (device == "gpu")
+    assert service["init"] is True and "--init" in command
+
+
+def test_folders_of_the_compose_file_exist():
+    for service in COMPOSE["services"].values():
+        assert (TRITON / service["build"] / "Dockerfile").is_file()
+    assert COMPOSE["services"]["gpu"]["volumes"][1] == f"engines:{ENGINE_CACHE}"
+    dockerfile = (TRITON / "server/Dockerfile").read_text()
+    assert f"chown 1000:1000 {ENGINE_CACHE}" in dockerfile

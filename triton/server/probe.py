@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Does the server really classify? For health checks; needs nothing but Python.
+
+    python3 probe.py [--url http://localhost:8000] [--count 8]
+
+Sends a small picture several times, so that each of a model's processes is likely to
+be asked: Triton goes on calling a model ready whose process has died. Exit code 0 if
+all were answered, else 1 and the reason in one line.
+"""
+
+import argparse
+import json
+import struct
+import sys
+import urllib.error
+import urllib.request
+import zlib
+
+MODEL, INPUT = "asl", "image"
+
+
+def picture(side=32):
+    """Draw a grey square, as a PNG."""
+
+    def chunk(kind, body):
+        check = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + check
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\x80" * side) * side)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", rows)
+        + chunk(b"IEND", b"")
+    )
+
+
+def request(url):
+    """Build the request, with the picture in Triton's binary form."""
+    data = picture()
+    tensor = struct.pack("<I", len(data)) + data
+    described = {
+        "name": INPUT,
+        "shape": [1, 1],
+        "datatype": "BYTES",
+        "parameters": {"binary_data_size": len(tensor)},
+    }
+    header = json.dumps({"inputs": [described]}).encode()
+    return urllib.request.Request(
+        "%s/v2/models/%s/infer" % (url, MODEL),
+        data=header + tensor,
+        headers={"Inference-Header-Content-Length": str(len(header))},
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Does the server really classify?")
+    parser.add_argument("--url", default="http://localhost:8000", help="of the server")
+    parser.add_argument("--count", type=int, default=8, help="pictures sent (8)")
+    parser.add_argument("--timeout", type=float, default=4, help="of each, seconds (4)")
+    options = parser.parse_args()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        for _ in range(options.count):
+            sent = request(options.url.rstrip("/"))
+            with opener.open(sent, timeout=options.timeout) as answer:
+                json.load(answer)["outputs"]
+    except urllib.error.HTTPError as error:
+        print("error %d: %s" % (error.code, error.read(500).decode(errors="replace")))
+        return 1
+    except (OSError, ValueError, KeyError) as error:
+        print("no answer: %s" % error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
