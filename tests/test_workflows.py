@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,42 @@ def test_secrets_reach_single_steps_and_no_pull_request(file):
     assert "pull_request_target" not in workflow["on"]
     if in_steps:
         assert "pull_request" not in workflow["on"]
+
+
+@pytest.fixture
+def branch(tmp_path):
+    """A function that runs git in a clone whose branch has one file and a script."""
+
+    def git(*words):
+        line = ["git", "-c", "user.name=A", "-c", "user.email=a@localhost", *words]
+        return subprocess.run(
+            line, cwd=clone, check=True, capture_output=True, text=True
+        ).stdout
+
+    origin, clone = tmp_path / "origin", tmp_path / "clone"
+    for line in ["init", "-q", "--bare", origin], ["clone", "-q", origin, clone]:
+        subprocess.run(["git", *map(str, line)], check=True, capture_output=True)
+    (clone / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts/commit-formatting", clone / "scripts")
+    (clone / "a.py").write_text("a=1\n")
+    git("switch", "-q", "-c", "work")
+    git("add", "--all")
+    git("commit", "-q", "-m", "By a person")
+    git("push", "-q", "-u", "origin", "work")
+    git.folder = clone
+    return git
+
+
+def test_formatting_is_committed_and_pushed_once(branch):
+    script = branch.folder / "scripts/commit-formatting"
+    subprocess.run([script], check=True)
+    assert branch("log", "--format=%s", "origin/work").splitlines() == ["By a person"]
+
+    (branch.folder / "a.py").write_text("a = 1\n")
+    for _ in range(2):
+        subprocess.run([script], check=True, capture_output=True)
+
+    pushed = branch("log", "--format=%an: %s", "origin/work").splitlines()
+    by = "github-actions[bot]: Format with black and isort"
+    assert pushed == [by, "A: By a person"]
+    assert branch("show", "origin/work:a.py") == "a = 1\n"

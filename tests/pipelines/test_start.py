@@ -173,6 +173,10 @@ def test_without_waiting_the_report_says_where_to_look(place, tmp_path):
     "environment, told",
     [
         ({}, "error: ASL_DATASET_ID is not set"),
+        (
+            {"ASL_DATASET_ID": "abc", "GITHUB_ACTIONS": "true", "CLEARML_API_HOST": ""},
+            "error: CLEARML_API_HOST is not set",
+        ),
         ({"ASL_DATASET_ID": "abc", "ASL_SET": "trian.epochs=1"}, "trian.epochs=1"),
     ],
 )

@@ -83,6 +83,8 @@ def test_the_others_are_answered_when_some_cannot_be(
         (["--model", "asl_classifier"], "does not take encoded images"),
         (["--url", "127.0.0.1:1"], "no Triton server answers at 127.0.0.1:1"),
         (["--url", "no.such.host.invalid:8001"], "no Triton server answers at no.such"),
+        (["--ssl"], "no Triton server answers at"),
+        (["--ca", "ca.pem"], "--ca ca.pem is of use with --ssl only"),
         (["--top", "0"], "--top is 0; it must be at least 1"),
     ],
 )
