@@ -220,7 +220,9 @@ def note(_, node) -> None:
         set_output(task, ERROR, reason)
         return
     try:
-        run_report.show(node.name, node.job.task, task.get_logger())
+        # afresh: the controller's own copy is from before the step ran
+        step = Task.get_task(task_id=node.job.task_id())
+        run_report.show(node.name, step, task.get_logger())
     except InputError as error:  # a picture less does not end the run
         print(f"warning: {error}", file=sys.stderr)
 

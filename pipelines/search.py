@@ -9,6 +9,7 @@ A range is LOW:HIGH, LOW:HIGH:log or A,B,C. Needs requirements-search.txt.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
-from pipelines import steps
+from pipelines import asl, steps
 from pipelines.task_edge import set_output, step_task
 
 METRIC = ("accuracy", "val")  # title and series of the scalar, an epoch
@@ -164,13 +165,13 @@ def search(base, space: dict[str, dict], args: argparse.Namespace) -> list[dict]
     finally:
         optimizer.stop()  # the running trials as well
     found = optimizer.get_top_experiments_details(
-        top_k=args.trials, all_hyper_parameters=True
+        top_k=args.trials, only_completed=True
     )
     return [describe(trial, space) for trial in found]
 
 
 def describe(trial: dict, space: dict[str, dict]) -> dict:
-    (accuracy,) = trial["metrics"][METRIC[0]].values()
+    accuracy = trial["metrics"]["/".join(METRIC)]
     values = trial["hyper_parameters"]
     return {
         "task_id": trial["task_id"],
@@ -192,6 +193,9 @@ def main() -> None:
                 "the search needs Optuna: .venv/bin/pip install -r "
                 f"{ROOT / 'requirements-search.txt'}"
             ) from None
+        os.chdir(ROOT)  # the script's path is relative
+        if not args.local:
+            asl.name_remote()
         base = steps.make_task("train")
         base.set_parameters({f"Args/{key}": value for key, value in fixed.items()})
         trials = search(base, space, args)
