@@ -2,6 +2,8 @@
 
 An archive or a Sign-MNIST table looks like a folder of its own name, and is read in
 place. A member's place in it is recorded once, so any process can read any member.
+What is compressed as one piece, and so allows no jumping about, is unpacked to a
+temporary file.
 """
 
 import atexit
@@ -13,14 +15,17 @@ import tarfile
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 
+from data_prep import leftovers
 from data_prep.errors import InputError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 CSV_HEADER = b"label,pixel1,"
+UNPACKED = "asl-unpacked-"
 
 # Where a file's bytes are: in a file of its own; in a zip, by name; or in a tar or CSV,
 # by offset and size in bytes.
@@ -117,10 +122,13 @@ def _starts_with(path: Path, start: bytes) -> bool:
 
 def _zip(path: Path, top: PurePosixPath) -> Tree:
     found: Tree = {}
-    for entry in _open_zip(str(path)).infolist():
+    archive = _open_zip(str(path))
+    for entry in archive.infolist():
         here = top / entry.filename
         if entry.is_dir():
             found.setdefault(here, {})
+        elif table := here.suffix.lower() == ".csv" and _table(archive.open(entry)):
+            found.update(_csv(table, here))
         else:
             place = str(path), entry.filename
             found.setdefault(here.parent, {})[here.name] = place
@@ -141,26 +149,45 @@ def _tar(path: Path, top: PurePosixPath) -> Tree:
             here = top / entry.name
             if entry.isdir():
                 found.setdefault(here, {})
-            elif entry.isfile():
+            elif not entry.isfile():
+                continue
+            elif table := (
+                here.suffix.lower() == ".csv" and _table(archive.extractfile(entry))
+            ):
+                found.update(_csv(table, here))
+            else:
                 place = plain, (entry.offset_data, entry.size)
                 found.setdefault(here.parent, {})[here.name] = place
     return found
 
 
 def _plain_tar(path: Path) -> str:
-    """The path of the archive; of an unpacked temporary one if it is compressed.
-
-    There is no jumping about in a compressed stream.
-    """
+    """The path of the archive; of an unpacked temporary one if it is compressed."""
     if path.name.lower().endswith(".tar"):
         return str(path)
-    with tempfile.NamedTemporaryFile(
-        prefix="asl-", suffix=".tar", delete=False
-    ) as copy:
-        atexit.register(Path(copy.name).unlink, missing_ok=True)
-        with tarfile.open(path, "r:*") as archive:
-            shutil.copyfileobj(archive.fileobj, copy, 1 << 20)
-    return copy.name
+    with tarfile.open(path, "r:*") as archive:
+        return str(_unpacked(archive.fileobj, ".tar"))
+
+
+def _table(member: BinaryIO) -> Path | None:
+    """Unpack a member of an archive if it is a Sign-MNIST table."""
+    with member:
+        start = member.read(len(CSV_HEADER))
+        if start != CSV_HEADER:
+            return None
+        member.seek(0)
+        return _unpacked(member, ".csv")
+
+
+def _unpacked(stream: BinaryIO, suffix: str) -> Path:
+    """Copy a stream into a temporary file that lives as long as this process."""
+    leftovers.remove_files(Path(tempfile.gettempdir()).glob(f"{UNPACKED}*"))
+    copy = tempfile.NamedTemporaryFile(prefix=UNPACKED, suffix=suffix)
+    leftovers.hold(copy)
+    atexit.register(copy.close)  # removes it
+    shutil.copyfileobj(stream, copy, 1 << 20)
+    copy.flush()
+    return Path(copy.name)
 
 
 def _csv(path: Path, top: PurePosixPath) -> Tree:
@@ -172,7 +199,7 @@ def _csv(path: Path, top: PurePosixPath) -> Tree:
             label, _, _ = line.partition(b",")
             if not (label.isdigit() and int(label) < 26):
                 raise InputError(
-                    f"{path}, row {row}: label {label.decode(errors='replace')!r}; "
+                    f"{top}, row {row}: label {label.decode(errors='replace')!r}; "
                     "expected 0 to 25"
                 )
             folder = top / chr(ord("A") + int(label))

@@ -118,6 +118,7 @@ def make_parser() -> argparse.ArgumentParser:
 @exit_2_on_input_error
 def main() -> None:
     args = make_parser().parse_args()
+    registry.check_destination(args.output_uri)
     target = data_home() / "raw" / "kaggle"
     target.mkdir(parents=True, exist_ok=True)
     folder = download(args.name, target)

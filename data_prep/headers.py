@@ -34,6 +34,29 @@ def traits(data: bytes) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def damage(data: bytes) -> str:
+    """Say what is wrong with a file's outer structure that a decoder overlooks.
+
+    A WebP has no checksums: of its pixels only what is missing at the end shows.
+    """
+    if container(data) != "webp":
+        return ""
+    end = 8 + int.from_bytes(data[4:8], "little")
+    if end + end % 2 < len(data):
+        return f"{len(data) - end} bytes follow its end"
+    at = 12
+    while at + 8 <= end:
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + size + size % 2
+    if at not in (end, end + 1):
+        return "its parts do not fill the length that its header says"
+    # one colour alone compresses to zeros, but never to so many of them
+    zeros = len(data) - len(data.rstrip(b"\0"))
+    if zeros >= 64 and zeros >= len(data) / 10:
+        return f"its last {zeros} bytes are zeros, as of an incomplete download"
+    return ""
+
+
 def _jpeg(data: bytes) -> set[str]:
     at = 2
     while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from data_prep.hashing import SIDE, perceptual_hashes, thumbnail
-from data_prep.headers import suffix_lies, traits
+from data_prep.headers import damage, suffix_lies, traits
 from data_prep.parallel import run_chunks
 from data_prep.preprocessing import BrokenImage, container, decode
 from data_prep.sources import RawImage
@@ -28,7 +28,7 @@ class Inspected:
     Attributes:
         sha256: Of the file's bytes.
         broken: Why it cannot be decoded in full; "" if it can. Then nothing follows.
-        complaint: What the decoder had to overlook; "" if nothing.
+        complaint: The damage that the decoder had to overlook; "" if there is none.
         kind: The container by its content: jpeg, png, webp, bmp.
         suffix_lies: The suffix says another kind.
         traits: See headers.traits.
@@ -98,7 +98,7 @@ def _look(image: RawImage, small: np.ndarray, complaints: Callable) -> Inspected
     return Inspected(
         sha256,
         "",
-        complaint,
+        complaint or damage(data),
         container(data),
         suffix_lies(image.path, data),
         traits(data),

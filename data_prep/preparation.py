@@ -18,7 +18,7 @@ from typing import Iterator, Sequence
 import cv2
 import numpy as np
 
-from data_prep import packed, report
+from data_prep import leftovers, packed, report
 from data_prep.errors import InputError
 from data_prep.grouping import TWIN_DISTANCE, has_twin
 from data_prep.hashing import SIDE, miniatures, perceptual_hashes, thumbnail, to_hex
@@ -26,6 +26,8 @@ from data_prep.methods import LEFT_OUT, SplitOptions, assign
 from data_prep.parallel import run_chunks
 from data_prep.preprocessing import FILE_NAME, BrokenImage, Preprocessing, decode
 from data_prep.sources import RawImage
+
+PARTIAL = ".partial"
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,17 @@ def prepare(
     target = Path(target)
     if target.exists():
         raise InputError(f"{target} exists already; remove it or choose another folder")
-    partial = target.with_name(target.name + ".partial")
+    partial = target.with_name(target.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        summary = _prepare(images, partial, options, workers)
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with leftovers.holding(target.parent):
+        partial.mkdir()
+        try:
+            summary = _prepare(images, partial, options, workers)
+            partial.rename(target)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
     return summary
 
 

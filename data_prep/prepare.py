@@ -10,12 +10,13 @@ from pathlib import Path
 if not __package__:  # run as a script, as clearml-task does
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from data_prep import preparation, registry  # noqa: E402
+from data_prep import leftovers, preparation, registry  # noqa: E402
 from data_prep.errors import InputError, exit_2_on_input_error  # noqa: E402
 from data_prep.methods import METHODS, SplitOptions  # noqa: E402
 from data_prep.parallel import cpu_count  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
 from data_prep.preprocessing import Preprocessing  # noqa: E402
+from data_prep.sources import name_folders  # noqa: E402
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -105,13 +106,19 @@ def main() -> None:
 
     with step_task("prepare", make_parser()) as (task, args):
         options = make_options(args)
+        registry.check_destination(args.output_uri)
         listing = registry.find_raw(
             args.raw, args.dataset_id, args.classes or (), args.limit
         )
-        folder = data_home() / "runs" / task.id / "prepared"
+        runs = data_home() / "runs"
+        leftovers.remove_folders(runs.glob(f"*/prepared{preparation.PARTIAL}"))
+        folder = runs / task.id / "prepared"
         workers = args.workers or cpu_count()
         summary = preparation.prepare(listing.images, folder, options, workers)
-        dataset_id = registry.upload_prepared(folder, args.output_uri)
+        raw_id = args.dataset_id or registry.find_version(name_folders(args.raw))
+        if raw_id:  # as the SDK itself does where it fetches a Dataset
+            task.set_parameter(f"Datasets/{registry.RAW}", raw_id)
+        dataset_id = registry.upload_prepared(folder, args.output_uri, raw_id)
         _report(task, summary, folder)
         set_output(task, "dataset_id", dataset_id)
         counts = ", ".join(f"{k} {v}" for k, v in summary["counts"].items())

@@ -156,6 +156,9 @@ def decode(data: bytes) -> np.ndarray:
     if image is None or image.size == 0:
         raise BrokenImage("it is damaged and cannot be decoded")
     if flag == cv2.IMREAD_UNCHANGED:
+        if image.ndim == 2:  # OpenCV takes a grey PNG with transparency as opaque
+            white = np.iinfo(image.dtype).max
+            image[image == _transparent_grey(data)] = white
         image = _composite_on_white(image)
     return _upright(image, orientation(data))
 
@@ -202,6 +205,13 @@ def has_alpha(data: bytes) -> bool:
         return data[25:26] in (b"\x04", b"\x06") or b"tRNS" in data[:4096]
     at = {b"VP8X": 20, b"VP8L": 24}.get(data[12:16])
     return kind == "webp" and at is not None and _bit(data, at, 0x10)
+
+
+def _transparent_grey(data: bytes) -> int:
+    """The one transparent value of a grey PNG, on the scale of its decoded pixels."""
+    at = data.find(b"tRNS") + 4
+    value, bits = int.from_bytes(data[at : at + 2], "big"), data[24]
+    return value if bits >= 8 else value * 255 // (2**bits - 1)
 
 
 def orientation(data: bytes) -> int:

@@ -1,6 +1,7 @@
 """ClearML Datasets: raw folders in, prepared folders in, local copies out."""
 
 import hashlib
+import importlib.util
 from pathlib import Path
 from typing import Iterable, Mapping, Sequence
 
@@ -52,15 +53,41 @@ def register_raw(folders: Mapping[str, Path], output_uri: str | None = None) -> 
     return _finish(dataset, output_uri)
 
 
-def upload_prepared(folder: str | Path, output_uri: str | None = None) -> str:
+def find_version(folders: Mapping[str, Path]) -> str | None:
+    """The id of the last version of ``ASL_raw`` if it holds exactly these folders."""
+    last = _last_version(RAW)
+    return last.id if last and _same(last.file_entries_dict, folders) else None
+
+
+def upload_prepared(
+    folder: str | Path, output_uri: str | None = None, raw_id: str | None = None
+) -> str:
     """Upload a prepared folder as a new version of the Dataset ``ASL``.
+
+    Args:
+        raw_id: The Dataset that it was prepared from. It becomes a parameter of the new
+            one's task, a tag to filter by, and its description a link. It is no parent:
+            that would mix its files into the new Dataset.
 
     Returns:
         The Dataset's id.
     """
-    from clearml import Dataset
+    from clearml import Dataset, Task
 
-    dataset = Dataset.create(dataset_name=PREPARED, dataset_project=PROJECT)
+    raw = Task.get_task(task_id=raw_id) if raw_id else None
+    dataset = Dataset.create(
+        dataset_name=PREPARED,
+        dataset_project=PROJECT,
+        dataset_tags=[f"{RAW} {raw_id}"] if raw else None,
+        description=(
+            f"Prepared from {RAW} {raw_id}: {raw.get_output_log_web_page()}"
+            if raw
+            else f"Prepared from folders that are no version of {RAW}"
+        ),
+    )
+    if raw:
+        task = Task.get_task(task_id=dataset.id)
+        task.set_parameter(f"Datasets/{RAW}", raw_id)
     dataset.add_files(str(folder))
     return _finish(dataset, output_uri)
 
@@ -84,6 +111,28 @@ def local_copy(dataset_id: str, alias: str) -> Path:
             "UI or register one with python -m data_prep.validate --register"
         ) from None
     return Path(dataset.get_local_copy())
+
+
+def check_destination(output_uri: str | None) -> None:
+    """Make sure, before any work is done, that Datasets can be written there.
+
+    Raises:
+        InputError: A folder cannot be made, or the package for a store is missing.
+    """
+    scheme, _, rest = (output_uri or "").partition("://")
+    if scheme == "file":  # must exist beforehand
+        try:
+            Path(rest).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"--output-uri {output_uri} cannot be made ({error.strerror}); choose "
+                "another folder"
+            ) from None
+    if scheme == "s3" and importlib.util.find_spec("boto3") is None:
+        raise InputError(
+            f"--output-uri {output_uri} needs boto3: pip install boto3, or choose "
+            "another place"
+        )
 
 
 def find_raw(
@@ -145,8 +194,6 @@ def _is_under(file: str, names: Iterable[str]) -> bool:
 
 
 def _finish(dataset, output_uri: str | None) -> str:
-    if output_uri and output_uri.startswith("file://"):  # must exist beforehand
-        Path(output_uri.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
     dataset.upload(output_url=output_uri or None, show_progress=False)
     dataset.finalize()
     return dataset.id

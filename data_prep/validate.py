@@ -15,8 +15,12 @@ from data_prep.errors import exit_2_on_input_error  # noqa: E402
 from data_prep.findings import Thresholds  # noqa: E402
 from data_prep.parallel import cpu_count  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
-from data_prep.sources import name_folders  # noqa: E402
-from data_prep.validation import require_ok, validate  # noqa: E402
+from data_prep.sources import Listing, name_folders  # noqa: E402
+from data_prep.validation import (  # noqa: E402
+    example_rows,
+    require_ok,
+    validate,
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -76,6 +80,7 @@ def main() -> None:
     from pipelines.task_edge import set_output, step_task
 
     with step_task("validate", make_parser(), "qc") as (task, args):
+        registry.check_destination(args.output_uri)
         listing = registry.find_raw(args.raw, args.dataset_id)
         thresholds = Thresholds(
             **{name: getattr(args, name) for name in Thresholds.__dataclass_fields__}
@@ -88,7 +93,7 @@ def main() -> None:
             args.expected_classes or (),
             thresholds,
         )
-        _report(task, result, folder)
+        _report(task, result, listing, folder)
         for finding in result["findings"]:
             print(f"{finding['severity']}: {finding['message']}")
         print(f"{result['images']} images in {len(result['classes'])} classes")
@@ -103,7 +108,7 @@ def main() -> None:
             print(dataset_id)
 
 
-def _report(task, result: dict, folder: Path) -> None:
+def _report(task, result: dict, listing: Listing, folder: Path) -> None:
     """Show the report on the ClearML task as well."""
     logger = task.get_logger()
     classes = result["classes"]
@@ -118,12 +123,29 @@ def _report(task, result: dict, folder: Path) -> None:
     columns = ["severity", "kind", "count", "message"]
     rows = [[str(f[c]) for c in columns] for f in result["findings"]]
     logger.report_table("Findings", "all", iteration=0, table_plot=[columns, *rows])
+    for finding in result["findings"]:
+        _report_finding(logger, finding)
+    for name, row in example_rows(result["findings"], listing.images):
+        logger.report_image("Examples", name, iteration=0, image=row)
     samples = str(folder / "samples.png")
     logger.report_image("Samples", "a row a class", iteration=0, local_path=samples)
     logger.report_single_value("images", result["images"])
     logger.report_single_value("findings", len(rows))
     task.upload_artifact("validation", folder / "validation.json")
     task.upload_artifact("report", folder / "validation.html")
+
+
+def _report_finding(logger, finding: dict) -> None:
+    """Plot what a finding knows of each class."""
+    for name, values in finding["details"].items():
+        if name.endswith("by_class"):
+            logger.report_histogram(
+                f"{finding['kind']} by class".replace("_", " ").capitalize(),
+                name.replace("_", " "),
+                list(values.values()),
+                iteration=0,
+                xlabels=list(values),
+            )
 
 
 if __name__ == "__main__":

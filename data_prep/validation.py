@@ -15,9 +15,10 @@ The report is ``validation.html`` for people and ``validation.json`` for program
 
 import json
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Iterable, Sequence
+from typing import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -28,11 +29,12 @@ from data_prep.check_sets import check_classes, check_names
 from data_prep.errors import InputError
 from data_prep.findings import ERROR, Finding, Thresholds
 from data_prep.inspection import Inspected, inspect
-from data_prep.preprocessing import Preprocessing
+from data_prep.preprocessing import BrokenImage, Preprocessing
 from data_prep.sources import Listing, RawImage
 from data_prep.validation_html import page
 
 SAMPLES = 10  # images of a class in the sample grid
+PLAIN = Preprocessing(image_size=report.TILE, border_crop=0)
 
 
 def validate(
@@ -123,15 +125,34 @@ def require_ok(result: dict) -> None:
         raise InputError(errors[0]["message"] + more)
 
 
+def example_rows(
+    findings: Iterable[dict], images: Iterable[RawImage]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield a row of pictures for each finding whose examples can be shown.
+
+    Yields:
+        The finding's place and kind, such as ``01 conflicting_labels``; uint8 RGB.
+    """
+    by_path = {image.path: image for image in images}
+    for number, finding in enumerate(findings, 1):
+        shown = []
+        for path in finding["examples"]:
+            if path in by_path:
+                with suppress(BrokenImage):
+                    shown.append(PLAIN.apply(by_path[path].read()))
+        if shown:
+            name = f"{number:02} {finding['kind']}"
+            yield name, report.mosaic({finding["kind"]: shown})
+
+
 def sample_grid(images: Sequence[RawImage]) -> np.ndarray:
     """A row of images of each class, evenly over its order: uint8 RGB."""
     by_label = defaultdict(list)
     for image in images:
         by_label[image.label].append(image)
-    plain = Preprocessing(image_size=report.TILE, border_crop=0)
     rows = {}
     for label in sorted(by_label):
         members = by_label[label]
         picks = np.linspace(0, len(members) - 1, min(SAMPLES, len(members)))
-        rows[label] = [plain.apply(members[int(i)].read()) for i in picks]
+        rows[label] = [PLAIN.apply(members[int(i)].read()) for i in picks]
     return report.mosaic(rows)

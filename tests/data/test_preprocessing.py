@@ -58,6 +58,10 @@ def every_kind():
         "palette with alpha": saved(rgb.quantize(32), "PNG", transparency=3),
         "one bit": saved(rgb.convert("1"), "PNG"),
         "alpha png": saved(translucent, "PNG"),
+        "grey with a transparent value": saved(
+            rgb.convert("L"), "PNG", transparency=90
+        ),
+        "a transparent colour": saved(rgb, "PNG", transparency=rgb.getpixel((9, 9))),
         "grey alpha": saved(translucent.convert("LA"), "PNG"),
         "webp": saved(rgb, "WEBP"),
         "lossless webp": saved(rgb, "WEBP", lossless=True),
@@ -177,16 +181,38 @@ def test_a_file_that_ends_early_is_refused(name, share):
         decode(data[: int(share * len(data))])
 
 
-def test_a_small_file_that_claims_gigapixels_is_refused():
+def png(width, height, bits, colour, pixels, *more):
+    """A PNG by its parts; ``more`` are chunks of (name, body)."""
+
     def chunk(name, body):
         check = struct.pack(">I", zlib.crc32(name + body))
         return struct.pack(">I", len(body)) + name + body + check
 
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
-    data += chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    chunks = (b"IHDR", header), *more, (b"IDAT", zlib.compress(pixels)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*parts) for parts in chunks)
+
+
+def test_a_small_file_that_claims_gigapixels_is_refused():
     with pytest.raises(BrokenImage, match="pixels"):
-        decode(data)
+        decode(png(60_000, 60_000, 8, 2, bytes(1000)))
+
+
+@pytest.mark.parametrize(
+    "bits, value, row, expected",
+    [
+        (1, 0, b"\xa0", [255, 255, 255, 255]),
+        (2, 1, b"\x1b", [0, 255, 170, 255]),
+        (4, 2, b"\x12\x34", [17, 255, 51, 68]),
+        (8, 30, bytes([10, 20, 30, 31]), [10, 20, 255, 31]),
+        (16, 0x1234, b"\x12\x34\x12\x35\x11\x34\0\0", [255, 0x12, 0x11, 0]),
+        (8, 1000, bytes([10, 232, 30, 31]), [10, 232, 30, 31]),
+    ],
+)
+def test_the_transparent_value_of_a_grey_png_becomes_white(bits, value, row, expected):
+    transparent = b"tRNS", struct.pack(">H", value)
+    got = decode(png(4, 1, bits, 0, b"\0" + row, transparent))
+    assert got[0].tolist() == [[grey] * 3 for grey in expected]
 
 
 @settings(max_examples=300, deadline=None)

@@ -162,11 +162,28 @@ def test_a_sign_mnist_table_becomes_images_with_letters(tmp_path):
     np.testing.assert_array_equal(decode(images[2].read())[:, :, 1], rows[1][1])
 
 
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+def test_a_table_in_an_archive_is_read_like_one_in_a_folder(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    rows = [(n, rng.integers(0, 256, (28, 28), np.uint8)) for n in (0, 10, 24)]
+    name = "sign_mnist_train"
+    write_table(tmp_path / "mnist" / name / f"{name}.csv", rows)
+    write(tmp_path / "mnist" / "american_sign_language.PNG", b"a chart")
+    write(tmp_path / "mnist" / "notes.csv", b"filename,A,B\n")
+    path = pack(kind, tmp_path / "mnist", tmp_path)
+    packed, plain = find_images([path]), find_images([tmp_path / "mnist"])
+    assert [i.label for i in packed.images] == ["A", "K", "Y"]
+    assert [i.read() for i in packed.images] == [i.read() for i in plain.images]
+    assert packed.images[0].path == f"{path.name}/{name}/{name}.csv/A/1.bmp"
+    assert len(packed.strays) == 2
+
+
 def test_a_wrong_label_or_row_in_a_table_is_named(tmp_path):
     pixels = np.zeros((28, 28), np.uint8)
-    path = write_table(tmp_path / "t.csv", [(0, pixels), (26, pixels)])
-    with pytest.raises(InputError, match="t.csv, row 2: label '26'"):
-        find_images([path])
+    path = write_table(tmp_path / "in" / "t.csv", [(0, pixels), (26, pixels)])
+    for place in (path, path.parent, pack("zip", path.parent, tmp_path)):
+        with pytest.raises(InputError, match="t.csv, row 2: label '26'"):
+            find_images([place])
     path = write_table(tmp_path / "u.csv", [(0, pixels), (1, pixels[:, :-1])])
     with pytest.raises(BrokenImage):
         decode(find_images([path]).images[1].read())
