@@ -61,7 +61,8 @@ class Clients:
 def pipeline(place, photographs, *options) -> dict[str, dict]:
     """Run the pipeline; return its steps' tasks by name."""
     done = place.run(
-        *(place.python, "-m", "pipelines.asl", "--raw", photographs, *options)
+        *(place.python, "-m", "pipelines.asl", "--raw", photographs, *options),
+        timeout=1100,
     )
     lines = [line.split(": ") for line in done.stdout.splitlines()]
     ids = {line[0]: line[1] for line in lines if len(line) == 2 and len(line[1]) == 32}
@@ -178,18 +179,17 @@ def test_a_better_model_replaces_it_under_load_by_clearml_task(
     assert output(c["verify"], "agreement") == "1.0"
     assert clients.failures == []
     assert len(clients.answers) == 2  # A's, then C's
+    assert_it_shows_what_its_steps_found(place, controller["id"])
 
 
-def test_the_controller_shows_what_its_steps_found(place, a):
-    (controller,) = {task["parent"] for task in a.values()}
+def assert_it_shows_what_its_steps_found(place, controller: str):
     plots = place.call("events.get_task_plots", task=controller)["plots"]
     shown = {(plot["metric"], plot["variant"]) for plot in plots}
     assert {("evaluation", "overall"), ("evaluation", "by class")} <= shown
     assert "candidates" in {metric for metric, _ in shown}
     images = place.call("events.debug_images", metrics=[{"task": controller}])
-    names = {
-        event["variant"] for event in images["metrics"][0]["iterations"][0]["events"]
-    }
+    (found,) = images["metrics"]
+    names = {event["variant"] for event in found["iterations"][0]["events"]}
     assert {"confusion_matrix", "predictions"} <= names
 
 
@@ -198,6 +198,7 @@ def test_a_search_trains_on_the_agents_and_names_the_best(place, a):
         *(place.python, "-m", "pipelines.search", "--trials", "2"),
         *("--space", "lr=0.0001:0.01:log", "batch-size=8,16", "--set", "epochs=2"),
         *("model=baseline_cnn", "no-floors=1"),
+        timeout=1100,
     )
     (search,) = place.tasks(name="^search$")
     trials = {task["id"]: task for task in place.tasks(parent=search["id"])}
