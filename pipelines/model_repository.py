@@ -43,6 +43,7 @@ LOCK_FILE = ".lock"
 NUMBER_FILE = ".last-version"
 STAGING = ".staging-"
 PYTHON_MODELS = ROOT / "triton" / "server" / "python_models"
+SHARED = ("photographs.py", "image_headers.py", "metrics.py")  # by fused and decode
 
 
 def render(
@@ -164,7 +165,7 @@ def fill(kind: str, artifacts: Path, folder: Path) -> None:
         source = {FUSED: "fused.py", DECODE: "decode.py"}[kind]
         shutil.copyfile(PYTHON_MODELS / source, inside / "model.py")
         for path in (
-            *(PYTHON_MODELS / name for name in ("photographs.py", "image_headers.py")),
+            *(PYTHON_MODELS / name for name in SHARED),
             Path(preprocessing.__file__),
             artifacts / preprocessing.FILE_NAME,
         ):

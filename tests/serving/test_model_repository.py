@@ -42,6 +42,7 @@ def test_a_first_deployment_is_complete_and_leaves_nothing_staged(
         "asl_fused_1/classes.txt",
         "asl_fused_1/warmup/photograph",
         "asl_fused_1/1/__pycache__",
+        "asl_fused_1/1/metrics.py",
         "asl_fused_1/1/model.py",
         "asl_fused_1/1/model.onnx",
         "asl_fused_1/1/image_headers.py",
@@ -130,6 +131,7 @@ def test_an_empty_repository_and_an_unknown_version_are_named(artifacts, reposit
         (model_repository.PYTHON_MODELS / "fused.py", (3, 10)),
         (model_repository.PYTHON_MODELS / "photographs.py", (3, 10)),
         (model_repository.PYTHON_MODELS / "image_headers.py", (3, 10)),
+        (model_repository.PYTHON_MODELS / "metrics.py", (3, 10)),
         (Path(preprocessing.__file__), (3, 10)),
         (
             ROOT / "triton/server/backends/onnxruntime/model.py",

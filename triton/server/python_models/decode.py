@@ -1,12 +1,14 @@
 """Triton model: the bytes of photographs -> the pixels of the network."""
 
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import photographs  # noqa: E402
+from metrics import Metrics  # noqa: E402
 from preprocessing import FILE_NAME, Preprocessing  # noqa: E402
 
 
@@ -15,7 +17,13 @@ class TritonPythonModel:
 
     def initialize(self, args):
         self.preprocessing = Preprocessing.load(HERE / FILE_NAME)
+        self.metrics = Metrics(args["model_instance_name"])
 
     def execute(self, requests):
+        start = time.perf_counter()
         pixels, places = photographs.decode(requests, self.preprocessing)
+        self.metrics.count(places, time.perf_counter() - start)
         return photographs.respond("pixels", pixels, places)
+
+    def finalize(self):
+        self.metrics.release()

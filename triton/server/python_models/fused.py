@@ -5,6 +5,7 @@ need not travel from one process to another.
 """
 
 import sys
+import time
 from pathlib import Path
 
 import onnxruntime
@@ -13,6 +14,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import photographs  # noqa: E402
+from metrics import Metrics  # noqa: E402
 from preprocessing import FILE_NAME, Preprocessing  # noqa: E402
 
 
@@ -28,11 +30,19 @@ class TritonPythonModel:
         )
         self.input = self.session.get_inputs()[0].name
         self.output = self.session.get_outputs()[0].name
+        labels = (HERE.parent / "classes.txt").read_text(encoding="utf-8")
+        self.metrics = Metrics(args["model_instance_name"], labels.splitlines())
 
     def execute(self, requests):
         """Infer the images of all requests in one run."""
+        start = time.perf_counter()
         pixels, places = photographs.decode(requests, self.preprocessing)
+        seconds = time.perf_counter() - start
         answers = None
         if len(pixels):
             (answers,) = self.session.run([self.output], {self.input: pixels})
+        self.metrics.count(places, seconds, answers)
         return photographs.respond(self.output, answers, places)
+
+    def finalize(self):
+        self.metrics.release()

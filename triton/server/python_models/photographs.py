@@ -2,9 +2,6 @@
 
 Deployment puts this file beside a model, with ``preprocessing.py`` and
 ``preprocessing.json``: the code and the record that prepared the training data.
-
-No custom metrics: with Triton 24.10, models that had some corrupted the server's memory
-when they were unloaded under load.
 """
 
 import cv2
