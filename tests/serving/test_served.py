@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
+from deploying import start_deployment
 from tiny_model import expect, make_artifacts
 from tritonclient.utils import InferenceServerException
 
@@ -145,3 +146,27 @@ def test_the_same_model_again_does_nothing_and_rolling_back_answers_as_before(
     (row,) = [row for row in rows if row[-1] == "current"]
     assert row[:4] == [str(first), "a", "-", "0.91"]
     assert [str(second), "b"] in [row[:2] for row in rows]
+
+
+def test_two_deployments_at_the_same_time_follow_one_another(
+    server, photographs, tmp_path, redeploy
+):
+    before = model_repository.versions(server.repository)
+    candidates = [make_artifacts(tmp_path / str(n), seed=20 + n) for n in range(2)]
+
+    processes = [start_deployment(server, x, Settings()) for x in candidates]
+    assert [process.wait() for process in processes] == [0, 0]
+    for process in processes:
+        process.stdout.close()
+
+    added = set(model_repository.versions(server.repository)) - set(before)
+    record = model_repository.current(server.repository)
+    assert len(added) == 2 and record["version"] == max(added)
+    digest = record["metadata"]["model_sha256"]
+    (last,) = [
+        folder
+        for folder in candidates
+        if model_repository.sha256(folder / "model.onnx") == digest
+    ]
+    files = [path.read_bytes() for path in photographs.values()]
+    np.testing.assert_allclose(ask(server, files), expect(last, files), atol=1e-5)
