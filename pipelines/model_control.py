@@ -34,6 +34,7 @@ from pipelines.model_config import (
 
 LOAD_TIMEOUT_S = 300  # TensorRT builds engines
 DRAIN_TIMEOUT_S = 60
+PROBE = "probe"  # id of requests that the models do not count in their metrics
 
 
 def switch(urls: dict[str, str], repository: Path, record: dict) -> None:
@@ -191,15 +192,18 @@ def probe(grpc_url: str, timeout_s: float = 10) -> str | None:
     """
     with triton.InferenceServerClient(grpc_url) as client:
         try:
-            client.infer(MODEL, [picture()], client_timeout=timeout_s)
+            client.infer(MODEL, [picture()], request_id=PROBE, client_timeout=timeout_s)
         except InferenceServerException as error:
             return one_line(error)
     return None
 
 
 def picture() -> triton.InferInput:
-    """A small grey photograph, as input of the model that clients call."""
-    _, png = cv2.imencode(".png", np.full((64, 64, 3), 128, np.uint8))
+    """A small photograph of noise, as input of the model that clients call.
+
+    Never the same one twice: a response cache would answer without the model.
+    """
+    _, png = cv2.imencode(".png", np.random.randint(0, 256, (32, 32, 3), np.uint8))
     tensor = triton.InferInput(ENCODED, [1, 1], "BYTES")
     tensor.set_data_from_numpy(np.array([[png.tobytes()]], object))
     return tensor

@@ -102,24 +102,25 @@ def find_fault(grpc_url: str, repository: Path) -> Fault | None:
 def ask_part(client, kind: str, part: str, count: int, answers: queue.SimpleQueue):
     """Send ``count`` requests; each one's (part, error or None) goes to ``answers``."""
     try:
-        tensor = pixels(client, part) if kind == CLASSIFIER else model_control.picture()
+        taken = client.get_model_metadata(part).inputs[0]
     except InferenceServerException as error:  # it is not loaded
         for _ in range(count):
             answers.put((part, error))
         return
     for _ in range(count):
+        tensor = noise(taken) if kind == CLASSIFIER else model_control.picture()
         client.async_infer(
             part,
             [tensor],
             lambda result, error: answers.put((part, error)),
+            request_id=model_control.PROBE,
             client_timeout=TIMEOUT_S,
         )
 
 
-def pixels(client, part: str) -> triton.InferInput:
-    """A black image, as input of a classifier."""
-    taken = client.get_model_metadata(part).inputs[0]
-    black = np.zeros([1, *taken.shape[1:]], np.uint8)
-    tensor = triton.InferInput(taken.name, black.shape, "UINT8")
-    tensor.set_data_from_numpy(black)
+def noise(taken) -> triton.InferInput:
+    """An image of noise, as the input of a classifier that its metadata describes."""
+    values = np.random.randint(0, 256, [1, *taken.shape[1:]], np.uint8)
+    tensor = triton.InferInput(taken.name, values.shape, "UINT8")
+    tensor.set_data_from_numpy(values)
     return tensor

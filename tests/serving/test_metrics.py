@@ -9,7 +9,7 @@ import pytest
 from tiny_model import expect
 
 from data_prep.errors import InputError
-from pipelines import deployment
+from pipelines import deployment, model_control
 from pipelines.asker import Asker
 from pipelines.model_config import Settings, part_name
 
@@ -56,6 +56,7 @@ def test_images_failures_classes_and_confidence_are_counted(
             with pytest.raises(InputError, match="broken image"):
                 ask([b"no photograph"])
             ask(files)
+            assert model_control.probe(server.grpc_url) is None  # is not counted
         after = settled()
 
     def grown(*key):

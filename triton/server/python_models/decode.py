@@ -22,7 +22,7 @@ class TritonPythonModel:
     def execute(self, requests):
         start = time.perf_counter()
         pixels, places = photographs.decode(requests, self.preprocessing)
-        self.metrics.count(places, time.perf_counter() - start)
+        self.metrics.count(requests, places, time.perf_counter() - start)
         return photographs.respond("pixels", pixels, places)
 
     def finalize(self):

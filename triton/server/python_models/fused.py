@@ -41,7 +41,7 @@ class TritonPythonModel:
         answers = None
         if len(pixels):
             (answers,) = self.session.run([self.output], {self.input: pixels})
-        self.metrics.count(places, seconds, answers)
+        self.metrics.count(requests, places, seconds, answers)
         return photographs.respond(self.output, answers, places)
 
     def finalize(self):

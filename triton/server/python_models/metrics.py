@@ -9,7 +9,8 @@
 Every series is labelled with the instance, a name that no other process has. Triton
 24.10 frees a series as soon as the first of the processes that share it has ended, and
 crashes when the next one counts on; and it wants to be called from `execute` alone, not
-from a thread. So what is counted last is handed on with the next request.
+from a thread. So what is counted last is handed on with the next request. Health checks
+give their requests the id "probe", and are not counted.
 """
 
 import time
@@ -18,6 +19,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 PERIOD_S = 1.0
+PROBE = "probe"
 BOUNDS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)  # upper ones, of probabilities
 
 
@@ -50,7 +52,7 @@ class Metrics:
         self.waiting = np.zeros(len(self.series))
         self.handed_on = time.monotonic()
 
-    def count(self, places, seconds, answers=None):
+    def count(self, requests, places, seconds, answers=None):
         """Count what one `execute` has done.
 
         Args:
@@ -58,9 +60,13 @@ class Metrics:
             seconds: Of decoding.
             answers: ``(images, classes)`` probabilities, None for none.
         """
-        images = [place.stop - place.start for place in places if type(place) is slice]
-        self.waiting[:3] += sum(images), len(places) - len(images), seconds
-        if answers is not None and self.classes:
+        asked = [p for r, p in zip(requests, places) if r.request_id() != PROBE]
+        rows = [place for place in asked if type(place) is slice]
+        images = sum(place.stop - place.start for place in rows)
+        self.waiting[:3] += images, len(asked) - len(rows), seconds if asked else 0
+        if self.classes and images:
+            if len(asked) < len(places):
+                answers = np.concatenate([answers[place] for place in rows])
             best = np.bincount(answers.argmax(1), minlength=self.classes)
             self.waiting[3 : 3 + self.classes] += best
             places = np.searchsorted(BOUNDS, answers.max(1))
