@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Iterator
 
 from data_prep.errors import InputError
-from data_prep.registry import PROJECT
+from data_prep.registry import PROJECT, RAW
 
 ENDED_WELL = ("completed", "published")
 # ClearML's title of single values, and the value by which its server orders trainings.
@@ -156,6 +156,13 @@ def raw_dataset(dataset_id: str) -> str:
     """
     from clearml import Task
 
+    try:
+        dataset = Task.get_task(task_id=dataset_id)
+    except ValueError:  # it was deleted
+        return ""
+    if raw_id := dataset.get_parameter(f"Datasets/{RAW}"):
+        return raw_id
+    # Datasets of earlier versions do not say; the step that made them does
     makers = Task.get_tasks(
         project_name=PROJECT,
         task_filter={

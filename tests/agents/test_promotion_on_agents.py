@@ -42,7 +42,8 @@ class Clients:
             while not self._stop.is_set():
                 try:
                     answer = client.infer("asl", [image])
-                    self.answers.add(answer.as_numpy("probabilities").tobytes())
+                    probabilities = answer.as_numpy("probabilities")[0]
+                    self.answers.add(tuple(probabilities.round(3)))
                 except Exception as error:  # each is a request that failed
                     self.failures.append(repr(error))
                 time.sleep(0.02)

@@ -17,15 +17,10 @@ CELLS = 8  # pixels are averaged over a grid of CELLS x CELLS
 
 def prepare(raw_id: str, folder: Path, size: int) -> str:
     """Prepare a registered raw Dataset, as the step does; return the new id."""
-    from clearml import Task
-
     images = registry.find_raw(None, raw_id).images
     options = preparation.Options(Preprocessing(size), SplitOptions("random"))
     preparation.prepare(images, folder, options, 1)
-    id_ = registry.upload_prepared(folder)
-    task = Task.create("ASL", "prepare", task_type="data_processing")
-    task.set_parameters({"Args/dataset_id": raw_id, "Outputs/dataset_id": id_})
-    return id_
+    return registry.upload_prepared(folder, raw_id=raw_id)
 
 
 def train(folder: Path, dataset_id: str, out: Path, noise: float = 0.0) -> str:
