@@ -53,9 +53,12 @@ def running(options: list[str], repository: Path, log: Path):
 
 def probe(server: TritonServer, count: int = 8):
     """Ask by the image's own health check; return its completed process."""
+    return run_probe("--url", f"http://{server.http_url}", "--count", str(count))
+
+
+def run_probe(*options: str):
     return subprocess.run(
-        [sys.executable, "-I", PROBE, "--url", f"http://{server.http_url}"]
-        + ["--count", str(count)],
+        [sys.executable, "-I", PROBE, *options],
         capture_output=True,
         text=True,
     )

@@ -86,7 +86,9 @@ def test_the_metrics_that_pods_are_scaled_by_are_those_of_the_server(server):
     ]["custom"]
 
     for name in set(re.findall(r"nv_\w+", rule["metricsQuery"] + rule["seriesQuery"])):
-        assert re.search(rf'^{name}{{model="asl_fused_', exposed, re.MULTILINE), name
+        assert re.search(
+            rf'^{name}{{model="asl_classifier_', exposed, re.MULTILINE
+        ), name
     (metric,) = of_kind("HorizontalPodAutoscaler")["spec"]["metrics"]
     assert metric["pods"]["metric"]["name"] == rule["name"]["as"]
 

@@ -4,9 +4,10 @@ import json
 import os
 import re
 import signal
+import socket
 
 import pytest
-from command_line import probe, running
+from command_line import probe, run_probe, running
 from leftovers import running_in_session
 
 from data_prep.paths import ROOT
@@ -45,6 +46,17 @@ def test_the_entry_point_serves_the_repository_and_the_health_check_finds_its_de
 
     gone = probe(server)
     assert gone.returncode == 1 and gone.stdout.startswith("no answer: ")
+
+
+def test_a_server_that_accepts_and_says_nothing_is_ill():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+
+        done = run_probe("--url", url, "--timeout", "0.5")
+
+    assert (done.returncode, done.stdout) == (1, "no answer within 0.5 s\n")
 
 
 def test_what_the_image_copies_is_there():
