@@ -7,18 +7,15 @@ import io
 import json
 import signal
 import socket
-import ssl
 import stat
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tritonclient.grpc
 import tritonclient.http
 from client_command import ask, expected_lines
+from nginx_front import LIBRARIES, Front, wait_until
 from tritonclient.utils import InferenceServerException
 
 from data_prep.errors import InputError
@@ -33,70 +30,6 @@ except InputError as error:
 pytestmark = pytest.mark.slow
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["grpc", "http"])
-LIBRARIES = {"grpc": tritonclient.grpc, "http": tritonclient.http}
-COMMAND = [sys.executable, "-m", "pipelines.remote_access"]
-
-
-class Front:
-    """nginx as a user starts it, with one client that has a token."""
-
-    def __init__(self, server, folder: Path):
-        self.folder = folder
-        self.ca = remote_credentials.certify(["localhost"])
-        self.header = remote_credentials.grant("laptop")
-        line = [*COMMAND, "serve", "--port", "0"]
-        line += ["--http", server.http_url, "--grpc", server.grpc_url]
-        self.process = subprocess.Popen(
-            line, cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-        address = self.process.stdout.readline().split()[2].rstrip(",")
-        self.port = int(address.rpartition(":")[2])
-        self.url = f"localhost:{self.port}"
-        self.http_url = self.grpc_url = self.url  # one port for both
-        wait_until(self.accepts, "nginx does not listen")
-
-    def accepts(self) -> bool:
-        assert self.process.poll() is None
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def options(self) -> list:
-        return ["--ssl", "--ca", self.ca, "--header", f"@{self.header}"]
-
-    def headers(self) -> dict[str, str]:
-        name, _, value = self.header.read_text().strip().partition(": ")
-        return {name: value}
-
-    def client(self, protocol):
-        trust = {"grpc": {"root_certificates": str(self.ca)}}
-        trust["http"] = {"ssl_options": {"ca_certs": str(self.ca)}}
-        return LIBRARIES[protocol].InferenceServerClient(
-            self.url, ssl=True, **trust[protocol]
-        )
-
-    def request(self, method, path, headers=()) -> tuple[int, str, str]:
-        """Send HTTP without a body; return status, head and body of the answer."""
-        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close"]
-        text = "\r\n".join([*lines, "Content-Length: 0", *headers, "", ""])
-        context = ssl.create_default_context(cafile=self.ca)
-        context.verify_flags |= ssl.VERIFY_X509_STRICT  # as newer Pythons do
-        with context.wrap_socket(
-            socket.create_connection(("localhost", self.port), timeout=10),
-            server_hostname="localhost",
-        ) as connection:
-            connection.sendall(text.encode())
-            answer = b""
-            while block := connection.recv(1 << 16):
-                answer += block
-        head, _, body = answer.decode().partition("\r\n\r\n")
-        return int(head.split()[1]), head, body
-
-
-def wait_until(condition, otherwise):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
