@@ -117,16 +117,17 @@ def make_parser() -> argparse.ArgumentParser:
 
 @exit_2_on_input_error
 def main() -> None:
+    from pipelines.tracking import ensure_clearml
+
     args = make_parser().parse_args()
-    registry.check_destination(args.output_uri)
+    if args.output_uri:
+        ensure_clearml()
+        registry.check_destination(args.output_uri)
     target = data_home() / "raw" / "kaggle"
     target.mkdir(parents=True, exist_ok=True)
     folder = download(args.name, target)
     write_checksums(folder, target / f"{args.name}.sha256")
     print(f"folder: {folder}")
-
-    from pipelines.tracking import ensure_clearml
-
     ensure_clearml()
     print(registry.register_raw({args.name: folder}, args.output_uri))
 

@@ -117,22 +117,38 @@ def check_destination(output_uri: str | None) -> None:
     """Make sure, before any work is done, that Datasets can be written there.
 
     Raises:
-        InputError: A folder cannot be made, or the package for a store is missing.
+        InputError: A folder cannot be made, or a store's package, its address or the
+            keys to it are missing or wrong.
     """
-    scheme, _, rest = (output_uri or "").partition("://")
-    if scheme == "file":  # must exist beforehand
+    if not output_uri:
+        return
+    if output_uri.startswith("file://"):  # must exist beforehand
         try:
-            Path(rest).mkdir(parents=True, exist_ok=True)
+            Path(output_uri.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"--output-uri {output_uri} cannot be made ({error.strerror}); choose "
                 "another folder"
             ) from None
-    if scheme == "s3" and importlib.util.find_spec("boto3") is None:
+        return
+    if output_uri.startswith("s3://") and importlib.util.find_spec("boto3") is None:
         raise InputError(
             f"--output-uri {output_uri} needs boto3: pip install boto3, or choose "
             "another place"
         )
+    from clearml.storage.helper import StorageHelper
+
+    try:
+        store = StorageHelper.get(output_uri)
+        if not store:
+            raise ValueError("no access")
+        store.check_write_permissions(output_uri)
+    except ValueError as error:
+        raise InputError(
+            f"--output-uri {output_uri} cannot be written ({error}); check the address "
+            "and the keys for it, in sdk.aws.s3 of clearml.conf or AWS_ACCESS_KEY_ID "
+            "and AWS_SECRET_ACCESS_KEY"
+        ) from None
 
 
 def find_raw(

@@ -1,5 +1,6 @@
 """The commands as people, pipelines and agents run them, on the embedded server."""
 
+import json
 import os
 import signal
 import subprocess
@@ -99,8 +100,59 @@ def test_raw_data_by_folder_and_by_dataset_give_the_same_prepared_set(
     )
     copy = clearml(f"print(Dataset.get('{prepared_id}').get_local_copy())")
     assert packed.read_manifest(copy) == manifests[0]
-    lineage = f"print(Task.get_task('{task_id}').get_parameters()['Datasets/ASL_raw'])"
-    assert clearml(lineage) == dataset_id
+    for process in (by_id, by_folder):
+        step = prepared_folder(process).split("/")[-2]
+        prepared = process.stdout.split()[-1]
+        for id_ in (step, prepared):
+            lineage = f"Task.get_task('{id_}').get_parameters()['Datasets/ASL_raw']"
+            assert clearml(f"print({lineage})") == dataset_id
+        assert clearml(
+            f"dataset = Dataset.get('{prepared}')\n"
+            "print(dataset.tags, Task.get_task(dataset.id).comment)"
+        ).startswith(
+            f"['ASL_raw {dataset_id}'] Prepared from ASL_raw {dataset_id}: http://"
+        )
+
+
+def test_a_set_from_unregistered_folders_says_so(run, clearml, tmp_path):
+    raw = write_raw_set(tmp_path / "unregistered", seed=77)
+    done = run("prepare", "--raw", raw, "--image-size", 32)
+    assert done.returncode == 0, done.stderr
+    assert "no version of ASL_raw" in clearml(
+        f"print(Task.get_task('{done.stdout.split()[-1]}').comment)"
+    )
+
+
+def test_the_report_of_validation_can_be_read_on_the_task(run, clearml, tmp_path):
+    raw = write_raw_set(tmp_path / "odd")
+    write(raw / "B" / "grey.png", encoded(picture(900)[:, :, 1], ".png"))
+    write(raw / "C" / "brighter.png", encoded(picture(2000) + 3, ".png"))
+    done = run("validate", "--raw", raw)
+    assert done.returncode == 0, done.stderr
+    line = next(x for x in done.stdout.splitlines() if x.startswith("report: "))
+    task_id = line.split("/")[-1]
+    plots = json.loads(
+        clearml(
+            "import json\n"
+            f"plots = Task.get_task('{task_id}').get_reported_plots()\n"
+            "print(json.dumps({p['metric']: json.loads(p['plot_str'])['data'][0]"
+            " for p in plots}))"
+        )
+    )
+    assert plots["Images a class"]["x"] == ["A", "B", "C"]
+    assert plots["Images a class"]["y"] == [12, 13, 13]
+    assert plots["Near duplicates by class"]["y"] == [0, 0, round(2 / 13, 4)]
+    assert "Findings" in plots
+    widths = clearml(
+        "import cv2\n"
+        "from clearml.storage import StorageManager\n"
+        f"task = Task.get_task('{task_id}')\n"
+        "urls = [task.get_debug_samples('Examples', series)[0]['url']"
+        " for series in ('01 grey', '02 near_duplicates')]\n"
+        "files = map(StorageManager.get_local_copy, urls)\n"
+        "print([cv2.imread(file).shape[1] for file in files])"
+    )
+    assert widths == str([120 + 64, 120 + 2 * 64])
 
 
 def test_new_photographs_make_a_child_version_and_none_make_none(

@@ -175,6 +175,55 @@ def test_small_damages_that_the_decoder_overlooks_are_a_warning(raw, check):
     assert found["severity"] == "warning" and found["examples"] == ["raw/A/odd.jpg"]
 
 
+def damaged_webps():
+    """Lossy WebP whose decoder notices nothing: (what is said of it, bytes)."""
+    data = saved(Image.fromarray(picture(900, 200)), "WEBP")
+    assert data[12:16] == b"VP8 "
+    half = len(data) // 2
+    yield "bytes are zeros", data[:half] + bytes(len(data) - half)
+    yield "follow its end", data + data[-40:]
+    longer = (len(data) - 8 + 40).to_bytes(4, "little")
+    yield "do not fill", data[:4] + longer + data[8:] + data[-40:]
+
+
+@pytest.mark.parametrize("says, data", list(damaged_webps()))
+def test_damages_of_a_webp_that_its_decoder_overlooks_are_a_warning(
+    raw, check, says, data
+):
+    assert decode(data).shape == (200, 200, 3)
+    write(raw / "A" / "odd.webp", data)
+    found = check()["damaged"]
+    assert found["severity"] == "warning" and found["examples"] == ["raw/A/odd.webp"]
+    assert says in found["message"]
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+@pytest.mark.parametrize("quality", [80, 101])  # 101: lossless
+def test_whole_webps_are_not_called_damaged(raw, check, value, quality):
+    options = [cv2.IMWRITE_WEBP_QUALITY, quality]
+    for side in (48, 1000):
+        image = np.full((side, side, 3), value, np.uint8)
+        data = cv2.imencode(".webp", image, options)[1].tobytes()
+        write(raw / "A" / f"{side}.webp", data)
+    write(raw / "B" / "exif.webp", saved(Image.fromarray(picture(9)), "WEBP"))
+    assert "damaged" not in check()
+
+
+def test_most_damages_in_the_middle_of_a_jpeg_are_noticed(raw, check):
+    """A JPEG has no checksums; what is left is that its codes lose their rhythm."""
+    data = encoded(picture(900, 200))
+    scan = data.find(b"\xff\xda") + 14
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        hurt = bytearray(data)
+        at = scan + int(rng.integers(0, (len(data) - scan) // 2))
+        hurt[at : at + 16] = rng.integers(0, 255, 16, np.uint8).tobytes()
+        write(raw / "A" / f"hurt{i}.jpg", bytes(hurt))
+    found = check()
+    reported = [found[k]["count"] for k in ("damaged", "unreadable") if k in found]
+    assert sum(reported) > 10
+
+
 def test_what_others_write_to_standard_error_meanwhile_is_no_damage(raw, capfd):
     with decoder_complaints() as complaints:
         os.write(2, b"a word\n")
