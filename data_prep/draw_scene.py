@@ -29,7 +29,20 @@ def draw_image(letter: str, rng: np.random.Generator, size: int) -> np.ndarray:
 
     Pose, proportions, view, skin, light, background and noise come from `rng`.
     """
+    return draw_with_mask(letter, rng, size)[0]
+
+
+def draw_with_mask(
+    letter: str, rng: np.random.Generator, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw as `draw_image` does.
+
+    Returns:
+        The picture, and where the hand and its forearm are: ``(size, size)`` float32,
+        0 to 1.
+    """
     picture = _background(rng, size)
+    mask = np.zeros((size, size), np.float32)
     if letter != "nothing":
         hand = pose_hand(POSES[letter], rng)
         left, bottom, right, top = hand.bounds()
@@ -41,7 +54,8 @@ def draw_image(letter: str, rng: np.random.Generator, size: int) -> np.ndarray:
         y = size / 2 + scale * (bottom + top) / 2 + rng.uniform(-drift, drift)
         relief = render(hand, size, scale, (x, y))
         _lit(picture, relief, rng, scale)
-    return _camera(picture, rng)
+        mask = relief.mask
+    return _camera(picture, rng), mask
 
 
 def _background(rng, size):

@@ -6,6 +6,8 @@ gamma and colour. Images are mirrored only on request: it turns a right hand int
 left one.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -13,6 +15,34 @@ ROTATION = 20.0  # degrees, either way
 SCALE = (0.8, 1.25)
 SHIFT = 0.10  # share of the side, either way
 _RAMP = np.arange(256, dtype=np.float32) / 255
+
+
+@dataclass(frozen=True)
+class Light:
+    """How far brightness and colour may change; see `recolour`.
+
+    Attributes:
+        gamma: Exponent 2**±gamma.
+        gain: Factor 1 ± gain.
+        bias: Share of full brightness, either way.
+        tint: Factor 1 ± tint of each channel by itself.
+        grey: Probability of losing all colour.
+        saturation: Probability of more or less colour.
+    """
+
+    gamma: float
+    gain: float
+    bias: float
+    tint: float
+    grey: float = 0.0
+    saturation: float = 0.0
+
+    def times(self, strength: float) -> "Light":
+        return Light(*(strength * value for value in vars(self).values()))
+
+
+SAME_ROOM = Light(0.5, 0.3, 0.12, 0.1)
+OTHER_ROOMS = Light(0.9, 0.35, 0.15, 0.2, 0.12, 0.3)
 
 
 def noise_pool(size: int, seed: int, count: int = 16) -> np.ndarray:
@@ -43,40 +73,88 @@ def augment(
         ``(S, S, 3)`` uint8 RGB.
     """
     size = image.shape[0]
-    u = rng.random(20)  # one draw for all choices: calls cost more than numbers
-
-    angle = (2 * u[0] - 1) * ROTATION * strength
-    scale = (SCALE[0] * (SCALE[1] / SCALE[0]) ** u[1]) ** strength
-    matrix = cv2.getRotationMatrix2D((size / 2 - 0.5, size / 2 - 0.5), angle, scale)
-    matrix[:, 2] += (2 * u[2:4] - 1) * SHIFT * strength * size
-    if flip and u[19] < 0.5:  # x -> size - 1 - x, as part of the same warp
-        matrix[0] = -matrix[0]
-        matrix[0, 2] += size - 1
-    image = cv2.warpAffine(
-        image,
-        matrix,
-        (size, size),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REFLECT,
+    scale = (SCALE[0] ** strength, SCALE[1] ** strength)
+    matrix = random_affine(
+        rng, size, ROTATION * strength, scale, SHIFT * strength, mirror=flip / 2
+    )
+    image = cv2.warpAffine(image, matrix, (size, size), borderMode=cv2.BORDER_REFLECT)
+    return roughen(
+        recolour(image, rng, SAME_ROOM.times(strength)), rng, noise, strength
     )
 
-    gamma = 2 ** ((2 * u[4] - 1) * 0.5 * strength)
-    gain = 1 + (2 * u[5] - 1) * 0.3 * strength
-    bias = (2 * u[6] - 1) * 0.12 * strength
-    colour = gain * (1 + (2 * u[7:10] - 1) * 0.1 * strength)
-    table = (_RAMP**gamma)[:, None] * colour + bias
+
+def random_affine(
+    rng: np.random.Generator,
+    size: int,
+    rotation: float,
+    scale: tuple[float, float],
+    shift: float,
+    shear: float = 0.0,
+    stretch: float = 0.0,
+    mirror: float = 0.0,
+) -> np.ndarray:
+    """Draw a map of a square image onto itself, ``(2, 3)`` float64, for warpAffine.
+
+    Args:
+        size: Side, pixels.
+        rotation: Degrees, either way.
+        scale: Least and largest factor; its logarithm is uniform.
+        shift: Share of the side, either way.
+        shear: Pixels sideways a pixel down, either way.
+        stretch: Logarithm of the factor by which width and height differ, either way.
+        mirror: Probability of swapping left and right.
+    """
+    u = rng.random(8)
+    angle = np.deg2rad((2 * u[0] - 1) * rotation)
+    factor = scale[0] * (scale[1] / scale[0]) ** u[1]
+    wider = np.exp((2 * u[2] - 1) * stretch)
+    cos, sin = factor * np.cos(angle), factor * np.sin(angle)
+    lean = (2 * u[3] - 1) * shear
+    matrix = np.array(
+        [
+            [cos * wider, (cos * lean + sin) / wider],
+            [-sin * wider, (cos - sin * lean) / wider],
+        ]
+    )
+    if u[4] < mirror:
+        matrix[:, 0] = -matrix[:, 0]
+    middle = size / 2 - 0.5
+    move = middle - matrix @ [middle, middle] + (2 * u[5:7] - 1) * shift * size
+    return np.column_stack([matrix, move])
+
+
+def recolour(image: np.ndarray, rng: np.random.Generator, light: Light) -> np.ndarray:
+    """Change gain, bias, gamma, tint and, at times, saturation of uint8 RGB."""
+    u = rng.random(9)
+    gamma = 2 ** ((2 * u[0] - 1) * light.gamma)
+    gain = 1 + (2 * u[1] - 1) * light.gain
+    tint = gain * (1 + (2 * u[2:5] - 1) * light.tint)
+    table = (_RAMP**gamma)[:, None] * tint + (2 * u[5] - 1) * light.bias
     table = np.clip(table * 255, 0, 255).astype(np.uint8)
     image = cv2.LUT(image, table.reshape(1, 256, 3))
+    if u[6] < light.grey + light.saturation:
+        grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        colour = 0.0 if u[6] < light.grey else 1.6 * u[7]
+        image = cv2.addWeighted(image, colour, grey, 1 - colour, 0)
+    return image
 
-    if u[10] < 0.2 * strength:
-        image = cv2.GaussianBlur(image, (0, 0), 0.4 + 1.0 * u[11])
-    if u[12] < 0.3 * strength:
-        grain = noise[int(u[13] * len(noise))]
-        image = cv2.add(image, grain, dtype=cv2.CV_8U)
-    if u[14] < 0.4 * strength:
-        side = (0.1 + 0.2 * u[15]) * size
-        x, y = u[16] * (size - side), u[17] * (size - side)
-        grey = int(255 * u[18])
-        x0, y0, x1, y1 = int(x), int(y), int(x + side), int(y + side)
-        image[y0:y1, x0:x1] = grey
+
+def roughen(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    noise: np.ndarray,
+    strength: float = 1.0,
+    cutout: float = 0.4,
+) -> np.ndarray:
+    """Blur, add noise and hide a square, each with a probability; changes ``image``."""
+    size = image.shape[0]
+    u = rng.random(9)
+    if u[0] < 0.2 * strength:
+        image = cv2.GaussianBlur(image, (0, 0), 0.4 + 1.0 * u[1])
+    if u[2] < 0.3 * strength:
+        image = cv2.add(image, noise[int(u[3] * len(noise))], dtype=cv2.CV_8U)
+    if u[4] < cutout * strength:
+        side = (0.1 + 0.2 * u[5]) * size
+        x, y = u[6] * (size - side), u[7] * (size - side)
+        image[int(y) : int(y + side), int(x) : int(x + side)] = int(255 * u[8])
     return image

@@ -120,7 +120,8 @@ def infer(run: Path, files: list[str], runtime: str) -> np.ndarray:
     from training.loop import BEST_FILE, predict
     from training.run import Choices, build_classifier
 
-    choices = Choices(model=evaluation["model"], grey=evaluation["grey"])
+    names = ("model", "grey", "find_hand")
+    choices = Choices(**{name: evaluation[name] for name in names})
     classifier, _ = build_classifier(choices, len(packed.read_classes(run)), record)
     classifier.load_state_dict(
         torch.load(run / BEST_FILE, map_location="cpu", weights_only=True)

@@ -24,16 +24,29 @@ class TrainBatches:
     Under ``torchrun`` each process gets its share of every batch.
 
     Args:
-        images: ``(N, S, S, 3)`` uint8 RGB, an array or memmap.
+        images: ``(N, S, S, C)`` uint8, an array or memmap.
         labels: ``(N,)`` int64.
         batch_size: Images a batch; an incomplete last batch is left out unless it is
             the only one.
         seed: Of order and augmentation.
-        variation: Further arguments of `augment`: strength, flip.
+        vary: The augmentation, called as `augment` is.
+        weights: ``(N,)`` how often each image is to be drawn, relative to the others;
+            None draws each once an epoch.
+        variation: Further arguments of `vary`: strength, flip.
     """
 
-    def __init__(self, images, labels, batch_size: int, seed: int, **variation):
-        self.images, self.labels = images, labels
+    def __init__(
+        self,
+        images,
+        labels,
+        batch_size: int,
+        seed: int,
+        vary=augment,
+        weights=None,
+        **variation,
+    ):
+        self.images, self.labels, self.vary = images, labels, vary
+        self.chances = None if weights is None else weights / weights.sum()
         self.batch_size = min(batch_size, len(labels))
         self.seed, self.variation = seed, variation
         self.noise = noise_pool(images.shape[1], seed)
@@ -43,7 +56,7 @@ class TrainBatches:
 
     def epoch(self, number: int):
         """Yield ``(images uint8 (B, S, S, 3), labels int64 (B,))`` tensors."""
-        order = np.random.default_rng([self.seed, number]).permutation(len(self.labels))
+        order = self._order(np.random.default_rng([self.seed, number]))
         rank, world = distributed.rank(), distributed.world_size()
         threads = max(1, len(os.sched_getaffinity(0)) // world)
         with ThreadPoolExecutor(threads) as pool:
@@ -62,10 +75,15 @@ class TrainBatches:
             finally:  # an epoch that is left early must not augment to its end
                 pool.shutdown(wait=True, cancel_futures=True)
 
+    def _order(self, rng: np.random.Generator) -> np.ndarray:
+        if self.chances is None:
+            return rng.permutation(len(self.labels))
+        return rng.choice(len(self.labels), len(self.labels), p=self.chances)
+
     def _make(self, epoch: int, batch: int, rows: np.ndarray):
         rng = np.random.default_rng([self.seed, epoch, batch, distributed.rank()])
         images = np.stack(
-            [augment(self.images[i], rng, self.noise, **self.variation) for i in rows]
+            [self.vary(self.images[i], rng, self.noise, **self.variation) for i in rows]
         )
         return torch.from_numpy(images), torch.from_numpy(self.labels[rows])
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from data_prep.errors import InputError
 from training import distributed
+from training.augment import augment
 from training.loader import TrainBatches, plain_batches
 from training.network import Classifier, Logits, autocast_for
 from training.optimisation import (
@@ -48,6 +49,8 @@ def fit(
     log: Callable[[str, float, int], None],
     loaded: set[str] = frozenset(),
     resume: Path | None = None,
+    vary: Callable = augment,
+    weights: np.ndarray | None = None,
 ) -> list[dict]:
     """Train in place; on return ``classifier`` holds the weights of the best epoch.
 
@@ -63,6 +66,8 @@ def fit(
         loaded: Parameters of the network that were loaded: its backbone.
         resume: LAST_FILE of an interrupted run of the same recipe. What follows is
             what would have followed there, to the bit on the same machine.
+        vary: The augmentation, called as `augment` is.
+        weights: ``(N,)`` how often to draw each image; None for equally often.
 
     Returns:
         One dict an epoch: epoch, train_loss, val_loss, val_accuracy, val_macro_f1,
@@ -78,7 +83,7 @@ def fit(
     optimizer = make_optimizer(classifier.network, recipe, loaded)
     autocast = autocast_for(classifier, device)
     batches = TrainBatches(
-        *(*train, recipe.batch_size, recipe.seed),
+        *(*train, recipe.batch_size, recipe.seed, vary, weights),
         strength=recipe.augment,
         flip=recipe.flip,
     )

@@ -140,7 +140,8 @@ def build_model(
             name of a timm model.
         classes: Width of the output.
         image_size: Side of the input, pixels.
-        channels: 3, or 1 for grey images; the zoos' models get grey three times.
+        channels: 3; 1 for grey images, which the zoos' models get three times; or 4
+            for views of hands, which they get mixed into 3.
 
     Raises:
         InputError: No model has that name, or it cannot take images of that size.
@@ -153,6 +154,8 @@ def build_model(
         network = _torchvision_model(name, classes)
     if channels == 1 and name not in OURS:
         network = nn.Sequential(RepeatGrey(), network)
+    if channels == 4 and name not in OURS:
+        network = nn.Sequential(nn.Conv2d(4, 3, 1), network)
     try:
         with torch.inference_mode():
             network.eval()(torch.zeros(1, channels, image_size, image_size))

@@ -15,20 +15,31 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: how bright red, green and blue loo
 class Classifier(nn.Module):
     """``(N, S, S, 3)`` uint8 RGB -> logits or probabilities ``(N, classes)``.
 
+    With a view, ready-made views ``(N, V, V, 4)`` are taken as well: training cuts them
+    out once and not in every epoch.
+
     Args:
         network: Maps normalised float ``(N, channels, S, S)`` to logits.
         preprocessing: Has mean and std.
         grey: Whether the network sees one channel, of brightness.
+        view: Finds the hand first (training/hand_finder.py); None for the whole image.
     """
 
     def __init__(
-        self, network: nn.Module, preprocessing: Preprocessing, grey: bool = False
+        self,
+        network: nn.Module,
+        preprocessing: Preprocessing,
+        grey: bool = False,
+        view: nn.Module | None = None,
     ):
         super().__init__()
         self.network = network
         self.grey = grey
-        mean = torch.tensor(preprocessing.mean).view(1, 3, 1, 1)
-        std = torch.tensor(preprocessing.std).view(1, 3, 1, 1)
+        self.view = view
+        mean, std = (
+            torch.tensor([*values, 0.5] if view else values).view(1, -1, 1, 1)
+            for values in (preprocessing.mean, preprocessing.std)
+        )
         # (x / 255 - mean) / std as one multiplication and one addition
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
         self.register_buffer("offset", -mean / std, persistent=False)
@@ -38,6 +49,8 @@ class Classifier(nn.Module):
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         # Transposed while still bytes: a quarter of the memory to move.
         x = images.permute(0, 3, 1, 2).float()
+        if self.view is not None and images.shape[3] == 3:
+            x = self.view(x)
         x = x * self.scale + self.offset
         if self.grey:
             x = (x * self.luma).sum(1, keepdim=True)

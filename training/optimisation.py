@@ -33,6 +33,8 @@ class Recipe:
         ema: Decay of the averaged weights, a step.
         augment: Strength of the random variation of images; 0 is none.
         flip: Mirror half of the images, which makes a right hand a left one.
+        balance: How far images of large sources and classes are drawn less often: 0 is
+            each once an epoch, 1 is all sources and all classes equally often.
         seed: Of initial weights, order and augmentation.
     """
 
@@ -51,6 +53,7 @@ class Recipe:
     ema: float = 0.998
     augment: float = 1.0
     flip: bool = False
+    balance: float = 0.0
     seed: int = 0
 
     def __post_init__(self):
@@ -68,6 +71,7 @@ class Recipe:
             ("contrastive", 0, math.inf),
             ("ema", 0, 0.99999),
             ("augment", 0, 2),
+            ("balance", 0, 1),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

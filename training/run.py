@@ -20,6 +20,7 @@ After --int8 the probabilities are those of the quantised graph.
 import functools
 import json
 import shutil
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from data_prep import packed, preprocessing
 from data_prep.errors import InputError
+from data_prep.hand_poses import CLASSES
 from data_prep.preprocessing import Preprocessing
 from training import distributed
 from training.augment import augment, noise_pool
@@ -37,6 +39,9 @@ from training.evaluate import evaluate, score_slice, slice_rows
 from training.export import export_onnx, golden_inputs
 from training.floors import floors
 from training.graph import answer, read_external, split_method
+from training.hand_finder import FINDER_SIZE, VIEW_SIZE, HandFinder, HandView
+from training.hand_scenes import collect_backgrounds
+from training.hand_views import STEPS, VaryView, cut_views, fit_finder
 from training.loop import LAST_FILE, fit, predict
 from training.models import build_model, load_pretrained, load_weights
 from training.network import Classifier, pick_device
@@ -47,6 +52,8 @@ from training.torch_setup import keep_freed_memory
 
 # What a model repository is made from (pipelines/deploy.py).
 DEPLOYABLES = ("model.onnx", "classes.txt", preprocessing.FILE_NAME, "golden.npz")
+FINDER_FILE = "hand_finder.pt"
+FINDER_SHARE = 0.15  # of --max-minutes
 TEST_PROBABILITIES = "test_probabilities.npy"
 PICTURES = ("curves.png", "confusion_matrix.png", "predictions.png")
 
@@ -58,6 +65,9 @@ class Choices:
     Attributes:
         model: A name that `build_model` knows.
         grey: Whether the network sees brightness only.
+        find_hand: Whether the network sees the hand instead of the whole photograph:
+            "yes", "no", or "auto" for yes where the classes are hand signs and the
+            images have the finder's size at least.
         pretrained: Start from the zoo's weights.
         weights: Start from this state dict; "" for none.
         resume: Folder of an interrupted run to take up; "" for none.
@@ -69,6 +79,7 @@ class Choices:
 
     model: str = "small_resnet"
     grey: bool = False
+    find_hand: str = "no"
     pretrained: bool = False
     weights: str = ""
     resume: str = ""
@@ -105,17 +116,37 @@ def train_dataset(
     outside = {f: read_external(f, record, classes) for f in choices.external}
     if choices.fast_dev_run:
         recipe = replace(recipe, epochs=1)
+    choices = replace(choices, find_hand=decide_to_find(choices, classes, record))
     torch.manual_seed(recipe.seed)
     classifier, loaded = build_classifier(choices, len(classes), record)
     classifier.to(pick_device())
     out.mkdir(parents=True, exist_ok=True)
+    manifest = packed.read_manifest(dataset)
+    sources = {
+        split: [row.source for row in manifest if row.split == split][: len(labels)]
+        for split, (_, labels) in zip(packed.SPLITS, (train, val, test))
+    }
+    weights = draw_weights(sources["train"], train[1], recipe.balance)
 
-    with SummaryWriter(str(out / "tensorboard")) as writer:
-        grid = augmented_grid(train[0], recipe)
+    with (
+        SummaryWriter(str(out / "tensorboard")) as writer,
+        tempfile.TemporaryDirectory(prefix=".views-", dir=out) as scratch,
+    ):
+        seen, judged, vary = train, val, augment
+        if classifier.view is not None:
+            recipe, vary = learn_to_see(
+                classifier.view, train, classes, choices, recipe, out
+            )
+            seen, judged = (
+                (cut_views(classifier.view, images, Path(scratch) / name), labels)
+                for name, (images, labels) in (("train", train), ("val", val))
+            )
+        grid = augmented_grid(seen[0], vary, recipe)
         writer.add_image("training images/augmented", grid, dataformats="HWC")
         resume = Path(choices.resume) / LAST_FILE if choices.resume else None
         history = fit(
-            *(classifier, train, val, recipe, out, writer.add_scalar, loaded, resume)
+            *(classifier, seen, judged, recipe, out, writer.add_scalar, loaded),
+            *(resume, vary, weights),
         )
     if distributed.rank():
         return None
@@ -136,9 +167,8 @@ def train_dataset(
 
     probabilities = ask(images)
     np.save(out / TEST_PROBABILITIES, probabilities)
-    rows = [row for row in packed.read_manifest(dataset) if row.split == "test"]
-    sources = [row.source for row in rows[: len(labels)]]
-    result = evaluate(probabilities, labels, classes, slice_rows(images, sources))
+    slices = slice_rows(images, sources["test"])
+    result = evaluate(probabilities, labels, classes, slices)
     for folder, (pixels, truth) in outside.items():
         name = f"external={Path(folder).name}"
         result["slices"][name] = score_slice(ask(pixels).argmax(1), truth)
@@ -146,6 +176,7 @@ def train_dataset(
         "floors": floors(train, test, recipe.seed) if choices.floors else {},
         "model": choices.model,
         "grey": choices.grey,
+        "find_hand": choices.find_hand,
         "parameters": sum(p.numel() for p in classifier.network.parameters()),
         "precision": "int8" if quantised and quantised["kept"] else "float32",
         "int8": quantised,
@@ -185,30 +216,101 @@ def read_splits(dataset: Path, choices: Choices, recipe: Recipe) -> list[tuple]:
     return splits
 
 
+def decide_to_find(choices: Choices, classes: list[str], record: Preprocessing) -> str:
+    """Resolve "auto": "yes" or "no".
+
+    Raises:
+        InputError: It is none of the three.
+    """
+    if choices.find_hand not in ("yes", "no", "auto"):
+        raise InputError(f"--find-hand is {choices.find_hand}; choose yes, no or auto")
+    if choices.find_hand != "auto":
+        return choices.find_hand
+    fits = set(classes) <= set(CLASSES) and record.image_size >= FINDER_SIZE
+    return "yes" if fits and not choices.grey else "no"
+
+
 def build_classifier(choices: Choices, classes: int, record: Preprocessing):
     """Build the network with its first weights.
 
     Returns:
         The classifier, and the names of the parameters that were loaded.
     """
-    channels = 1 if choices.grey else 3
-    network = build_model(choices.model, classes, record.image_size, channels)
+    if choices.grey and choices.find_hand == "yes":
+        raise InputError("--grey and --find-hand exclude each other; leave one out")
+    channels, size, view = 1 if choices.grey else 3, record.image_size, None
+    if choices.find_hand == "yes":
+        channels, size, view = 4, VIEW_SIZE, HandView(HandFinder())
+    network = build_model(choices.model, classes, size, channels)
     names, fresh = {name for name, _ in network.named_parameters()}, None
     if choices.weights:
         fresh = load_weights(network, Path(choices.weights))
     elif choices.pretrained:
         fresh = load_pretrained(network, choices.model)
     loaded = set() if fresh is None else names - set(fresh)
-    return Classifier(network, record, choices.grey), loaded
+    return Classifier(network, record, choices.grey, view), loaded
 
 
-def augmented_grid(images: np.ndarray, recipe: Recipe, rows: int = 4, columns: int = 8):
+def learn_to_see(view: HandView, train, classes, choices: Choices, recipe, out: Path):
+    """Train the hand finder of a view, or take it over from the run that is resumed.
+
+    Returns:
+        The recipe with the minutes that are left, and the augmentation of views.
+
+    Raises:
+        InputError: The run to resume has no finder.
+    """
+    started = time.monotonic()
+    device = pick_device()
+    state = None
+    if choices.resume:
+        state = load_finder(Path(choices.resume) / FINDER_FILE)
+    elif not distributed.rank():
+        steps = 2 if choices.fast_dev_run else STEPS
+        minutes = recipe.max_minutes * FINDER_SHARE
+        found = fit_finder(*train, classes, recipe.seed, device, minutes, steps)
+        state = {key: value.cpu() for key, value in found.state_dict().items()}
+    state = distributed.share(state)
+    view.finder.load_state_dict(state)
+    if not distributed.rank():
+        torch.save(state, out / FINDER_FILE)
+    if recipe.max_minutes:
+        spent = (time.monotonic() - started) / 60
+        recipe = replace(recipe, max_minutes=max(0.01, recipe.max_minutes - spent))
+    behind = collect_backgrounds(*train, classes, VIEW_SIZE, recipe.seed)
+    return recipe, VaryView(behind)
+
+
+def load_finder(file: Path) -> dict:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"{file} cannot be read ({' '.join(str(error).split())[:80]}); --resume "
+            "must name a run that was started with --find-hand"
+        ) from None
+
+
+def draw_weights(sources: list[str], labels: np.ndarray, balance: float):
+    """Say how often to draw each image, ``(N,)``; None for equally often.
+
+    The weight is the product of the sizes of the image's source and of its class,
+    relative to the mean ones, to the power of ``-balance``.
+    """
+    weights = np.ones(len(labels))
+    for values in (np.array(sources), labels):
+        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+        weights *= (counts[inverse] / counts.mean()) ** -balance
+    return None if np.allclose(weights, weights[0]) else weights
+
+
+def augmented_grid(images, vary, recipe: Recipe, rows: int = 4, columns: int = 8):
     """What the network gets to see: ``(rows * S, columns * S, 3)`` uint8 RGB."""
     rng = np.random.default_rng([recipe.seed, 2])
     noise = noise_pool(images.shape[1], recipe.seed)
     picks = rng.integers(len(images), size=(rows, columns))
     varied = [
-        [augment(images[i], rng, noise, recipe.augment, recipe.flip) for i in row]
+        [vary(images[i], rng, noise, recipe.augment, recipe.flip)[..., :3] for i in row]
         for row in picks
     ]
     return np.concatenate([np.concatenate(row, 1) for row in varied])

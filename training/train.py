@@ -58,6 +58,13 @@ def arguments() -> argparse.ArgumentParser:
         "classification model, or timm:NAME",
     )
     option("--grey", False, "let the network see brightness only")
+    option(
+        "--find-hand",
+        "no",
+        "find the hand first, and classify a view of it; auto: where the classes are "
+        "hand signs and the images large enough",
+        choices=("yes", "no", "auto"),
+    )
     option("--pretrained", False, "start from the zoo's weights (downloads them)")
     option("--weights", "", "start from this state dict", metavar="FILE")
     option("--backbone-lr", 1.0, "rate of loaded weights, share of --lr; 0: frozen")
@@ -79,6 +86,7 @@ def arguments() -> argparse.ArgumentParser:
     option("--ema", 0.998, "averaging of the weights, a step; 0: none")
     option("--augment", 1.0, "strength of random variation of images; 0: none")
     option("--flip", False, "mirror half of the images (swaps right and left hands)")
+    option("--balance", 0.0, "draw large sources and classes less often; 1: evenly")
     option("--seed", 0, "same seed, same weights")
     # results
     option("--int8", False, "serve a quantised graph if it costs at most 0.3 points")

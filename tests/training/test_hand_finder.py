@@ -1,0 +1,200 @@
+"""Finding the hand: masks, views, scenes, and a training with them."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from data_prep.draw import draw_dataset
+from data_prep.draw_scene import draw_image, draw_with_mask
+from data_prep.errors import InputError
+from data_prep.preparation import Options, prepare
+from data_prep.preprocessing import Preprocessing
+from data_prep.sources import find_images
+from training.augment import noise_pool
+from training.hand_finder import FINDER_SIZE, VIEW_SIZE, HandFinder, HandView
+from training.hand_scenes import (
+    Scenes,
+    collect_backgrounds,
+    collect_hands,
+    cut_out,
+    is_on_black,
+)
+from training.hand_views import VaryView, fit_finder, is_sure
+from training.infer import infer
+from training.optimisation import Recipe
+from training.run import Choices, decide_to_find, draw_weights, train_dataset
+
+
+class RedFinder(nn.Module):
+    """Takes what is red for the hand."""
+
+    def forward(self, pixels):
+        return (pixels[:, :1] - pixels[:, 1:2] - 128) / 4
+
+
+def photograph(x: int, y: int, half: int, size: int = 128) -> np.ndarray:
+    """A red square on grey."""
+    image = np.full((size, size, 3), 90, np.uint8)
+    cv2.rectangle(image, (x - half, y - half), (x + half, y + half), (250, 20, 20), -1)
+    return image
+
+
+def view_of(*images: np.ndarray) -> np.ndarray:
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+    return HandView(RedFinder())(pixels).permute(0, 2, 3, 1).numpy()
+
+
+def test_a_view_shows_hands_of_any_place_and_size_alike():
+    views = view_of(photograph(40, 90, 20), photograph(80, 40, 34))
+    assert views.shape == (2, VIEW_SIZE, VIEW_SIZE, 4)
+    for view in views:
+        rows, columns = np.nonzero(view[..., 3] > 127)
+        middle = (VIEW_SIZE - 1) / 2
+        assert abs(rows.mean() - middle) < 2 and abs(columns.mean() - middle) < 2
+        red = np.nonzero(view[..., 0] > 170)
+        assert abs(rows.mean() - red[0].mean()) < 0.5
+        assert abs(columns.mean() - red[1].mean()) < 0.5
+    sides = [np.sqrt((view[..., 3] > 127).mean()) for view in views]
+    assert abs(sides[0] - sides[1]) < 0.05
+    assert 0.6 < sides[0] < 0.9
+
+
+def test_without_a_hand_the_view_is_the_whole_photograph():
+    photo = draw_image("nothing", np.random.default_rng(1), 96)
+    photo[..., 1] = np.maximum(photo[..., 1], photo[..., 0])  # nothing is red
+    (view,) = view_of(photo)
+    assert np.abs(view[..., :3] - photo).max() < 2
+    assert view[..., 3].max() < 1
+
+
+def test_a_view_does_not_depend_on_the_other_images_of_its_batch():
+    images = [photograph(40, 90, 20), photograph(80, 40, 34)]
+    together, alone = view_of(*images), view_of(images[1])
+    assert np.allclose(together[1], alone[0], atol=1e-3)
+
+
+def test_a_hand_on_black_is_cut_out_and_the_gap_of_an_o_stays_open():
+    image = np.zeros((96, 96, 3), np.uint8)
+    cv2.circle(image, (48, 48), 30, (200, 150, 120), 14)  # an O
+    cv2.circle(image, (48, 18), 1, (10, 8, 5), -1)  # a dark wrinkle
+    assert is_on_black(image)
+    mask = cut_out(image)
+    assert mask[48, 48] == 0 and mask[5, 5] == 0
+    assert mask[18, 48] == mask[78, 48] == 255
+    assert not is_on_black(draw_image("A", np.random.default_rng(0), 96))
+
+
+def test_the_mask_of_a_drawing_is_where_the_hand_differs_from_the_wall():
+    picture, mask = draw_with_mask("B", np.random.default_rng(4), 96)
+    assert np.array_equal(picture, draw_image("B", np.random.default_rng(4), 96))
+    assert 0.1 < mask.mean() < 0.6
+    assert draw_with_mask("nothing", np.random.default_rng(4), 96)[1].max() == 0
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """``(N, 96, 96, 3)`` drawn images, labels and classes."""
+    classes = ["B", "nothing", "Y"]
+    rng = np.random.default_rng(0)
+    images = [draw_image(name, rng, 96) for name in classes for _ in range(12)]
+    return np.stack(images), np.repeat(np.arange(3), 12), classes
+
+
+@pytest.mark.slow
+def test_a_finder_trained_briefly_finds_hands_in_scenes_it_has_not_seen(drawn):
+    finder = fit_finder(*drawn, seed=0, device=torch.device("cpu"), steps=100)
+    scenes = Scenes(
+        collect_hands(drawn[0], FINDER_SIZE, 9),
+        collect_backgrounds(*drawn, FINDER_SIZE, 9),
+        noise_pool(FINDER_SIZE, 9),
+        9,
+    )
+    pictures, masks = scenes.batch(0, 64)
+    with torch.inference_mode():
+        found = finder(torch.from_numpy(pictures).permute(0, 3, 1, 2).float())
+    found, truth = found[:, 0].numpy() > 0, masks > 127
+    overlap = (found & truth).sum() / (found | truth).sum()
+    assert overlap > 0.5
+    # the whole picture would score this much
+    assert overlap > 1.5 * truth.mean()
+
+
+def test_varied_views_keep_the_hand_and_replace_what_is_behind_it():
+    rng = np.random.default_rng(3)
+    view = np.dstack([photograph(48, 48, 24, 96), np.zeros((96, 96), np.uint8)])
+    view[24:73, 24:73, 3] = 255
+    before = view.copy()
+    assert is_sure(view[..., 3]) and not is_sure(view[..., 3] // 2)
+    backgrounds = np.full((1, 96, 96, 3), (0, 0, 255), np.uint8)
+    vary, noise = VaryView(backgrounds), noise_pool(96, 0)
+    varied = np.stack([vary(view, rng, noise) for _ in range(60)]).astype(int)
+    assert np.array_equal(view, before)
+    corner = varied[:, 2, 2]
+    replaced = (corner[:, 2] > corner[:, 0] + 60).mean()
+    assert 0.3 < replaced < 0.9
+    middle = varied[:, 40:56, 40:56].mean((1, 2))
+    assert (middle[:, 0] > middle[:, 2]).mean() > 0.8
+
+
+def test_images_of_large_sources_and_classes_are_drawn_less_often():
+    sources = ["small"] * 10 + ["large"] * 90
+    labels = np.array([0, 1] * 50)
+    assert draw_weights(sources, labels, 0.0) is None
+    evenly = draw_weights(sources, labels, 1.0)
+    assert evenly[:10].sum() == pytest.approx(evenly[10:].sum())
+    half = draw_weights(sources, labels, 0.5)
+    assert half[0] / half[-1] == pytest.approx(3.0)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hands")
+    draw_dataset(folder / "raw", per_class=12, classes=["A", "B", "nothing"], workers=1)
+    images = find_images([folder / "raw"]).images
+    prepare(images, folder / "prepared", Options(Preprocessing(128)), 1)
+    return folder
+
+
+@pytest.mark.slow
+def test_finder_and_classifier_become_one_graph_that_answers_as_torch(
+    dataset, tmp_path
+):
+    choices = Choices(find_hand="auto", fast_dev_run=True, floors=False)
+    out = tmp_path / "out"
+    train_dataset(
+        dataset / "prepared", out, choices, Recipe(batch_size=8, balance=0.5), {}
+    )
+    assert json.loads((out / "evaluation.json").read_text())["find_hand"] == "yes"
+    photo = str(dataset / "raw" / "A" / "A1.jpg")
+    onnx, torch_ = (infer(out, [photo], runtime) for runtime in ("onnx", "torch"))
+    assert np.abs(onnx - torch_).max() < 1e-4
+    assert not list(out.glob(".views-*"))
+    again = Choices(find_hand="yes", floors=False, resume=str(out), fast_dev_run=True)
+    with pytest.raises(InputError, match="lr"):
+        train_dataset(
+            dataset / "prepared", tmp_path / "b", again, Recipe(batch_size=8, lr=1), {}
+        )
+
+
+def test_hands_are_sought_where_the_classes_are_hand_signs_and_images_large():
+    auto, large, small = (
+        Choices(find_hand="auto"),
+        Preprocessing(128),
+        Preprocessing(64),
+    )
+    assert decide_to_find(auto, ["A", "del"], large) == "yes"
+    assert decide_to_find(auto, ["A", "del"], small) == "no"
+    assert decide_to_find(auto, ["daisy", "rose"], large) == "no"
+    assert decide_to_find(Choices(find_hand="yes"), ["rose"], large) == "yes"
+    with pytest.raises(InputError, match="perhaps"):
+        decide_to_find(Choices(find_hand="perhaps"), ["A"], large)
+
+
+def test_a_new_view_starts_from_a_finder_that_is_frozen():
+    view = HandView(HandFinder()).train()
+    assert not view.finder.training
+    assert not any(p.requires_grad for p in view.parameters())

@@ -1,0 +1,108 @@
+"""Where the hand is, and a view of it: small networks in front of the classifier.
+
+`HandFinder` marks the pixels of the hand; `HandView` cuts out a square around them and
+hands the mask on as a fourth channel. Both become part of the exported graph, so a
+client sends whole photographs as ever.
+"""
+
+import torch
+from torch import nn
+
+FINDER_SIZE = 96  # pixels that the finder sees
+VIEW_SIZE = 96  # pixels that the classifier sees
+WIDTHS = (16, 32, 64, 96)
+REACH = 2.3  # half a side of the view, in standard deviations of the hand's pixels
+SMALLEST, LARGEST = 0.11, 1.14  # the same as a share of half the photograph
+# Share of the photograph that must be hand before the view follows it in full.
+TRUSTED = 0.02
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class HandFinder(nn.Module):
+    """``(N, 3, 96, 96)`` RGB of 0 to 255 -> logits ``(N, 1, 96, 96)`` of being hand.
+
+    A U-Net (Ronneberger et al. 2015) of 0.3 M parameters.
+    """
+
+    def __init__(self):
+        super().__init__()
+        down = [(3, WIDTHS[0]), *zip(WIDTHS, WIDTHS[1:])]
+        self.down = nn.ModuleList(
+            nn.Sequential(_convolution(a, b, 2), _convolution(b, b)) for a, b in down
+        )
+        self.up = nn.ModuleList(_convolution(a + b, a) for a, b in down[:0:-1])
+        self.last = nn.Conv2d(WIDTHS[0], 1, 1)
+
+    def forward(self, x):
+        x = x / 63.75 - 2  # about -2 to 2
+        levels = []
+        for layer in self.down:
+            x = layer(x)
+            levels.append(x)
+        for layer, level in zip(self.up, levels[-2::-1]):
+            x = layer(torch.cat([level, _double(x)], 1))
+        return _double(self.last(x))
+
+
+def _double(x):
+    size = [2 * x.shape[2], 2 * x.shape[3]]
+    return nn.functional.interpolate(x, size, mode="bilinear")
+
+
+class HandView(nn.Module):
+    """Photographs ``(N, 3, S, S)`` of 0 to 255 -> views ``(N, 4, 96, 96)`` of 0 to 255.
+
+    The fourth channel is how surely a pixel is hand. Where little of a hand is found,
+    the view is the whole photograph.
+    """
+
+    def __init__(self, finder: HandFinder):
+        super().__init__()
+        self.finder = finder.requires_grad_(False).eval()
+        centres = (torch.arange(VIEW_SIZE) + 0.5) * 2 / VIEW_SIZE - 1
+        grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), 2)
+        self.register_buffer("grid", grid[None], persistent=False)
+        places = (torch.arange(FINDER_SIZE) + 0.5) * 2 / FINDER_SIZE - 1
+        self.register_buffer("places", places, persistent=False)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        self.finder.eval()  # it was trained before
+        return self
+
+    def forward(self, pixels):
+        seen = nn.functional.interpolate(
+            pixels, [FINDER_SIZE, FINDER_SIZE], mode="bilinear"
+        )
+        # bfloat16, where the finder computes in it, is too coarse for what follows
+        mask = torch.sigmoid(self.finder(seen).float())
+        centre, half = self.square(mask)
+        grid = self.grid * half[:, None, None, None] + centre[:, None, None, :]
+        sample = nn.functional.grid_sample
+        picture = sample(pixels, grid, padding_mode="reflection", align_corners=False)
+        where = sample(mask, grid, padding_mode="zeros", align_corners=False)
+        return torch.cat([picture, 255 * where], 1)
+
+    def square(self, mask):
+        """Place the view: centre ``(N, 2)`` (x, y) and half a side ``(N,)``, both in
+        units of half the photograph, from the mask's mean and standard deviation."""
+        weight = mask[:, 0] ** 2
+        total = weight.sum((1, 2)) + 1e-3
+        means, spreads = [], []
+        for profile in (weight.sum(1), weight.sum(2)):  # along x, along y
+            mean = (profile * self.places).sum(1) / total
+            off = self.places - mean[:, None]
+            means.append(mean)
+            spreads.append(torch.sqrt((profile * off**2).sum(1) / total + 1e-9))
+        trust = (total / (TRUSTED * FINDER_SIZE**2)).clamp(max=1)
+        spread = torch.maximum(*spreads)
+        half = (REACH * spread.clamp(min=SMALLEST)).clamp(max=LARGEST)
+        half = trust * half + (1 - trust)
+        return torch.stack(means, 1) * trust[:, None], half

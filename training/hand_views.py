@@ -1,0 +1,188 @@
+"""Training on views of hands: fit the finder, cut the views out once, vary them.
+
+A view is ``(V, V, 4)`` uint8: RGB, and how surely a pixel is hand. Since the hand is
+known, its background can be replaced while training, which is what makes a network
+that has seen few rooms ready for others.
+"""
+
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from training.augment import OTHER_ROOMS, noise_pool, random_affine, recolour, roughen
+from training.hand_finder import FINDER_SIZE, VIEW_SIZE, HandFinder, HandView
+from training.hand_scenes import (
+    DIM,
+    Scenes,
+    blend,
+    collect_backgrounds,
+    collect_hands,
+    vary_background,
+)
+from training.network import autocast_for
+
+STEPS, BATCH, RATE = 4000, 32, 3e-3
+REPLACED = 0.6  # of the views with a sure mask, share that gets another background
+
+
+def fit_finder(
+    images: np.ndarray,
+    labels: np.ndarray,
+    classes: list[str],
+    seed: int,
+    device: torch.device,
+    minutes: float = 0.0,
+    steps: int = STEPS,
+) -> HandFinder:
+    """Train a finder on scenes made from drawn hands and the training photographs.
+
+    Args:
+        images: ``(N, S, S, 3)`` uint8 RGB.
+        labels: ``(N,)`` int64.
+        classes: Their names.
+        seed: Of weights and scenes.
+        device: To train on.
+        minutes: Budget that the schedule fits; 0 is no limit.
+        steps: Of 32 scenes each.
+    """
+    torch.manual_seed(seed)
+    scenes = Scenes(
+        collect_hands(images, FINDER_SIZE, seed),
+        collect_backgrounds(images, labels, classes, FINDER_SIZE, seed),
+        noise_pool(FINDER_SIZE, seed),
+        seed,
+    )
+    finder = HandFinder().to(device, memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(finder.parameters(), RATE, weight_decay=0.01)
+    started, step = time.monotonic(), 0
+    workers = torch.get_num_threads()
+    with ThreadPoolExecutor(workers) as pool, tqdm(
+        total=steps * BATCH, desc="find hands", unit="img", disable=None
+    ) as bar:
+        waiting = deque(pool.submit(scenes.batch, n, BATCH) for n in range(2 * workers))
+        while True:
+            progress = step / steps
+            if minutes:
+                spent = (time.monotonic() - started) / (60 * minutes)
+                progress = max(progress, spent)
+            if progress >= 1:
+                break
+            rate = RATE * min(1, progress / 0.1, (1 - progress) / 0.6)
+            optimizer.param_groups[0]["lr"] = rate
+            pictures, masks = waiting.popleft().result()
+            waiting.append(pool.submit(scenes.batch, step + 2 * workers, BATCH))
+            pixels = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float()
+            truth = torch.from_numpy(masks)[:, None].to(device).float() / 255
+            with autocast_for(finder, device):
+                logits = finder(pixels)
+            loss = finder_loss(logits.float(), truth)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            step += 1
+            bar.update(BATCH)
+        pool.shutdown(cancel_futures=True)
+    return finder.eval()
+
+
+def finder_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy, and half the Dice loss (Milletari et al. 2016), which counts small
+    hands as much as large ones. Both arguments are ``(N, 1, H, W)``."""
+    sure = logits.sigmoid()
+    overlap = (2 * (sure * truth).sum((1, 2, 3)) + 1) / (
+        (sure + truth).sum((1, 2, 3)) + 1
+    )
+    entropy = nn.functional.binary_cross_entropy_with_logits(logits, truth)
+    return entropy + 0.5 * (1 - overlap).mean()
+
+
+def cut_views(view: HandView, images: np.ndarray, file: Path) -> np.ndarray:
+    """Cut the views of all images out, once, into a file.
+
+    Returns:
+        ``(N, V, V, 4)`` uint8, a memory map of the file.
+    """
+    device = view.grid.device
+    shape = (len(images), VIEW_SIZE, VIEW_SIZE, 4)
+    views = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+    with torch.inference_mode(), autocast_for(view, device):
+        for start in tqdm(
+            range(0, len(images), 256), desc="cut views", disable=None, leave=False
+        ):
+            batch = torch.from_numpy(np.array(images[start : start + 256])).to(device)
+            made = view(batch.permute(0, 3, 1, 2).float()).permute(0, 2, 3, 1)
+            made = made.round().clamp(0, 255).byte()
+            views[start : start + 256] = made.cpu().numpy()
+    return views
+
+
+class VaryView:
+    """The augmentation of views, in place of `augment.augment` for photographs.
+
+    Args:
+        backgrounds: ``(M, V, V, 3)`` uint8, to be put behind hands.
+    """
+
+    def __init__(self, backgrounds: np.ndarray):
+        self.backgrounds = backgrounds
+
+    def __call__(self, view, rng, noise, strength: float = 1.0, flip: bool = False):
+        """Vary one view ``(V, V, 4)`` uint8; arguments as those of `augment`."""
+        size = len(view)
+        where = random_affine(
+            *(rng, size, 22 * strength, (0.75**strength, 1.3**strength)),
+            *(0.1 * strength, 0.15 * strength, 0.12 * strength, flip / 2),
+        )
+        light = OTHER_ROOMS.times(strength)
+        warp = cv2.warpAffine
+        picture, mask = np.ascontiguousarray(view[..., :3]), view[..., 3]
+        if rng.random() < REPLACED * strength and is_sure(mask):
+            picture = warp(
+                picture, where, (size, size), borderMode=cv2.BORDER_REPLICATE
+            )
+            mask = warp(mask, where, (size, size))
+            behind = self.backgrounds[rng.integers(len(self.backgrounds))]
+            picture = blend(
+                recolour(picture, rng, light), mask, vary_background(behind, rng)
+            )
+            light = DIM.times(strength)
+        else:
+            picture = warp(picture, where, (size, size), borderMode=cv2.BORDER_REFLECT)
+            mask = warp(mask, where, (size, size), borderMode=cv2.BORDER_REFLECT)
+        picture = roughen(recolour(picture, rng, light), rng, noise, strength)
+        return np.dstack([picture, spoil(mask, rng, strength)])
+
+
+def is_sure(mask: np.ndarray) -> bool:
+    """Say whether a mask ``(V, V)`` uint8 is one clear shape of likely size."""
+    solid = (mask > 127).astype(np.uint8)
+    area = cv2.countNonZero(solid)
+    if not 0.08 * mask.size < area < 0.8 * mask.size:
+        return False
+    unsure = cv2.countNonZero(cv2.inRange(mask, 50, 205))
+    _, _, statistics, _ = cv2.connectedComponentsWithStats(solid)
+    return bool(unsure < 0.25 * area and statistics[1:, 4].max() > 0.9 * area)
+
+
+def spoil(mask: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    """Make a mask worse, as that of a strange photograph would be."""
+    u = rng.random(6)
+    if u[0] < 0.1 * strength:
+        return np.full_like(mask, int(255 * u[1]))
+    if u[0] < 0.4 * strength:
+        if u[1] < 0.7:
+            change = cv2.dilate if u[1] < 0.35 else cv2.erode
+            mask = change(mask, np.ones((3, 3), np.uint8))
+        size = len(mask)
+        side = (0.15 + 0.25 * u[2]) * size
+        x, y = u[3] * (size - side), u[4] * (size - side)
+        mask = np.ascontiguousarray(mask)
+        mask[int(y) : int(y + side), int(x) : int(x + side)] = 255 * (u[5] < 0.5)
+    return mask
