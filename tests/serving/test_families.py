@@ -1,0 +1,37 @@
+"""Networks of every family, exported by training, deployed, and asked by a client."""
+
+import numpy as np
+import pytest
+
+from pipelines.asker import Asker
+from pipelines.bench_serve_models import make_artifacts
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.mark.parametrize(
+    "model, int8",
+    [
+        ("small_resnet", False),
+        ("small_resnet", True),
+        ("baseline_cnn", False),
+        ("five_block_cnn", False),
+        ("mlp", False),
+        ("resnet18", False),
+        ("mobilenet_v3_small", False),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_server_answers_photographs_as_training_does(
+    model, int8, server, redeploy, photographs, tmp_path
+):
+    files = [path.read_bytes() for path in photographs.values()]
+    artifacts = make_artifacts(tmp_path / "artifacts", model, files, 32, int8)
+    with np.load(artifacts / "golden.npz") as golden:
+        expected = golden["probabilities"]  # torch's; of int8 ONNX Runtime's
+
+    redeploy(artifacts)
+
+    with Asker(server.grpc_url) as ask:
+        np.testing.assert_allclose(ask(files), expected, rtol=0, atol=1e-4)
+    assert 0.01 < expected.max() < 0.99  # so that a wrong pixel would show
