@@ -300,7 +300,7 @@ def all_settings(args: argparse.Namespace) -> dict[str, dict[str, str]]:
     """
     settings = steps.parse_settings(args.set)
     urls = {"url": args.url, "http_url": args.http_url}
-    for_all = {
+    for_all = steps.RECIPE | {
         "evaluate": {"external": args.external},
         "promote": {"external": args.external},
         "deploy": urls,

@@ -60,6 +60,20 @@ STEPS = {
 }
 
 
+# The best recipe found for people the model has never seen (training/EXPERIMENTS.md).
+# The epochs suit a few thousand photographs; with more, time ends the training.
+RECIPE = {
+    "prepare": {"image_size": "128"},
+    "train": {
+        "find_hand": "auto",
+        "balance": "0.5",
+        "batch_size": "32",
+        "epochs": "60",
+        "max_minutes": "30",
+    },
+}
+
+
 def parse_settings(settings: list[str]) -> dict[str, dict[str, str]]:
     """Turn ["train.max-minutes=1", ...] into {"train": {"max_minutes": "1"}, ...}.
 

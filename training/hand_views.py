@@ -28,7 +28,7 @@ from training.hand_scenes import (
 )
 from training.network import autocast_for
 
-STEPS, BATCH, RATE = 4000, 32, 3e-3
+STEPS, FINDER_BATCH, RATE = 4000, 32, 3e-3
 REPLACED = 0.6  # of the views with a sure mask, share that gets another background
 
 
@@ -64,9 +64,11 @@ def fit_finder(
     started, step = time.monotonic(), 0
     workers = torch.get_num_threads()
     with ThreadPoolExecutor(workers) as pool, tqdm(
-        total=steps * BATCH, desc="find hands", unit="img", disable=None
+        total=steps * FINDER_BATCH, desc="find hands", unit="img", disable=None
     ) as bar:
-        waiting = deque(pool.submit(scenes.batch, n, BATCH) for n in range(2 * workers))
+        waiting = deque(
+            pool.submit(scenes.batch, n, FINDER_BATCH) for n in range(2 * workers)
+        )
         while True:
             progress = step / steps
             if minutes:
@@ -77,7 +79,7 @@ def fit_finder(
             rate = RATE * min(1, progress / 0.1, (1 - progress) / 0.6)
             optimizer.param_groups[0]["lr"] = rate
             pictures, masks = waiting.popleft().result()
-            waiting.append(pool.submit(scenes.batch, step + 2 * workers, BATCH))
+            waiting.append(pool.submit(scenes.batch, step + 2 * workers, FINDER_BATCH))
             pixels = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float()
             truth = torch.from_numpy(masks)[:, None].to(device).float() / 255
             with autocast_for(finder, device):
@@ -87,7 +89,7 @@ def fit_finder(
             loss.backward()
             optimizer.step()
             step += 1
-            bar.update(BATCH)
+            bar.update(FINDER_BATCH)
         pool.shutdown(cancel_futures=True)
     return finder.eval()
 

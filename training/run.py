@@ -41,7 +41,7 @@ from training.floors import floors
 from training.graph import answer, read_external, split_method
 from training.hand_finder import FINDER_SIZE, VIEW_SIZE, HandFinder, HandView
 from training.hand_scenes import collect_backgrounds
-from training.hand_views import STEPS, VaryView, cut_views, fit_finder
+from training.hand_views import FINDER_BATCH, STEPS, VaryView, cut_views, fit_finder
 from training.loop import LAST_FILE, fit, predict
 from training.models import build_model, load_pretrained, load_weights
 from training.network import Classifier, pick_device
@@ -266,7 +266,8 @@ def learn_to_see(view: HandView, train, classes, choices: Choices, recipe, out: 
     if choices.resume:
         state = load_finder(Path(choices.resume) / FINDER_FILE)
     elif not distributed.rank():
-        steps = 2 if choices.fast_dev_run else STEPS
+        # never more scenes than the classifier gets to see views
+        steps = min(STEPS, recipe.epochs * (1 + len(train[1]) // FINDER_BATCH))
         minutes = recipe.max_minutes * FINDER_SHARE
         found = fit_finder(*train, classes, recipe.seed, device, minutes, steps)
         state = {key: value.cpu() for key, value in found.state_dict().items()}
