@@ -158,6 +158,7 @@ def search(base, space: dict[str, dict], args: argparse.Namespace) -> list[dict]
         max_iteration_per_job=None,
         pool_period_min=1 / 30,
     )
+    optimizer.set_report_period(0.1)  # minutes; the end waits for the last report
     started = optimizer.start_locally() if args.local else optimizer.start()
     assert started
     try:
