@@ -26,7 +26,8 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from data_prep.errors import exit_2_on_input_error
+from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.preprocessing import Preprocessing
 from pipelines import bench_serve_models as models
 from pipelines import bench_serve_peers as peers
 from pipelines.bench_serve_contestants import Contestants, bare, serving
@@ -74,6 +75,7 @@ def arguments() -> argparse.ArgumentParser:
 @exit_2_on_input_error
 def main() -> None:
     args = arguments().parse_args()
+    check(args)
     check_programs()
     print(f"{machine()}; images of {args.image_size} px", flush=True)
     measured = {}
@@ -87,6 +89,25 @@ def main() -> None:
     if args.json:
         result = {"machine": machine(), "seconds": args.seconds, "measured": measured}
         args.json.write_text(json.dumps(result, default=asdict, indent=1) + "\n")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Find faults now rather than after minutes.
+
+    Raises:
+        InputError: An option cannot be used.
+    """
+    for name in ("seconds", "rounds"):
+        if getattr(args, name) < 1:
+            raise InputError(f"--{name} is {getattr(args, name)}; it must be 1 or more")
+    try:
+        Preprocessing(image_size=args.image_size)
+    except ValueError as error:
+        raise InputError(f"--image-size: {error}") from None
+    if args.json and not args.json.absolute().parent.is_dir():
+        raise InputError(
+            f"--json {args.json}: its folder does not exist; make it first"
+        )
 
 
 def measure(
