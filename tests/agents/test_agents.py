@@ -36,7 +36,8 @@ def test_an_aborted_step_ends_the_controller_with_one_line(place, photographs):
         *(place.python, "-m", "pipelines.asl", "--raw", photographs),
         *("--queue", "default", "--set", "prepare.image-size=48"),
         # it does not end by itself
-        *("train.model=baseline_cnn", "train.epochs=100000"),
+        *("train.model=baseline_cnn", "train.epochs=100000", "train.max-minutes=0"),
+        "train.find-hand=no",
     )
     deadline = time.monotonic() + 800
     aborted = None
