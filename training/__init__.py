@@ -3,9 +3,9 @@
 import os
 
 # Both must precede every `import torch`, so they are done by the package itself.
-# OpenMP's threads wait asleep: spinning, they keep the cores from the threads that
-# augment, and from whatever else runs.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# OpenMP's threads spin only briefly before they sleep: else they keep the cores from the
+# threads that augment, and from whatever else runs (training/EXPERIMENTS.md).
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 from training.torch_setup import hide_foreign_triton  # noqa: E402
 
