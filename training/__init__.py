@@ -3,7 +3,7 @@
 import os
 
 # Both must precede every `import torch`, so they are done by the package itself.
-# OpenMP's threads spin only briefly before they sleep: else they keep the cores from the
+# OpenMP threads spin only briefly before they sleep: else they keep the cores from the
 # threads that augment, and from whatever else runs (training/EXPERIMENTS.md).
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
