@@ -1,3 +1,5 @@
+import urllib.request
+
 import numpy as np
 import onnx
 import pytest
@@ -49,6 +51,8 @@ def test_weights_of_another_model_are_refused(tmp_path):
 
 
 def test_without_a_network_pretrained_weights_are_a_warning(monkeypatch, capsys):
+    # urllib remembers the proxies of its first use for all later ones
+    monkeypatch.setattr(urllib.request, "_opener", None)
     # a proxy that nothing listens on: the download fails at once, anywhere
     for scheme in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(scheme, "http://127.0.0.1:9")
