@@ -8,8 +8,7 @@ client sends whole photographs as ever.
 import torch
 from torch import nn
 
-FINDER_SIZE = 96  # pixels that the finder sees
-VIEW_SIZE = 96  # pixels that the classifier sees
+VIEW_SIZE = 96  # pixels that the finder sees, and the classifier after it
 WIDTHS = (16, 32, 64, 96)
 REACH = 2.3  # half a side of the view, in standard deviations of the hand's pixels
 SMALLEST, LARGEST = 0.11, 1.14  # the same as a share of half the photograph
@@ -69,8 +68,7 @@ class HandView(nn.Module):
         centres = (torch.arange(VIEW_SIZE) + 0.5) * 2 / VIEW_SIZE - 1
         grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), 2)
         self.register_buffer("grid", grid[None], persistent=False)
-        places = (torch.arange(FINDER_SIZE) + 0.5) * 2 / FINDER_SIZE - 1
-        self.register_buffer("places", places, persistent=False)
+        self.register_buffer("places", centres, persistent=False)
 
     def train(self, mode: bool = True):
         super().train(mode)
@@ -79,7 +77,7 @@ class HandView(nn.Module):
 
     def forward(self, pixels):
         seen = nn.functional.interpolate(
-            pixels, [FINDER_SIZE, FINDER_SIZE], mode="bilinear"
+            pixels, [VIEW_SIZE, VIEW_SIZE], mode="bilinear"
         )
         # bfloat16, where the finder computes in it, is too coarse for what follows
         mask = torch.sigmoid(self.finder(seen).float())
@@ -101,7 +99,7 @@ class HandView(nn.Module):
             off = self.places - mean[:, None]
             means.append(mean)
             spreads.append(torch.sqrt((profile * off**2).sum(1) / total + 1e-9))
-        trust = (total / (TRUSTED * FINDER_SIZE**2)).clamp(max=1)
+        trust = (total / (TRUSTED * VIEW_SIZE**2)).clamp(max=1)
         spread = torch.maximum(*spreads)
         half = (REACH * spread.clamp(min=SMALLEST)).clamp(max=LARGEST)
         half = trust * half + (1 - trust)

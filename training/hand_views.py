@@ -17,12 +17,11 @@ from torch import nn
 from tqdm import tqdm
 
 from training.augment import OTHER_ROOMS, noise_pool, random_affine, recolour, roughen
-from training.hand_finder import FINDER_SIZE, VIEW_SIZE, HandFinder, HandView
+from training.hand_finder import VIEW_SIZE, HandFinder, HandView
 from training.hand_scenes import (
     DIM,
     Scenes,
     blend,
-    collect_backgrounds,
     collect_hands,
     vary_background,
 )
@@ -34,8 +33,7 @@ REPLACED = 0.6  # of the views with a sure mask, share that gets another backgro
 
 def fit_finder(
     images: np.ndarray,
-    labels: np.ndarray,
-    classes: list[str],
+    backgrounds: np.ndarray,
     seed: int,
     device: torch.device,
     minutes: float = 0.0,
@@ -45,8 +43,7 @@ def fit_finder(
 
     Args:
         images: ``(N, S, S, 3)`` uint8 RGB.
-        labels: ``(N,)`` int64.
-        classes: Their names.
+        backgrounds: ``(M, V, V, 3)`` uint8, from `collect_backgrounds`.
         seed: Of weights and scenes.
         device: To train on.
         minutes: Budget that the schedule fits; 0 is no limit.
@@ -54,9 +51,9 @@ def fit_finder(
     """
     torch.manual_seed(seed)
     scenes = Scenes(
-        collect_hands(images, FINDER_SIZE, seed),
-        collect_backgrounds(images, labels, classes, FINDER_SIZE, seed),
-        noise_pool(FINDER_SIZE, seed),
+        collect_hands(images, VIEW_SIZE, seed),
+        backgrounds,
+        noise_pool(VIEW_SIZE, seed),
         seed,
     )
     finder = HandFinder().to(device, memory_format=torch.channels_last).train()

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -51,6 +52,7 @@ def fit(
     resume: Path | None = None,
     vary: Callable = augment,
     weights: np.ndarray | None = None,
+    spent: float = 0.0,
 ) -> list[dict]:
     """Train in place; on return ``classifier`` holds the weights of the best epoch.
 
@@ -68,6 +70,7 @@ def fit(
             what would have followed there, to the bit on the same machine.
         vary: The augmentation, called as `augment` is.
         weights: ``(N,)`` how often to draw each image; None for equally often.
+        spent: Seconds of the recipe's ``max_minutes`` that are already used up.
 
     Returns:
         One dict an epoch: epoch, train_loss, val_loss, val_accuracy, val_macro_f1,
@@ -87,9 +90,12 @@ def fit(
         strength=recipe.augment,
         flip=recipe.flip,
     )
-    run = Progress(recipe, len(batches))
+    run = Progress(recipe, len(batches), spent)
     if resume:
         run.load(resume, classifier, averaged, optimizer, device)
+        best = resume.parent / BEST_FILE
+        if distributed.rank() == 0 and best.resolve() != (folder / BEST_FILE).resolve():
+            shutil.copyfile(best, folder / BEST_FILE)  # no later epoch may beat it
     model = distributed.parallel(Logits(classifier))
 
     first = distributed.rank() == 0
@@ -161,8 +167,10 @@ def fit(
 class Progress:
     """How far a run is, and what it needs to be taken up again."""
 
-    def __init__(self, recipe: Recipe, steps_per_epoch: int):
+    def __init__(self, recipe: Recipe, steps_per_epoch: int, spent: float):
         self.recipe = recipe
+        # an exhausted budget still allows a step
+        self.budget = max(60 * recipe.max_minutes - spent, 1.0)
         self.steps = recipe.epochs * steps_per_epoch
         self.epoch, self.step = 0, 0
         self.history, self.best, self.best_epoch = [], -1.0, 0
@@ -173,8 +181,7 @@ class Progress:
 
     def progress(self) -> float:
         """Share of the run that is over, by steps or by time, whichever is more."""
-        budget = self.recipe.max_minutes * 60
-        by_time = self.seconds() / budget if budget else 0.0
+        by_time = self.seconds() / self.budget if self.recipe.max_minutes else 0.0
         return max(self.step / self.steps, by_time)
 
     def is_over(self) -> bool:
@@ -195,6 +202,7 @@ class Progress:
             "recipe": asdict(self.recipe),
             "counters": [self.epoch, self.step, self.best, self.best_epoch],
             "seconds": self.seconds(),
+            "budget": self.budget,
             "history": self.history,
             "classifier": classifier.state_dict(),
             "averaged": averaged.state_dict(),
@@ -234,6 +242,7 @@ class Progress:
         self.epoch, self.step, self.best, self.best_epoch = state["counters"]
         self.history = state["history"]
         self.started = time.monotonic() - state["seconds"]
+        self.budget = state["budget"]
 
 
 def save(path: Path, state: dict) -> None:

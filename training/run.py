@@ -39,7 +39,7 @@ from training.evaluate import evaluate, score_slice, slice_rows
 from training.export import export_onnx, golden_inputs
 from training.floors import floors
 from training.graph import answer, read_external, split_method
-from training.hand_finder import FINDER_SIZE, VIEW_SIZE, HandFinder, HandView
+from training.hand_finder import VIEW_SIZE, HandFinder, HandView
 from training.hand_scenes import collect_backgrounds
 from training.hand_views import FINDER_BATCH, STEPS, VaryView, cut_views, fit_finder
 from training.loop import LAST_FILE, fit, predict
@@ -132,11 +132,9 @@ def train_dataset(
         SummaryWriter(str(out / "tensorboard")) as writer,
         tempfile.TemporaryDirectory(prefix=".views-", dir=out) as scratch,
     ):
-        seen, judged, vary = train, val, augment
+        seen, judged, vary, seeing = train, val, augment, time.monotonic()
         if classifier.view is not None:
-            recipe, vary = learn_to_see(
-                classifier.view, train, classes, choices, recipe, out
-            )
+            vary = learn_to_see(classifier.view, train, classes, choices, recipe, out)
             seen, judged = (
                 (cut_views(classifier.view, images, Path(scratch) / name), labels)
                 for name, (images, labels) in (("train", train), ("val", val))
@@ -146,7 +144,7 @@ def train_dataset(
         resume = Path(choices.resume) / LAST_FILE if choices.resume else None
         history = fit(
             *(classifier, seen, judged, recipe, out, writer.add_scalar, loaded),
-            *(resume, vary, weights),
+            *(resume, vary, weights, time.monotonic() - seeing),
         )
     if distributed.rank():
         return None
@@ -226,7 +224,7 @@ def decide_to_find(choices: Choices, classes: list[str], record: Preprocessing) 
         raise InputError(f"--find-hand is {choices.find_hand}; choose yes, no or auto")
     if choices.find_hand != "auto":
         return choices.find_hand
-    fits = set(classes) <= set(CLASSES) and record.image_size >= FINDER_SIZE
+    fits = set(classes) <= set(CLASSES) and record.image_size >= VIEW_SIZE
     return "yes" if fits and not choices.grey else "no"
 
 
@@ -255,13 +253,12 @@ def learn_to_see(view: HandView, train, classes, choices: Choices, recipe, out: 
     """Train the hand finder of a view, or take it over from the run that is resumed.
 
     Returns:
-        The recipe with the minutes that are left, and the augmentation of views.
+        The augmentation of views.
 
     Raises:
         InputError: The run to resume has no finder.
     """
-    started = time.monotonic()
-    device = pick_device()
+    backgrounds = collect_backgrounds(*train, classes, VIEW_SIZE, recipe.seed)
     state = None
     if choices.resume:
         state = load_finder(Path(choices.resume) / FINDER_FILE)
@@ -269,17 +266,15 @@ def learn_to_see(view: HandView, train, classes, choices: Choices, recipe, out: 
         # never more scenes than the classifier gets to see views
         steps = min(STEPS, recipe.epochs * (1 + len(train[1]) // FINDER_BATCH))
         minutes = recipe.max_minutes * FINDER_SHARE
-        found = fit_finder(*train, classes, recipe.seed, device, minutes, steps)
+        found = fit_finder(
+            *(train[0], backgrounds, recipe.seed, pick_device(), minutes, steps)
+        )
         state = {key: value.cpu() for key, value in found.state_dict().items()}
     state = distributed.share(state)
     view.finder.load_state_dict(state)
     if not distributed.rank():
         torch.save(state, out / FINDER_FILE)
-    if recipe.max_minutes:
-        spent = (time.monotonic() - started) / 60
-        recipe = replace(recipe, max_minutes=max(0.01, recipe.max_minutes - spent))
-    behind = collect_backgrounds(*train, classes, VIEW_SIZE, recipe.seed)
-    return recipe, VaryView(behind)
+    return VaryView(backgrounds)
 
 
 def load_finder(file: Path) -> dict:

@@ -1,6 +1,7 @@
 """Finding the hand: masks, views, scenes, and a training with them."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from data_prep.preparation import Options, prepare
 from data_prep.preprocessing import Preprocessing
 from data_prep.sources import find_images
 from training.augment import noise_pool
-from training.hand_finder import FINDER_SIZE, VIEW_SIZE, HandFinder, HandView
+from training.hand_finder import VIEW_SIZE, HandFinder, HandView
 from training.hand_scenes import (
     Scenes,
     collect_backgrounds,
@@ -106,11 +107,12 @@ def drawn():
 
 @pytest.mark.slow
 def test_a_finder_trained_briefly_finds_hands_in_scenes_it_has_not_seen(drawn):
-    finder = fit_finder(*drawn, seed=0, device=torch.device("cpu"), steps=100)
+    behind = collect_backgrounds(*drawn, VIEW_SIZE, 0)
+    finder = fit_finder(drawn[0], behind, 0, torch.device("cpu"), steps=100)
     scenes = Scenes(
-        collect_hands(drawn[0], FINDER_SIZE, 9),
-        collect_backgrounds(*drawn, FINDER_SIZE, 9),
-        noise_pool(FINDER_SIZE, 9),
+        collect_hands(drawn[0], VIEW_SIZE, 9),
+        collect_backgrounds(*drawn, VIEW_SIZE, 9),
+        noise_pool(VIEW_SIZE, 9),
         9,
     )
     pictures, masks = scenes.batch(0, 64)
@@ -165,18 +167,19 @@ def test_finder_and_classifier_become_one_graph_that_answers_as_torch(
 ):
     choices = Choices(find_hand="auto", fast_dev_run=True, floors=False)
     out = tmp_path / "out"
-    train_dataset(
-        dataset / "prepared", out, choices, Recipe(batch_size=8, balance=0.5), {}
-    )
+    recipe = Recipe(batch_size=8, balance=0.5, max_minutes=5)
+    train_dataset(dataset / "prepared", out, choices, recipe, {})
     assert json.loads((out / "evaluation.json").read_text())["find_hand"] == "yes"
     photo = str(dataset / "raw" / "A" / "A1.jpg")
     onnx, torch_ = (infer(out, [photo], runtime) for runtime in ("onnx", "torch"))
     assert np.abs(onnx - torch_).max() < 1e-4
     assert not list(out.glob(".views-*"))
     again = Choices(find_hand="yes", floors=False, resume=str(out), fast_dev_run=True)
+    train_dataset(dataset / "prepared", tmp_path / "resumed", again, recipe, {})
+    assert np.array_equal(infer(tmp_path / "resumed", [photo], "onnx"), onnx)
     with pytest.raises(InputError, match="lr"):
         train_dataset(
-            dataset / "prepared", tmp_path / "b", again, Recipe(batch_size=8, lr=1), {}
+            dataset / "prepared", tmp_path / "b", again, replace(recipe, lr=1), {}
         )
 
 
