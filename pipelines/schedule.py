@@ -11,6 +11,7 @@ is UTC. Further options are those of pipelines.asl.
 
 import argparse
 import datetime
+import signal
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.registry import PROJECT, RAW
@@ -103,6 +104,8 @@ def main() -> None:
             raise InputError(f"--daily {args.daily} is no time such as 02:30") from None
         ensure_clearml()
         scheduler = follow_the_clock(asl.draft(args), time, args.now)
+    # ClearML's own handler tidies up and then goes on waiting
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     print("waiting; Ctrl-C stops it", flush=True)
     try:
         scheduler.start()

@@ -80,6 +80,11 @@ class TritonServer:
                 server ended or did not answer; its last words are in the message.
         """
         model_repository.current(self.repository)  # is there anything to serve?
+        if re.search(r"\s", str(self.repository.resolve())):
+            raise InputError(
+                f"{self.repository.resolve()} has a space in it, which Triton's Python "
+                "backend cannot take; move the model repository, or set ASL_HOME"
+            )
         with model_repository.lock(self.repository):
             model_repository.repair(self.repository)
         serving = serving_environment.describe()

@@ -132,9 +132,9 @@ class Place:
         return found
 
 
-def interrupt(process: subprocess.Popen, seconds: float = 60) -> str:
+def interrupt(process, seconds: float = 60, number=signal.SIGINT) -> str:
     """Press Ctrl-C; return what the process printed from here on."""
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     return process.communicate(timeout=seconds)[0]
 
 

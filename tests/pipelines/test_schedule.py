@@ -1,5 +1,6 @@
 """`python -m pipelines.schedule`: ClearML's own schedulers start the pipeline."""
 
+import signal
 import time
 
 import pytest
@@ -78,7 +79,7 @@ def test_the_clock_starts_the_pipeline_every_day(place, tmp_path):
         task = queued(place)
         following = next(line for line in schedule.stdout if "next run" in line)
     finally:
-        output = interrupt(schedule, seconds=200)
+        output = interrupt(schedule, 200, signal.SIGTERM)
     assert schedule.returncode == 0 and "Traceback" not in output, output
     assert options_of(task)["raw"] == f"['{tmp_path}']"
     assert "02:30:00" in following

@@ -123,6 +123,12 @@ def test_what_cannot_be_served_ends_with_one_line_and_code_2(
     assert len(errors.splitlines()) == 1
 
 
+def test_a_path_that_the_backend_cannot_take_is_refused(repository, tmp_path):
+    moved = repository.rename(tmp_path / "my models")
+    with pytest.raises(InputError, match="my models has a space in it"):
+        TritonServer(moved).start()
+
+
 def without_docker():
     """An environment in which no Docker engine can be reached."""
     return {**os.environ, "DOCKER_HOST": "unix:///nowhere/docker.sock"}
