@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# What every task needs, for the agents that run one.
+REQUIREMENTS = str(ROOT / "requirements.txt")
 
 
 def data_home() -> Path:

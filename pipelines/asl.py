@@ -22,7 +22,7 @@ if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep.errors import InputError, exit_2_on_input_error
-from data_prep.paths import ROOT
+from data_prep.paths import REQUIREMENTS, ROOT
 from pipelines import checkout, run_report, step_cache, steps
 from pipelines.clearml_server.home import home_folder
 from pipelines.task_edge import (
@@ -249,7 +249,7 @@ def draft(args: argparse.Namespace):
         project_name=PROJECT,
         task_name=NAME,
         script="pipelines/asl.py",
-        requirements_file=steps.REQUIREMENTS,
+        requirements_file=REQUIREMENTS,
         argparse_args=[(key, str(value)) for key, value in values.items() if value],
         add_run_number=False,
     )
@@ -298,7 +298,6 @@ def all_settings(args: argparse.Namespace) -> dict[str, dict[str, str]]:
     Raises:
         InputError: --set is misspelt.
     """
-    settings = steps.parse_settings(args.set)
     urls = {"url": args.url, "http_url": args.http_url}
     for_all = steps.RECIPE | {
         "evaluate": {"external": args.external},
@@ -306,9 +305,11 @@ def all_settings(args: argparse.Namespace) -> dict[str, dict[str, str]]:
         "deploy": urls,
         "verify": urls,
     }
-    for name, options in for_all.items():
-        settings[name] = {k: v for k, v in options.items() if v} | settings[name]
-    return settings
+    given = {
+        name: {key: value for key, value in options.items() if value}
+        for name, options in for_all.items()
+    }
+    return steps.parse_settings(args.set, given)
 
 
 @exit_2_on_input_error

@@ -66,6 +66,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--raw",
         nargs="+",
+        default=[],
         metavar="DIR",
         help="your photographs, a folder a class (default: hands drawn here)",
     )
@@ -84,15 +85,15 @@ def main() -> None:
     args = arguments().parse_args()
     # A terminal's Ctrl-C reaches all children; other ways to stop us shall, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    settings = steps.parse_settings(args.set)
-    if args.raw:
-        raw = [str(Path(folder).resolve()) for folder in args.raw]
+    defaults = {0: SAMPLE_SETTINGS, 1: RAW_SETTINGS}.get(
+        len(args.raw), SIGNERS_SETTINGS
+    )
+    settings = steps.parse_settings(args.set, defaults)
+    raw = [str(Path(folder).resolve()) for folder in args.raw]
+    if raw:
         find_images(raw)  # a wrong folder is said at once
-        defaults = RAW_SETTINGS if len(raw) == 1 else SIGNERS_SETTINGS
     else:
         raw = [str(sample_data())]
-        defaults = SAMPLE_SETTINGS
-    settings = {k: defaults.get(k, {}) | options for k, options in settings.items()}
     say("ClearML pipeline: validate, prepare, train, evaluate, promote, deploy")
     web = ensure_clearml()
     ids = asl.run(raw, "", settings, queue=None, leave_out=("verify",))

@@ -4,9 +4,7 @@ import json
 from pathlib import Path
 
 from pipelines.trainings import artifact
-from training.reports import table_by_class
-
-PICTURES = ("confusion_matrix.png", "predictions.png")  # of the step evaluate
+from training.reports import EVALUATION, PICTURES, table_by_class
 
 
 def show(step: str, task, logger) -> None:
@@ -21,7 +19,7 @@ def show(step: str, task, logger) -> None:
         InputError: Its files cannot be had.
     """
     if step == "evaluate":
-        result = json.loads(artifact(task, "evaluation.json").read_text())
+        result = json.loads(artifact(task, EVALUATION).read_text())
         overall = [[name, round(value, 4)] for name, value in result["overall"].items()]
         overall += [
             [f"{name} accuracy", round(scores["accuracy"], 4)]

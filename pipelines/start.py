@@ -14,6 +14,7 @@ from pathlib import Path
 from data_prep.errors import InputError, exit_2_on_input_error
 from pipelines import asl, trainings
 from pipelines.task_edge import ERROR, OUTPUTS
+from training.reports import EVALUATION
 
 POLL_SECONDS = 5.0
 UNDER_WAY = ("created", "queued", "in_progress", "unknown")
@@ -157,7 +158,7 @@ def main() -> None:
         if status not in trainings.ENDED_WELL:
             reason = task.get_parameter(f"{OUTPUTS}/{ERROR}")
             reason = reason or task.data.status_reason or task.data.status_message or ""
-        results["evaluation"] = found(task, "evaluate", "evaluation.json")
+        results["evaluation"] = found(task, "evaluate", EVALUATION)
         results["candidates"] = found(task, "promote", "candidates")
     if args.report:
         text = report(status, page, reason, **results)

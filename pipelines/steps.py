@@ -4,11 +4,10 @@ import re
 from dataclasses import dataclass, field
 
 from data_prep.errors import InputError
-from data_prep.paths import ROOT
+from data_prep.paths import REQUIREMENTS
+from data_prep.registry import PROJECT
 from pipelines import promotion_lock, step_cache
-from pipelines.task_edge import PROJECT
 
-REQUIREMENTS = str(ROOT / "requirements.txt")
 BEST = "${promote.parameters.Outputs/task_id}"
 
 
@@ -74,16 +73,17 @@ RECIPE = {
 }
 
 
-def parse_settings(settings: list[str]) -> dict[str, dict[str, str]]:
+def parse_settings(settings: list[str], defaults: dict = {}) -> dict[str, dict]:
     """Turn ["train.max-minutes=1", ...] into {"train": {"max_minutes": "1"}, ...}.
 
+    All steps are keys; their options come before those of the same names in `defaults`.
     A colon will do for the equals sign: clearml-task takes only one of these in an
     argument of a pipeline.
 
     Raises:
         InputError: One is not STEP.OPTION=VALUE, or names an unknown step.
     """
-    options = {step: {} for step in STEPS}
+    options = {step: dict(defaults.get(step, {})) for step in STEPS}
     for setting in settings:
         name, *value = re.split("[=:]", setting, maxsplit=1)
         step, dot, option = name.partition(".")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Iterator
 
 from data_prep.errors import InputError
+from data_prep.paths import REQUIREMENTS
 from data_prep.registry import PROJECT
 from pipelines.tracking import ensure_clearml
 
@@ -38,6 +39,8 @@ def step_task(
     ensure_clearml()
     from clearml import Task
 
+    # An agent that runs a clone installs what is pinned, not what imports suggest.
+    Task.force_requirements_env_freeze(requirements_file=REQUIREMENTS)
     task = Task.init(
         project_name=PROJECT,
         task_name=name,

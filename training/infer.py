@@ -20,6 +20,7 @@ from data_prep import packed, preprocessing
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from data_prep.preprocessing import BrokenImage, Preprocessing
+from training.reports import EVALUATION
 
 UNKNOWN = "unknown"
 
@@ -95,7 +96,7 @@ def infer(run: Path, files: list[str], runtime: str) -> np.ndarray:
     """
     try:
         record = Preprocessing.load(run / preprocessing.FILE_NAME)
-        evaluation = json.loads((run / "evaluation.json").read_text())
+        evaluation = json.loads((run / EVALUATION).read_text())
     except OSError as error:
         raise InputError(
             f"{error.filename} cannot be read ({error.strerror}); --run must name the "

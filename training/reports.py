@@ -1,5 +1,7 @@
 """What an evaluation looks like on a ClearML task."""
 
+EVALUATION = "evaluation.json"
+PICTURES = ("confusion_matrix.png", "predictions.png")  # that go with it
 SCORES = ("accuracy", "macro_f1", "weighted_f1", "top3_accuracy", "loss")
 COLUMNS = ("precision", "recall", "f1", "images")
 

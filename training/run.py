@@ -33,7 +33,7 @@ from data_prep import packed, preprocessing
 from data_prep.errors import InputError
 from data_prep.hand_poses import CLASSES
 from data_prep.preprocessing import Preprocessing
-from training import distributed
+from training import distributed, reports
 from training.augment import augment, noise_pool
 from training.evaluate import evaluate, score_slice, slice_rows
 from training.export import export_onnx, golden_inputs
@@ -54,8 +54,8 @@ from training.torch_setup import keep_freed_memory
 DEPLOYABLES = ("model.onnx", "classes.txt", preprocessing.FILE_NAME, "golden.npz")
 FINDER_FILE = "hand_finder.pt"
 FINDER_SHARE = 0.15  # of --max-minutes
+PICTURES = ("curves.png", *reports.PICTURES)
 TEST_PROBABILITIES = "test_probabilities.npy"
-PICTURES = ("curves.png", "confusion_matrix.png", "predictions.png")
 
 
 @dataclass(frozen=True)
@@ -184,13 +184,15 @@ def train_dataset(
         "epochs": len(history),
         "seconds": round(time.monotonic() - started, 1),
     }
-    plot_curves(history).savefig(out / "curves.png")
-    plot_confusion(result["confusion"]).savefig(out / "confusion_matrix.png")
-    plot_predictions(images, labels, probabilities, classes).savefig(
-        out / "predictions.png"
+    figures = (
+        plot_curves(history),
+        plot_confusion(result["confusion"]),
+        plot_predictions(images, labels, probabilities, classes),
     )
+    for name, figure in zip(PICTURES, figures):
+        figure.savefig(out / name)
     (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
-    (out / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
+    (out / reports.EVALUATION).write_text(json.dumps(result, indent=1) + "\n")
     return result
 
 

@@ -20,9 +20,7 @@ from data_prep.errors import exit_2_on_input_error
 from data_prep.paths import data_home
 from pipelines.task_edge import set_output, step_task
 from pipelines.trainings import artifact, find_training
-
-EVALUATION = "evaluation.json"
-PICTURES = ("confusion_matrix.png", "predictions.png")
+from training.reports import EVALUATION, PICTURES, report_evaluation
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -83,8 +81,6 @@ def evaluate_training(
 
 def report(task, out: Path, result: dict) -> None:
     """Put the results on the ClearML task."""
-    from training.reports import report_evaluation
-
     logger = task.get_logger()
     report_evaluation(logger, result)
     for name in PICTURES:

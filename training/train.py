@@ -23,6 +23,7 @@ from data_prep import registry
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from pipelines.task_edge import set_output, step_task
+from training.reports import EVALUATION
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -184,7 +185,7 @@ def report(task, out: Path, result: dict) -> None:
         logger.report_image("pictures", Path(name).stem, 0, local_path=str(out / name))
     # Tasks made by clearml-task ignore the argument of Task.init.
     task.output_uri = task.output_uri or True
-    for name in (*DEPLOYABLES, "evaluation.json", "history.json", TEST_PROBABILITIES):
+    for name in (*DEPLOYABLES, EVALUATION, "history.json", TEST_PROBABILITIES):
         task.upload_artifact(name, artifact_object=out / name)
     model = OutputModel(
         task=task,
