@@ -25,9 +25,7 @@ from pipelines import deployment
 from pipelines.model_config import ACCELERATORS, PRECISIONS, Settings
 from pipelines.task_edge import set_output, step_task
 from pipelines.trainings import fetch, find_training
-
-# What a deployment is made from: artifacts of a training task.
-ARTIFACTS = ("model.onnx", "classes.txt", "preprocessing.json", "golden.npz")
+from training.reports import DEPLOYABLES
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -115,7 +113,7 @@ def from_training(args: argparse.Namespace, urls: dict[str, str] | None) -> dict
     training = find_training(args.task)
     with tempfile.TemporaryDirectory(prefix="asl-deploy-") as folder:
         return deployment.deploy(
-            fetch(training, ARTIFACTS, Path(folder)),
+            fetch(training, DEPLOYABLES, Path(folder)),
             place(args),
             metadata(training),
             settings,

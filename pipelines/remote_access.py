@@ -15,7 +15,6 @@ import os
 import pwd
 import re
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from pipelines.remote_credentials import (
     running,
     write,
 )
+from pipelines.triton_server import pick_ports
 
 TEMPLATE = ROOT / "triton/nginx/asl.conf.template"
 # scripts/setup unpacks Debian's package there; an installed nginx comes first
@@ -168,25 +168,6 @@ def address(text: str) -> str:
     return text
 
 
-def free_port(host: str, port: int) -> int:
-    """Return ``port``, or a free one for 0.
-
-    Raises:
-        InputError: nginx could not listen there.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            holder.bind((host, port))
-        except (OSError, OverflowError) as error:
-            raise InputError(
-                f"nginx cannot listen at {host} port {port} ({error}); choose others "
-                "by --host and --port"
-            ) from None
-        return holder.getsockname()[1]
-
-
 def prepare(options: argparse.Namespace) -> tuple[list[str], str]:
     """Make everything ready for nginx; return its command line and its address.
 
@@ -215,7 +196,7 @@ def prepare(options: argparse.Namespace) -> tuple[list[str], str]:
             "client"
         )
     host = f"[{options.host}]" if ":" in options.host else options.host
-    port = free_port(options.host, options.port)
+    (port,) = pick_ports(options.port, host=options.host)
     renew()
     listen = address(f"{host}:{port}")
     http, grpc = address(options.http), address(options.grpc)

@@ -178,25 +178,26 @@ class TritonServer:
             remove_shared_memory(self.shm_prefix)
 
 
-def pick_ports(*wanted: int) -> list[int]:
+def pick_ports(*wanted: int, host: str = HOST) -> list[int]:
     """Replace each 0 by a free port; check that the others are free.
 
     Raises:
         InputError: A wanted port is in use.
     """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # All are held until the last is found, so that no two are the same.
     holders, ports = [], []
     try:
         for port in wanted:
-            holder = socket.socket()
+            holder = socket.socket(family)
             holders.append(holder)
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                holder.bind((HOST, port))
+                holder.bind((host, port))
             except (OSError, OverflowError) as error:
                 raise InputError(
-                    f"port {port} cannot be used ({error}); stop what uses it or "
-                    "choose another one"
+                    f"port {port} cannot be used at {host} ({error}); stop what uses "
+                    "it or choose another one"
                 ) from None
             ports.append(holder.getsockname()[1])
     finally:

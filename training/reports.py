@@ -1,5 +1,9 @@
-"""What an evaluation looks like on a ClearML task."""
+"""What a training leaves: names of files, and how scores look on a ClearML task."""
 
+from data_prep import preprocessing
+
+# What a model repository is made from (pipelines/deploy.py).
+DEPLOYABLES = ("model.onnx", "classes.txt", preprocessing.FILE_NAME, "golden.npz")
 EVALUATION = "evaluation.json"
 PICTURES = ("confusion_matrix.png", "predictions.png")  # that go with it
 SCORES = ("accuracy", "macro_f1", "weighted_f1", "top3_accuracy", "loss")

@@ -50,8 +50,6 @@ from training.pictures import plot_confusion, plot_curves, plot_predictions
 from training.quantize import quantize
 from training.torch_setup import keep_freed_memory
 
-# What a model repository is made from (pipelines/deploy.py).
-DEPLOYABLES = ("model.onnx", "classes.txt", preprocessing.FILE_NAME, "golden.npz")
 FINDER_FILE = "hand_finder.pt"
 FINDER_SHARE = 0.15  # of --max-minutes
 PICTURES = ("curves.png", *reports.PICTURES)

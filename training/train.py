@@ -23,7 +23,7 @@ from data_prep import registry
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from pipelines.task_edge import set_output, step_task
-from training.reports import EVALUATION
+from training.reports import DEPLOYABLES, EVALUATION
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -175,7 +175,7 @@ def report(task, out: Path, result: dict) -> None:
     from clearml import OutputModel
 
     from training.reports import report_evaluation
-    from training.run import DEPLOYABLES, PICTURES, TEST_PROBABILITIES
+    from training.run import PICTURES, TEST_PROBABILITIES
 
     logger = task.get_logger()
     report_evaluation(logger, result)

@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from place import Place, interrupt
 
 from data_prep.draw import draw_dataset
 
@@ -43,19 +42,15 @@ print(json.dumps([large, better, killed.id, find_training("best").id]))
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(place):
     """A server with two trainings on the same dataset, one of them bad."""
-    place = Place(tmp_path_factory.mktemp("place"))
     draw_dataset(place.folder / "letters", 60, classes=["B", "L", "V"], workers=1)
-    server = place.start(place.python, "-m", "pipelines.clearml_server")
-    server.stdout.readline()
     tests = str(Path(__file__).parent)
     place.fill = {"here": str(place.folder), "tests": tests}
     place.raw, place.small, place.fair, place.bad = place.show(
         MADE.format(**place.fill)
     )
-    yield place
-    interrupt(server)
+    return place
 
 
 def promote(place, *options):

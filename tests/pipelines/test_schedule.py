@@ -4,7 +4,7 @@ import signal
 import time
 
 import pytest
-from place import Place, interrupt
+from place import interrupt
 
 from data_prep.draw import draw_dataset
 
@@ -15,16 +15,6 @@ from pathlib import Path
 from data_prep import registry
 print(json.dumps(registry.register_raw({{"letters": Path({folder!r})}})))
 """
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A server without agents: what is started stays in its queue."""
-    place = Place(tmp_path_factory.mktemp("place"))
-    server = place.start(place.python, "-m", "pipelines.clearml_server")
-    server.stdout.readline()
-    yield place
-    interrupt(server)
 
 
 def start(place, *options):

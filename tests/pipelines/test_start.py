@@ -8,7 +8,6 @@ import signal
 import subprocess
 
 import pytest
-from place import Place, interrupt
 
 from data_prep.paths import ROOT
 from pipelines import start
@@ -67,15 +66,6 @@ def test_a_report_of_a_failure_is_one_paragraph():
     text = start.report("failed", "http://x/1", "step train failed:\n<b>`no`</b>")
 
     assert text.split("\n\n")[2] == "step train failed: \\<b\\>\\`no\\`\\</b\\>\n"
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    place = Place(tmp_path_factory.mktemp("place"))
-    server = place.start(place.python, "-m", "pipelines.clearml_server")
-    server.stdout.readline()
-    yield place
-    interrupt(server)
 
 
 class Started:

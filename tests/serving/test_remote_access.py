@@ -331,7 +331,7 @@ def test_what_is_missing_is_named_one_after_the_other(tmp_path, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(InputError, match="choose others by --host and --port"):
+        with pytest.raises(InputError, match="cannot be used at 127.0.0.1"):
             remote_access.prepare(serve_options(port=taken.getsockname()[1]))
     command, _ = remote_access.prepare(serve_options())
     assert Path(command[0]).name == "nginx"

@@ -21,7 +21,8 @@ from data_prep.paths import ROOT
 from training.evaluate import calibration, evaluate
 from training.graph import answer
 from training.optimisation import Recipe, learning_rate
-from training.run import DEPLOYABLES, PICTURES, Choices, train_dataset
+from training.reports import DEPLOYABLES
+from training.run import PICTURES, Choices, train_dataset
 
 RECIPE = Recipe(epochs=6, batch_size=16)
 
