@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from data_prep.preprocessing import Preprocessing
+from training.hand_finder import even_light
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: how bright red, green and blue look
 
@@ -37,7 +38,7 @@ class Classifier(nn.Module):
         self.grey = grey
         self.view = view
         mean, std = (
-            torch.tensor([*values, 0.5] if view else values).view(1, -1, 1, 1)
+            torch.tensor(values).view(1, -1, 1, 1)
             for values in (preprocessing.mean, preprocessing.std)
         )
         # (x / 255 - mean) / std as one multiplication and one addition
@@ -49,9 +50,10 @@ class Classifier(nn.Module):
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         # Transposed while still bytes: a quarter of the memory to move.
         x = images.permute(0, 3, 1, 2).float()
-        if self.view is not None and images.shape[3] == 3:
-            x = self.view(x)
-        x = x * self.scale + self.offset
+        if self.view is not None:
+            x = even_light(self.view(x) if images.shape[3] == 3 else x)
+        else:
+            x = x * self.scale + self.offset
         if self.grey:
             x = (x * self.luma).sum(1, keepdim=True)
         return self.network(x)
