@@ -34,8 +34,7 @@ from pipelines.bench_serve_contestants import Contestants, bare, serving
 from pipelines.bench_serve_load import Outcome, check_programs
 from training.bench import machine
 
-INT8 = ":int8"
-NETWORKS = ("small_resnet", f"small_resnet{INT8}", "resnet18")
+NETWORKS = ("small_resnet", "small_resnet:int8", "small_resnet:hand", "resnet18")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -53,7 +52,8 @@ def arguments() -> argparse.ArgumentParser:
         nargs="+",
         default=NETWORKS,
         metavar="NAME",
-        help=f"as in training, {INT8} behind it for a quantised one "
+        help="as in training; :hand behind it to find the hand first, :int8 for a "
+        "quantised one "
         f"(default {' '.join(NETWORKS)})",
     )
     parser.add_argument("--image-size", type=int, default=128, help="pixels")
@@ -120,10 +120,7 @@ def measure(
     """
     folder.mkdir()
     size, seconds = args.image_size, args.seconds
-    artifacts = models.make_artifacts(
-        *(folder / "network", network.removesuffix(INT8), files, size),
-        int8=network.endswith(INT8),
-    )
+    artifacts = models.make_artifacts(folder / "network", network, files, size)
     idle = models.make_idle(folder / "idle", files, size)
     photographs, arrays = models.write(files, size, folder / "images")
     pixels = {"bare": partial(bare, artifacts, arrays, seconds, decode=False)}

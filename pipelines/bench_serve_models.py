@@ -16,11 +16,13 @@ from data_prep.hand_poses import CLASSES
 from data_prep.preprocessing import FILE_NAME, BrokenImage, Preprocessing
 from data_prep.sources import find_images
 from training.export import IR_VERSION, OPSET, answer, export_onnx
+from training.hand_finder import VIEW_SIZE, HandFinder, HandView
 from training.models import build_model
 from training.network import Classifier
 from training.quantize import quantize
 
 PHOTOGRAPHS = 64
+INT8, HAND = ":int8", ":hand"  # behind a network's name
 
 
 def photographs(raw: Path | None, folder: Path) -> list[bytes]:
@@ -44,20 +46,33 @@ def photographs(raw: Path | None, folder: Path) -> list[bytes]:
 
 
 def make_artifacts(
-    folder: Path, model: str, files: list[bytes], image_size: int, int8: bool = False
+    folder: Path, network: str, files: list[bytes], image_size: int
 ) -> Path:
-    """Write what a training task would leave: the same export, untrained."""
+    """Write what a training task would leave: the same export, untrained.
+
+    Args:
+        folder: To be made.
+        network: As in training; with `INT8` at its end quantised, with `HAND` behind
+            a view of the hand.
+        files: Photographs, for golden inputs.
+        image_size: Of the network's input, pixels.
+    """
+    model = network.removesuffix(INT8).removesuffix(HAND)
+    view, size, channels = None, image_size, 3
+    if HAND in network:
+        view, size, channels = HandView(HandFinder()), VIEW_SIZE, 4
     record = Preprocessing(image_size=image_size)
     pixels = np.stack([record.apply(data) for data in files])
     torch.manual_seed(0)
-    network = build_model(model, len(CLASSES), image_size)
-    for part in network.modules():
+    untrained = build_model(model, len(CLASSES), size, channels)
+    for part in untrained.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             torch.nn.init.ones_(part.weight)  # blocks that start as nothing, too
     folder.mkdir()
     graph = folder / "model.onnx"
-    expected = export_onnx(Classifier(network, record), graph, pixels, {})
-    if int8:
+    classifier = Classifier(untrained, record, view=view)
+    expected = export_onnx(classifier, graph, pixels, {})
+    if network.endswith(INT8):
         # no answer has this label, so both are equally good, and int8 is kept
         nobody = np.full(len(pixels), -1)
         quantize(graph, pixels, (pixels, nobody), seed=0)

@@ -155,5 +155,5 @@ def vary_background(background: np.ndarray, rng: np.random.Generator) -> np.ndar
 
 def blend(picture: np.ndarray, mask: np.ndarray, background: np.ndarray) -> np.ndarray:
     """Lay the masked part of a picture over a background."""
-    share = (mask.astype(np.float32) / 255)[..., None]
-    return (picture * share + background * (1 - share)).astype(np.uint8)
+    share = mask.astype(np.float32) * (1 / 255)
+    return cv2.blendLinear(picture, background, share, 1 - share)

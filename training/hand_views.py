@@ -140,23 +140,30 @@ class VaryView:
             *(0.1 * strength, 0.15 * strength, 0.12 * strength, flip / 2),
         )
         light = OTHER_ROOMS.times(strength)
-        warp = cv2.warpAffine
-        picture, mask = np.ascontiguousarray(view[..., :3]), view[..., 3]
+        mask = cv2.extractChannel(view, 3)
         if rng.random() < REPLACED * strength and is_sure(mask):
-            picture = warp(
-                picture, where, (size, size), borderMode=cv2.BORDER_REPLICATE
+            picture = cv2.warpAffine(
+                cv2.cvtColor(view, cv2.COLOR_RGBA2RGB),
+                where,
+                (size, size),
+                borderMode=cv2.BORDER_REPLICATE,
             )
-            mask = warp(mask, where, (size, size))
+            mask = cv2.warpAffine(mask, where, (size, size))
             behind = self.backgrounds[rng.integers(len(self.backgrounds))]
             picture = blend(
                 recolour(picture, rng, light), mask, vary_background(behind, rng)
             )
             light = DIM.times(strength)
         else:
-            picture = warp(picture, where, (size, size), borderMode=cv2.BORDER_REFLECT)
-            mask = warp(mask, where, (size, size), borderMode=cv2.BORDER_REFLECT)
+            both = cv2.warpAffine(
+                view, where, (size, size), borderMode=cv2.BORDER_REFLECT
+            )
+            picture = cv2.cvtColor(both, cv2.COLOR_RGBA2RGB)
+            mask = cv2.extractChannel(both, 3)
         picture = roughen(recolour(picture, rng, light), rng, noise, strength)
-        return np.dstack([picture, spoil(mask, rng, strength)])
+        varied = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA)
+        varied[..., 3] = spoil(mask, rng, strength)
+        return varied
 
 
 def is_sure(mask: np.ndarray) -> bool:
