@@ -1,5 +1,6 @@
 """The same repository in NVIDIA's image: built from triton/server, run in front."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +13,7 @@ IMAGE = "triton-server"
 
 
 def run(repository: Path, http_port: int, grpc_port: int, metrics_port: int) -> None:
-    """Build the image and run it on a repository until it ends.
+    """Build the image, and become the ``docker run`` of it on a repository.
 
     Raises:
         InputError: No deployed model, no Docker engine, or Docker failed.
@@ -30,8 +31,12 @@ def run(repository: Path, http_port: int, grpc_port: int, metrics_port: int) -> 
         )
     with model_repository.lock(repository):
         model_repository.repair(repository)
-    call("docker", "build", "--tag", IMAGE, str(ROOT / "triton" / "server"))
-    call(*run_command(repository, record, http_port, grpc_port, metrics_port))
+    build = ["docker", "build", "--tag", IMAGE, str(ROOT / "triton" / "server")]
+    if code := subprocess.run(build).returncode:
+        raise InputError(f"'{' '.join(build)}' ended with code {code}")
+    command = run_command(repository, record, http_port, grpc_port, metrics_port)
+    # In place of this process: docker gets its signals, and passes them on.
+    os.execvp(command[0], command)
 
 
 def run_command(
@@ -48,9 +53,3 @@ def run_command(
         f"--volume={repository.resolve()}:/models:ro",
         IMAGE,
     ]
-
-
-def call(*command: str) -> None:
-    code = subprocess.run(command).returncode
-    if code not in (0, 130):  # 130: Ctrl-C
-        raise InputError(f"'{' '.join(command)}' ended with code {code}")

@@ -17,8 +17,9 @@ So the parts of two versions, of whatever shapes, are loaded side by side, and w
 swapped is only where requests are passed on to, which Triton does at once.
 """
 
-import os
+import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import (
@@ -27,6 +28,8 @@ from tritonclient.grpc.model_config_pb2 import (
     ModelInstanceGroup,
     ModelWarmup,
 )
+
+from data_prep.parallel import cpu_count
 
 MODEL = "asl"
 CLASSIFIER = "asl_classifier"
@@ -43,10 +46,13 @@ WARM_UP_PIXELS = "pixels"
 MAX_BATCH_SIZE = 64
 GATHERED = 4  # images of several requests, handed to one process at once
 
-# Where TensorRT keeps its engines inside the container; mount a volume to keep them.
+# Where TensorRT keeps its engines inside the container, a folder a model; mount a
+# volume to keep them. It must exist: ONNX Runtime makes the model's folder only.
 ENGINE_CACHE = "/tmp/tensorrt-engines"
 ACCELERATORS = {"none": "", "tensorrt": "gpu", "openvino": "cpu"}  # and its device
 PRECISIONS = ("fp32", "fp16")
+MAX_INSTANCES = 8  # unless told otherwise; each takes memory of its own
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds a period
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class Settings:
 
     Attributes:
         device: "cpu" or "gpu", of the classifier.
-        instances: Images worked on at once; 0: one a core.
+        instances: Images worked on at once; 0: `default_instances` of this machine.
         shape: "fused" (decode and infer in one process; fastest on a CPU), "ensemble"
             (decode in Python, infer in the onnxruntime backend), or "auto": fused on
             the CPU without an accelerator.
@@ -93,7 +99,18 @@ class Settings:
         if self.shape == "auto":
             object.__setattr__(self, "shape", "fused" if plain else "ensemble")
         if not self.instances:
-            object.__setattr__(self, "instances", os.cpu_count())
+            object.__setattr__(self, "instances", default_instances())
+
+
+def default_instances(quota: Path = CPU_QUOTA) -> int:
+    """One a core that this machine gives to this process, at most MAX_INSTANCES."""
+    cores = cpu_count()
+    try:
+        microseconds, period = map(int, quota.read_text().split())
+        cores = min(cores, math.ceil(microseconds / period))
+    except (OSError, ValueError):  # no such file, or "max 100000": no limit
+        pass
+    return min(cores, MAX_INSTANCES)
 
 
 @dataclass(frozen=True)
@@ -127,9 +144,10 @@ def parts(
     """Describe the parts of one version, by kind (DECODE or FUSED, and CLASSIFIER).
 
     Args:
-        metadata: Written into every config's ``parameters``.
+        metadata: Written into every config's ``parameters``; "model_sha256" of it
+            names the model's engines.
     """
-    described = {CLASSIFIER: classifier(shapes, settings)}
+    described = {CLASSIFIER: classifier(shapes, settings, engine_folder(metadata))}
     if settings.shape == "fused":
         described[FUSED] = fused(shapes, settings)
     else:
@@ -179,8 +197,23 @@ def passing_on(name: str, version: int, *row: ModelConfig) -> ModelConfig:
     return config
 
 
-def classifier(shapes: GraphShapes, settings: Settings) -> ModelConfig:
-    """Describe the ONNX model: single-threaded instances, or one a GPU."""
+def engine_folder(metadata: dict[str, str]) -> str:
+    """Name the folder of a model's TensorRT engines.
+
+    ONNX Runtime knows an engine by the graph's file name and the names in it, not by
+    its weights: in one folder a model trained anew would be given the old engine.
+    """
+    return f"{ENGINE_CACHE}/{metadata['model_sha256'][:16]}"
+
+
+def classifier(
+    shapes: GraphShapes, settings: Settings, engines: str = ENGINE_CACHE
+) -> ModelConfig:
+    """Describe the ONNX model: single-threaded instances, or one a GPU.
+
+    Args:
+        engines: Folder that TensorRT keeps its engines in.
+    """
     config = ModelConfig(backend="onnxruntime", max_batch_size=MAX_BATCH_SIZE)
     config.input.add(
         name=shapes.input_name, data_type=shapes.input_dtype, dims=shapes.input_dims
@@ -196,7 +229,7 @@ def classifier(shapes: GraphShapes, settings: Settings) -> ModelConfig:
         add_processes(config, settings)
         gather_requests(config)
         config.parameters["intra_op_thread_count"].string_value = "1"
-    add_accelerator(config, shapes, settings)
+    add_accelerator(config, shapes, settings, engines)
     pixels = ModelWarmup.Input(
         data_type=shapes.input_dtype,
         dims=shapes.input_dims,
@@ -210,7 +243,7 @@ def classifier(shapes: GraphShapes, settings: Settings) -> ModelConfig:
 
 
 def add_accelerator(
-    config: ModelConfig, shapes: GraphShapes, settings: Settings
+    config: ModelConfig, shapes: GraphShapes, settings: Settings, engines: str
 ) -> None:
     accelerators = config.optimization.execution_accelerators
     if settings.accelerator == "openvino":
@@ -227,7 +260,7 @@ def add_accelerator(
             parameters={
                 "precision_mode": settings.precision.upper(),
                 "trt_engine_cache_enable": "1",
-                "trt_engine_cache_path": ENGINE_CACHE,
+                "trt_engine_cache_path": engines,
                 **profiles,
             },
         )

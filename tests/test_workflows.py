@@ -1,9 +1,13 @@
 """The workflows hold to the rules of the house, and call nothing that is not tested."""
 
+import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -54,7 +58,7 @@ def test_one_version_of_an_action_is_used_everywhere():
 @each
 def test_nothing_is_permitted_but_by_the_job_that_needs_it(file):
     workflow = load(file)
-    writers = {"format": ["contents"], "comment": ["pull-requests"]}
+    writers = {"format": ["contents", "actions"], "comment": ["pull-requests"]}
 
     assert workflow["permissions"] == {}
     for name, job in workflow["jobs"].items():
@@ -128,16 +132,77 @@ def branch(tmp_path):
     return git
 
 
+def commit_formatting(branch, **variables):
+    """Run the script, by default as a person would."""
+    return subprocess.run(
+        [branch.folder / "scripts/commit-formatting"],
+        env={**os.environ, "GITHUB_TOKEN": "", **variables},
+        capture_output=True,
+        text=True,
+    )
+
+
 def test_formatting_is_committed_and_pushed_once(branch):
-    script = branch.folder / "scripts/commit-formatting"
-    subprocess.run([script], check=True)
+    assert commit_formatting(branch).returncode == 0
     assert branch("log", "--format=%s", "origin/work").splitlines() == ["By a person"]
 
     (branch.folder / "a.py").write_text("a = 1\n")
     for _ in range(2):
-        subprocess.run([script], check=True, capture_output=True)
+        assert commit_formatting(branch).returncode == 0
 
     pushed = branch("log", "--format=%an: %s", "origin/work").splitlines()
     by = "github-actions[bot]: Format with black and isort"
     assert pushed == [by, "A: By a person"]
     assert branch("show", "origin/work:a.py") == "a = 1\n"
+
+
+@pytest.fixture
+def github():
+    """A server that answers as GitHub's API does, and notes what it is asked."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            allowed = self.headers["Authorization"] == "Bearer secret"
+            self.send_response(204 if allowed else 403)
+            self.end_headers()
+            if allowed:
+                server.asked.append((self.path, json.loads(body)))
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.asked = []
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_what_a_workflow_has_formatted_is_checked(branch, github):
+    """By workflows that can be started by hand, since such a push starts none."""
+    in_workflow = {
+        "GITHUB_API_URL": f"http://127.0.0.1:{github.server_port}",
+        "GITHUB_REPOSITORY": "o/r",
+        "GITHUB_TOKEN": "secret",
+    }
+    assert commit_formatting(branch, **in_workflow).returncode == 0
+    assert github.asked == []  # nothing was formatted
+
+    (branch.folder / "a.py").write_text("a = 1\n")
+    done = commit_formatting(branch, **in_workflow)
+
+    assert done.returncode == 0, done.stderr
+    assert github.asked == [
+        (f"/repos/o/r/actions/workflows/{name}.yml/dispatches", {"ref": "work"})
+        for name in ("lint", "test")
+    ]
+    for path, _ in github.asked:
+        file = ROOT / ".github/workflows" / path.split("/")[-2]
+        assert "workflow_dispatch" in load(file)["on"]
+
+    (branch.folder / "a.py").write_text("a = 2\n")
+    refused = commit_formatting(branch, **in_workflow | {"GITHUB_TOKEN": "other"})
+    assert refused.returncode != 0 and "403" in refused.stderr

@@ -1,6 +1,8 @@
 """Compose file and Kubernetes manifests: what they name exists, and works."""
 
 import re
+import shutil
+import subprocess
 import time
 import urllib.request
 
@@ -13,7 +15,15 @@ from traffic import load
 from data_prep.paths import ROOT
 from pipelines import deployment, model_repository
 from pipelines.docker_server import run_command
-from pipelines.model_config import ENGINE_CACHE, SERVED, Settings
+from pipelines.model_config import (
+    CLASSIFIER,
+    DECODE,
+    ENGINE_CACHE,
+    FUSED,
+    SERVED,
+    Settings,
+    part_name,
+)
 
 TRITON = ROOT / "triton"
 KUBERNETES = TRITON / "kubernetes"
@@ -23,6 +33,11 @@ MANIFESTS = [
     for path in sorted(KUBERNETES.rglob("*.yaml"))
     for document in yaml.safe_load_all(path.read_text())
 ]
+# what the README offers to `kubectl apply -k`
+OFFERED = re.findall(
+    r"^\| `kubernetes/(\w+)`", (TRITON / "README.md").read_text(), re.M
+)
+ADAPTER = yaml.safe_load((KUBERNETES / "prometheus-adapter.yaml").read_text())
 
 
 def of_kind(kind: str) -> dict:
@@ -87,9 +102,7 @@ def test_probes_ask_for_what_the_server_has(server):
 def test_the_metrics_that_pods_are_scaled_by_are_those_of_the_server(server):
     with urllib.request.urlopen(server.metrics_url) as answer:
         exposed = answer.read().decode()
-    (rule,) = yaml.safe_load((KUBERNETES / "prometheus-adapter.yaml").read_text())[
-        "rules"
-    ]["custom"]
+    (rule,) = ADAPTER["rules"]["custom"]
 
     for name in set(re.findall(r"nv_\w+", rule["metricsQuery"] + rule["seriesQuery"])):
         assert re.search(
@@ -97,6 +110,47 @@ def test_the_metrics_that_pods_are_scaled_by_are_those_of_the_server(server):
         ), name
     (metric,) = of_kind("HorizontalPodAutoscaler")["spec"]["metrics"]
     assert metric["pods"]["metric"]["name"] == rule["name"]["as"]
+
+
+def test_pods_are_scaled_by_what_waits_in_parts_alone():
+    (rule,) = ADAPTER["rules"]["custom"]
+    query = rule["metricsQuery"]
+
+    selectors = re.findall(r"nv_\w+{(.*?)}", query)
+    assert len(selectors) == 2
+    for selector in [*selectors, rule["seriesQuery"]]:
+        (models,) = re.findall(r'model=~"(.*?)"', selector)
+        for kind in (FUSED, DECODE, CLASSIFIER):
+            assert re.fullmatch(models, part_name(kind, 12))
+        assert not any(re.fullmatch(models, name) for name in SERVED)
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="there is no kubectl")
+@pytest.mark.parametrize("folder", OFFERED)
+def test_what_kubectl_is_given_is_complete(folder):
+    text = subprocess.run(
+        ["kubectl", "kustomize", KUBERNETES / folder],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    objects = list(yaml.safe_load_all(text))
+    named = {(x["kind"], x["metadata"]["name"]) for x in objects}
+
+    assert ("Namespace", "asl") in named
+    for other in objects:
+        if other["kind"] != "Namespace":
+            assert other["metadata"]["namespace"] == "asl"
+    assert set(re.findall(r"image: (.*)", text)) == {"triton-server:latest"}
+    claimed = re.findall(r"(?:claimName: |pvc://)([\w-]+)", text)
+    claims = {name for kind, name in named if kind == "PersistentVolumeClaim"}
+    assert set(claimed) == claims
+    assert bool(claims) == (folder != "s3")
+
+
+def test_the_readme_offers_each_folder_of_manifests():
+    folders = {path.parent.name for path in KUBERNETES.glob("*/kustomization.yaml")}
+    assert set(OFFERED) == folders - {"common"}
 
 
 def test_what_is_selected_is_what_the_pods_are_labelled():
@@ -143,3 +197,15 @@ def test_folders_of_the_compose_file_exist():
     assert COMPOSE["services"]["gpu"]["volumes"][1] == f"engines:{ENGINE_CACHE}"
     dockerfile = (TRITON / "server/Dockerfile").read_text()
     assert f"chown 1000:1000 {ENGINE_CACHE}" in dockerfile
+    # where another volume would hide the image's folder
+    mounts = [x["mountPath"] for x in containers()[0]["volumeMounts"]]
+    assert "/tmp" in mounts and ENGINE_CACHE in mounts
+
+
+def test_the_photographs_that_compose_mounts_are_a_folder():
+    """Of a short "photos:/photos" Docker would make a volume of that name."""
+    (volume,) = COMPOSE["services"]["client"]["volumes"]
+
+    assert volume["type"] == "bind" and volume["read_only"] is True
+    default = re.fullmatch(r"\$\{PHOTOS:-(.*)\}", volume["source"])[1]
+    assert (TRITON / default).resolve() == ROOT

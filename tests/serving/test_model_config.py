@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from google.protobuf import text_format
 
@@ -12,7 +14,11 @@ from pipelines.model_config import (
 )
 
 SHAPES = GraphShapes("pix", "TYPE_UINT8", (96, 96, 3), "probs", "TYPE_FP32", (29,))
-METADATA = {"task_id": "abc123", "dataset_id": 'quoted " and \\ back'}
+METADATA = {
+    "task_id": "abc123",
+    "dataset_id": 'quoted " and \\ back',
+    "model_sha256": "0123456789abcdef" * 4,
+}
 ALL = [
     Settings(),
     Settings(shape="ensemble", cache=True),
@@ -22,9 +28,9 @@ ALL = [
 ]
 
 
-def configs(settings=Settings(instances=3)):
+def configs(settings=Settings(instances=3), metadata=METADATA):
     """Parts by kind, and what clients call by name; CLASSIFIER is the part."""
-    parts = model_config.parts(SHAPES, 7, METADATA, settings)
+    parts = model_config.parts(SHAPES, 7, metadata, settings)
     return {**model_config.served(parts, 7), **parts}
 
 
@@ -99,6 +105,41 @@ def test_tensorrt_gets_its_precision_and_the_batches_of_the_graph():
     assert tensorrt.parameters["precision_mode"] == "FP16"
     assert tensorrt.parameters["trt_profile_min_shapes"] == "pix:1x96x96x3"
     assert tensorrt.parameters["trt_profile_max_shapes"] == "pix:64x96x96x3"
+
+
+def test_a_model_trained_anew_is_not_given_the_engines_of_the_one_before():
+    settings = Settings("gpu", accelerator="tensorrt")
+    paths = []
+    for model in (METADATA, METADATA | {"model_sha256": "fedcba9876543210" * 4}):
+        accelerators = configs(settings, model)[
+            CLASSIFIER
+        ].optimization.execution_accelerators
+        (tensorrt,) = accelerators.gpu_execution_accelerator
+        paths.append(tensorrt.parameters["trt_engine_cache_path"])
+
+    # right below the folder of the image: ONNX Runtime makes one level only
+    assert paths == [
+        f"{model_config.ENGINE_CACHE}/{model}"
+        for model in ("0123456789abcdef", "fedcba9876543210")
+    ]
+
+
+def test_instances_are_by_default_the_cores_that_this_machine_gives(tmp_path):
+    cores = min(len(os.sched_getaffinity(0)), model_config.MAX_INSTANCES)
+    quota = tmp_path / "cpu.max"
+    assert model_config.default_instances(quota) == cores
+    for text, expected in {
+        "max 100000\n": cores,
+        "50000 100000\n": 1,
+        "100000 100000\n": 1,
+        "150000 100000\n": min(2, cores),
+        "6400000 100000\n": cores,
+    }.items():
+        quota.write_text(text)
+        assert model_config.default_instances(quota) == expected
+
+    assert Settings().instances == model_config.default_instances()
+    assert Settings(instances=64).instances == 64
 
 
 def test_openvino_is_an_accelerator_of_the_cpu():

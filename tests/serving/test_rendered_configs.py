@@ -1,6 +1,8 @@
 """config.pbtxt as it is rendered, compared with files that were read and agreed to.
 
-After a change that is meant:  python tests/serving/test_rendered_configs.py
+After a change that is meant:
+
+    PYTHONPATH=. python tests/serving/test_rendered_configs.py
 """
 
 from pathlib import Path
@@ -14,6 +16,7 @@ FOLDER = Path(__file__).parent / "rendered"
 SHAPES = GraphShapes(
     "image", "TYPE_UINT8", (96, 96, 3), "probabilities", "TYPE_FP32", (29,)
 )
+METADATA = {"task_id": "abc", "model_sha256": "0123456789abcdef" * 4}
 WAYS = {
     "cpu": Settings(instances=2),
     "cpu_ensemble_cached": Settings(instances=2, shape="ensemble", cache=True),
@@ -27,7 +30,7 @@ WAYS = {
 
 def render(settings: Settings) -> str:
     """All configs of a version in one text, each under its file's name."""
-    parts = model_config.parts(SHAPES, 7, {"task_id": "abc"}, settings)
+    parts = model_config.parts(SHAPES, 7, METADATA, settings)
     configs = [*parts.values(), *model_config.served(parts, 7).values()]
     return "\n".join(
         f"# {config.name}/config.pbtxt\n{model_config.to_text(config)}"

@@ -1,23 +1,30 @@
 #!/usr/bin/env python3
 """Does the server really classify? For health checks; needs nothing but Python.
 
-    python3 probe.py [--url http://localhost:8000] [--count 8]
+    python3 probe.py [--url http://localhost:8000] [--count 8] [--end-after N]
 
 Sends several small pictures, so that each of a model's processes is likely to be asked:
 Triton goes on calling a model ready whose process has died. No two are the same, or a
 response cache would answer. A busy server may be slow: it is enough that one is
 answered in time and none with an error. Exit code 0, or 1 and the reason in one line.
+
+Docker does not restart a container that is unhealthy, only one that has ended. With
+--end-after (or PROBE_END_AFTER in the environment) the server is asked to end when that
+many checks in a row have failed; not before one has succeeded, since a server may take
+minutes to start.
 """
 
 import argparse
 import json
 import os
+import signal
 import struct
 import sys
 import time
 import urllib.error
 import urllib.request
 import zlib
+from pathlib import Path
 
 MODEL, INPUT = "asl", "image"
 
@@ -58,6 +65,41 @@ def request(url):
     )
 
 
+def failure(url, count, timeout):
+    """Ask the server; return in one line what is wrong with it, or None."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + timeout
+    answered = 0
+    try:
+        while answered < count and time.monotonic() < deadline:
+            sent = request(url)
+            left = max(0.1, deadline - time.monotonic())
+            with opener.open(sent, timeout=left) as answer:
+                json.load(answer)["outputs"]
+            answered += 1
+    except TimeoutError:
+        if not answered:
+            return "no answer within %g s" % timeout
+    except urllib.error.HTTPError as error:
+        return "error %d: %s" % (error.code, error.read(500).decode(errors="replace"))
+    except (OSError, ValueError, KeyError) as error:
+        return "no answer: %s" % error
+    return None
+
+
+def failed_in_a_row(state, failed):
+    """Count this check; return how many have failed since the last success.
+
+    Args:
+        state: File with that number; missing as long as none has succeeded.
+    """
+    if failed and not state.exists():
+        return 0
+    count = int(state.read_text() or 0) + 1 if failed else 0
+    state.write_text(str(count))
+    return count
+
+
 def main():
     parser = argparse.ArgumentParser(description="Does the server really classify?")
     parser.add_argument("--url", default="http://localhost:8000", help="of the server")
@@ -65,28 +107,33 @@ def main():
     parser.add_argument(
         "--timeout", type=float, default=20, help="of all together, seconds (20)"
     )
+    parser.add_argument(
+        "--end-after",
+        type=int,
+        default=int(os.environ.get("PROBE_END_AFTER") or 0),
+        help="failures in a row that end the server (0: none do)",
+    )
+    parser.add_argument(
+        "--process", type=int, default=1, help="that is asked to end (1, a container's)"
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        # a container's own, and empty whenever it starts
+        default="/dev/shm/asl-probe",
+        help="file that failures are counted in (/dev/shm/asl-probe)",
+    )
     options = parser.parse_args()
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + options.timeout
-    answered = 0
-    try:
-        while answered < options.count and time.monotonic() < deadline:
-            sent = request(options.url.rstrip("/"))
-            left = max(0.1, deadline - time.monotonic())
-            with opener.open(sent, timeout=left) as answer:
-                json.load(answer)["outputs"]
-            answered += 1
-    except TimeoutError:
-        if not answered:
-            print("no answer within %g s" % options.timeout)
-            return 1
-    except urllib.error.HTTPError as error:
-        print("error %d: %s" % (error.code, error.read(500).decode(errors="replace")))
-        return 1
-    except (OSError, ValueError, KeyError) as error:
-        print("no answer: %s" % error)
-        return 1
-    return 0
+    wrong = failure(options.url.rstrip("/"), options.count, options.timeout)
+    if wrong:
+        print(wrong)
+    if options.end_after:
+        failed = failed_in_a_row(options.state, bool(wrong))
+        if failed >= options.end_after:
+            print("%d failures in a row: the server is asked to end" % failed)
+            options.state.unlink()
+            os.kill(options.process, signal.SIGTERM)
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
