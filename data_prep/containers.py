@@ -9,11 +9,13 @@ temporary file.
 import atexit
 import functools
 import io
+import lzma
 import os
 import shutil
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -26,6 +28,8 @@ from data_prep.errors import InputError
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 CSV_HEADER = b"label,pixel1,"
 UNPACKED = "asl-unpacked-"
+# what the archives' modules raise
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError)
 
 # Where a file's bytes are: in a file of its own; in a zip, by name; or in a tar or CSV,
 # by offset and size in bytes.
@@ -72,7 +76,7 @@ def read(file: str, member: None | str | tuple[int, int]) -> bytes:
         raise InputError(
             f"{file} cannot be read ({error.strerror}); restore it and run again"
         ) from None
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (*DAMAGED, RuntimeError, NotImplementedError) as error:
         raise InputError(f"{file}, {member}: {error}; pack it again") from None
     return _bitmap(data) if file.endswith(".csv") else data
 
@@ -110,7 +114,7 @@ def _enter(path: Path, top: PurePosixPath) -> Tree | None:
             return _csv(path, top)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error})") from None
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+    except DAMAGED as error:
         raise InputError(f"{path} is damaged ({error}); get it again") from None
     return None
 

@@ -16,7 +16,8 @@ The pixels, step by step (`Preprocessing.apply`):
    both directions and bilinearly elsewhere;
 4. channel order RGB.
 
-Scaling to floats and normalisation (`mean`, `std`) are part of the ONNX graph.
+Scaling to floats and normalisation (by `mean` and `std`, or by the light on the hand
+itself) are part of the ONNX graph.
 """
 
 import json

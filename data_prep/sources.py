@@ -81,6 +81,8 @@ def find_images(
         InputError: A folder is missing or holds no class folder with images, or a class
             asked for does not exist.
     """
+    if limit < 0:
+        raise InputError(f"--limit is {limit}; it must be 0 (no limit) or more")
     listing = Listing()
     named = dict(zip(names, map(Path, folders))) if names else name_folders(folders)
     for name, folder in named.items():

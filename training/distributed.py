@@ -2,6 +2,7 @@
 
 import os
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -24,7 +25,10 @@ def process_group():
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    # rank 0 downloads the dataset and trains the hand finder while the others wait
+    dist.init_process_group(
+        "nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(hours=12)
+    )
     try:
         yield
     finally:

@@ -10,8 +10,8 @@
      "calibration": {"ece", "threshold_99", "coverage_99"},
      "confusion":   {"labels": [...], "matrix": [[true rows x predicted columns]]},
      "floors":      {"most_frequent": accuracy, "logistic_regression": accuracy},
-     "model", "parameters", "precision", "dataset_id", "split", "split_method",
-     "epochs", "seconds"}
+     "model", "grey", "find_hand", "parameters", "precision", "int8",
+     "dataset_id", "split", "split_method", "epochs", "seconds"}
 
 ``threshold_99`` is the least confidence above which 99 % of the answers are right, and
 ``coverage_99`` the share of images that have it; both null where there is none.

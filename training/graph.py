@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from data_prep import packed, preprocessing
 from data_prep.errors import InputError
 from data_prep.preprocessing import BrokenImage, Preprocessing
-from data_prep.sources import find_images
+from data_prep.sources import find_images, name_folders
 
 
 def answer(path: Path, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
@@ -25,7 +26,7 @@ def answer(path: Path, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def read_external(folder: str, record: Preprocessing, classes: list[str]):
+def read_external(folder: str | Path, record: Preprocessing, classes: list[str]):
     """Read a raw folder of other people's photographs, as far as the classes are known.
 
     Returns:
@@ -34,11 +35,17 @@ def read_external(folder: str, record: Preprocessing, classes: list[str]):
     Raises:
         InputError: There are none, or one is broken.
     """
-    known = [i for i in find_images([folder]).images if i.label in classes]
+    images = find_images([folder]).images
+    known = [image for image in images if image.label in classes]
     if not known:
         raise InputError(
             f"--external {folder} has no class folder named as one of the classes "
             f"({', '.join(classes[:4])}, ...)"
+        )
+    if len(known) < len(images):
+        print(
+            f"{folder}: {len(images) - len(known)} photographs of classes that the "
+            "model does not know are left out"
         )
     pixels = []
     for image in known:
@@ -49,6 +56,16 @@ def read_external(folder: str, record: Preprocessing, classes: list[str]):
                 f"{image.path} of --external: {error}; remove it"
             ) from None
     return np.array(pixels), np.array([classes.index(image.label) for image in known])
+
+
+def read_all_external(
+    folders: Sequence[str], record: Preprocessing, classes: list[str]
+) -> dict[str, tuple]:
+    """Read several such folders; name of the slice -> as `read_external` returns it."""
+    return {
+        f"external={name}": read_external(folder, record, classes)
+        for name, folder in name_folders(folders).items()
+    }
 
 
 def score(graph: Path, dataset: Path, external: list[str] = ()) -> tuple[dict, tuple]:
@@ -75,9 +92,7 @@ def score(graph: Path, dataset: Path, external: list[str] = ()) -> tuple[dict, t
     rows = [row for row in packed.read_manifest(dataset) if row.split == "test"]
     slices = slice_rows(images, [row.source for row in rows])
     result = evaluate(probabilities, labels, classes, slices)
-    for folder in external:
-        pixels, truth = read_external(folder, record, classes)
-        name = f"external={Path(folder).name}"
+    for name, (pixels, truth) in read_all_external(external, record, classes).items():
         result["slices"][name] = score_slice(ask(pixels).argmax(1), truth)
     result |= {"split": "test", "split_method": split_method(dataset)}
     return result, (images, labels, probabilities)

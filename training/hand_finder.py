@@ -72,11 +72,6 @@ class HandView(nn.Module):
         self.register_buffer("grid", grid[None], persistent=False)
         self.register_buffer("places", centres, persistent=False)
 
-    def train(self, mode: bool = True):
-        super().train(mode)
-        self.finder.eval()  # it was trained before
-        return self
-
     def forward(self, pixels):
         seen = nn.functional.interpolate(
             pixels, [VIEW_SIZE, VIEW_SIZE], mode="bilinear"

@@ -17,6 +17,7 @@ DIM = OTHER_ROOMS.times(0.3)
 BLACK = 28  # of 255; JPEG noise on black stays below
 NOTHING = "nothing"
 DRAWN_HANDS = 1000
+PHOTOGRAPHED_HANDS = 4000  # at most
 BACKGROUNDS = 800  # at most, of each kind
 
 
@@ -75,13 +76,13 @@ def collect_hands(images: np.ndarray, size: int, seed: int) -> tuple:
         many of them, from the first, are cut out of photographs.
     """
     pictures, masks = [], []
-    for image in images:
-        if is_on_black(image):
-            picture = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-            pictures.append(picture)
-            masks.append(cut_out(picture))
-    photographed = len(pictures)
     rng = np.random.default_rng([seed, 5])
+    on_black = [i for i, image in enumerate(images) if is_on_black(image)]
+    for i in rng.permutation(on_black)[:PHOTOGRAPHED_HANDS]:
+        picture = cv2.resize(images[i], (size, size), interpolation=cv2.INTER_AREA)
+        pictures.append(picture)
+        masks.append(cut_out(picture))
+    photographed = len(pictures)
     letters = [name for name in CLASSES if name != NOTHING]
     for number in range(DRAWN_HANDS):
         picture, mask = draw_with_mask(letters[number % len(letters)], rng, size)

@@ -5,6 +5,8 @@ known, its background can be replaced while training, which is what makes a netw
 that has seen few rooms ready for others.
 """
 
+import contextlib
+import tempfile
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -16,19 +18,94 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from data_prep import leftovers
+from data_prep.errors import InputError
+from training import distributed
 from training.augment import OTHER_ROOMS, noise_pool, random_affine, recolour, roughen
 from training.hand_finder import VIEW_SIZE, HandFinder, HandView
 from training.hand_scenes import (
     DIM,
     Scenes,
     blend,
+    collect_backgrounds,
     collect_hands,
     vary_background,
 )
-from training.network import autocast_for
+from training.network import autocast_for, pick_device
+from training.optimisation import Recipe
 
 STEPS, FINDER_BATCH, RATE = 4000, 32, 3e-3
+FINDER_FILE = "hand_finder.pt"
+FINDER_SHARE = 0.15  # of --max-minutes
 REPLACED = 0.6  # of the views with a sure mask, share that gets another background
+
+
+def learn_to_see(
+    view: HandView,
+    train: tuple,
+    classes: list[str],
+    recipe: Recipe,
+    out: Path,
+    resume: str = "",
+) -> "VaryView":
+    """Train the hand finder of a view, or take it over from the run that is resumed.
+
+    Args:
+        view: Its finder's weights are set.
+        train: ``(N, S, S, 3)`` uint8 images and ``(N,)`` int64 labels.
+        classes: Names of the labels.
+        recipe: Has budget and seed.
+        out: FINDER_FILE is written there.
+        resume: Folder of the run to resume; "" for none.
+
+    Returns:
+        The augmentation of views.
+
+    Raises:
+        InputError: The run to resume has no finder.
+    """
+    backgrounds = collect_backgrounds(*train, classes, VIEW_SIZE, recipe.seed)
+    state = None
+    if resume:
+        state = load_finder(Path(resume) / FINDER_FILE)
+    elif not distributed.rank():
+        # never more scenes than the classifier gets to see views
+        steps = min(STEPS, recipe.epochs * (1 + len(train[1]) // FINDER_BATCH))
+        minutes = recipe.max_minutes * FINDER_SHARE
+        found = fit_finder(
+            *(train[0], backgrounds, recipe.seed, pick_device(), minutes, steps)
+        )
+        state = {key: value.cpu() for key, value in found.state_dict().items()}
+    state = distributed.share(state)
+    view.finder.load_state_dict(state)
+    if not distributed.rank():
+        torch.save(state, out / FINDER_FILE)
+    return VaryView(backgrounds)
+
+
+def load_finder(file: Path) -> dict:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"{file} cannot be read ({' '.join(str(error).split())[:80]}); --resume "
+            "must name a run that was started with --find-hand"
+        ) from None
+
+
+@contextlib.contextmanager
+def scratch(out: Path):
+    """A folder for views in ``out``; those that killed runs beside it left are removed.
+
+    Yields:
+        Its path.
+    """
+    leftovers.remove_folders(out.parent.glob("*/.views-*"))
+    with (
+        leftovers.holding(out),
+        tempfile.TemporaryDirectory(prefix=".views-", dir=out) as folder,
+    ):
+        yield Path(folder)
 
 
 def fit_finder(
@@ -60,9 +137,12 @@ def fit_finder(
     optimizer = torch.optim.AdamW(finder.parameters(), RATE, weight_decay=0.01)
     started, step = time.monotonic(), 0
     workers = torch.get_num_threads()
-    with ThreadPoolExecutor(workers) as pool, tqdm(
-        total=steps * FINDER_BATCH, desc="find hands", unit="img", disable=None
-    ) as bar:
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        tqdm(
+            total=steps * FINDER_BATCH, desc="find hands", unit="img", disable=None
+        ) as bar,
+    ):
         waiting = deque(
             pool.submit(scenes.batch, n, FINDER_BATCH) for n in range(2 * workers)
         )
@@ -105,9 +185,18 @@ def finder_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 def cut_views(view: HandView, images: np.ndarray, file: Path) -> np.ndarray:
     """Cut the views of all images out, once, into a file.
 
+    Of several processes the first cuts, for all.
+
     Returns:
         ``(N, V, V, 4)`` uint8, a memory map of the file.
     """
+    if distributed.rank() == 0:
+        _write_views(view, images, file)
+    distributed.share(None)  # wait for it
+    return np.load(file, mmap_mode="r")
+
+
+def _write_views(view: HandView, images: np.ndarray, file: Path) -> None:
     device = view.grid.device
     shape = (len(images), VIEW_SIZE, VIEW_SIZE, 4)
     views = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
@@ -119,7 +208,6 @@ def cut_views(view: HandView, images: np.ndarray, file: Path) -> np.ndarray:
             made = view(batch.permute(0, 3, 1, 2).float()).permute(0, 2, 3, 1)
             made = made.round().clamp(0, 255).byte()
             views[start : start + 256] = made.cpu().numpy()
-    return views
 
 
 class VaryView:

@@ -96,21 +96,39 @@ def infer(run: Path, files: list[str], runtime: str) -> np.ndarray:
     """
     try:
         record = Preprocessing.load(run / preprocessing.FILE_NAME)
-        evaluation = json.loads((run / EVALUATION).read_text())
+        pixels = np.array([read(file, record) for file in files])
+        return ask(run, runtime, record, pixels)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(
             f"{error.filename} cannot be read ({error.strerror}); --run must name the "
             "results of a training"
         ) from None
-    pixels = []
-    for file in files:
-        try:
-            pixels.append(record.apply(Path(file).read_bytes()))
-        except OSError as error:
-            raise InputError(f"{file} cannot be read: {error.strerror}") from None
-        except BrokenImage as error:
-            raise InputError(f"{file}: {error}; give a complete photograph") from None
-    pixels = np.array(pixels)
+    except Exception as error:  # whatever torch and ONNX Runtime say of broken files
+        reason = " ".join(str(error).split())[:100]
+        raise InputError(
+            f"the model in {run} cannot be used ({reason}); --run must name the "
+            "complete results of a training"
+        ) from None
+
+
+def read(file: str, record: Preprocessing) -> np.ndarray:
+    """Read an image as the model wants it: ``(S, S, 3)`` uint8 RGB.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        return record.apply(Path(file).read_bytes())
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from None
+    except BrokenImage as error:
+        raise InputError(f"{file}: {error}; give a complete photograph") from None
+
+
+def ask(run: Path, runtime: str, record: Preprocessing, pixels: np.ndarray):
+    """Load a model and give its answers to ``(N, S, S, 3)`` uint8 images."""
     if runtime == "onnx":
         from training.graph import answer
 
@@ -121,12 +139,12 @@ def infer(run: Path, files: list[str], runtime: str) -> np.ndarray:
     from training.loop import BEST_FILE, predict
     from training.run import Choices, build_classifier
 
-    names = ("model", "grey", "find_hand")
+    evaluation = json.loads((run / EVALUATION).read_text())
+    names = [name for name in ("model", "grey", "find_hand") if name in evaluation]
     choices = Choices(**{name: evaluation[name] for name in names})
     classifier, _ = build_classifier(choices, len(packed.read_classes(run)), record)
-    classifier.load_state_dict(
-        torch.load(run / BEST_FILE, map_location="cpu", weights_only=True)
-    )
+    state = torch.load(run / BEST_FILE, map_location="cpu", weights_only=True)
+    classifier.load_state_dict(state)
     return predict(classifier, pixels)
 
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
+from data_prep.errors import InputError
 from training import distributed
 from training.augment import augment, noise_pool
 
@@ -26,8 +27,8 @@ class TrainBatches:
     Args:
         images: ``(N, S, S, C)`` uint8, an array or memmap.
         labels: ``(N,)`` int64.
-        batch_size: Images a batch; an incomplete last batch is left out unless it is
-            the only one.
+        batch_size: Images a batch, two a process at least; an incomplete last batch is
+            left out unless it is the only one.
         seed: Of order and augmentation.
         vary: The augmentation, called as `augment` is.
         weights: ``(N,)`` how often each image is to be drawn, relative to the others;
@@ -48,6 +49,12 @@ class TrainBatches:
         self.images, self.labels, self.vary = images, labels, vary
         self.chances = None if weights is None else weights / weights.sum()
         self.batch_size = min(batch_size, len(labels))
+        least = 2 * distributed.world_size()  # batch norm needs two in a process
+        if self.batch_size < least:
+            raise InputError(
+                f"a batch has {self.batch_size} images and needs {least}; give a "
+                "larger --batch-size, or more training images"
+            )
         self.seed, self.variation = seed, variation
         self.noise = noise_pool(images.shape[1], seed)
 
@@ -55,7 +62,7 @@ class TrainBatches:
         return len(self.labels) // self.batch_size
 
     def epoch(self, number: int):
-        """Yield ``(images uint8 (B, S, S, 3), labels int64 (B,))`` tensors."""
+        """Yield ``(images uint8 (B, S, S, C), labels int64 (B,))`` tensors."""
         order = self._order(np.random.default_rng([self.seed, number]))
         rank, world = distributed.rank(), distributed.world_size()
         threads = max(1, len(os.sched_getaffinity(0)) // world)
@@ -89,6 +96,6 @@ class TrainBatches:
 
 
 def plain_batches(images: np.ndarray, batch_size: int = 256):
-    """Yield ``(B, S, S, 3)`` uint8 tensors of a whole split, in order."""
+    """Yield ``(B, S, S, C)`` uint8 tensors of a whole split, in order."""
     for start in range(0, len(images), batch_size):
         yield torch.from_numpy(np.array(images[start : start + batch_size]))

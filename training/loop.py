@@ -60,7 +60,8 @@ def fit(
 
     Args:
         classifier: On the device to train on.
-        train: ``(N, S, S, 3)`` uint8 images and ``(N,)`` int64 labels.
+        train: ``(N, S, S, 3)`` uint8 images, or views with a fourth channel, and
+            ``(N,)`` int64 labels.
         val: The same; judges each epoch, by the averaged weights' accuracy.
         recipe: How to train.
         folder: For BEST_FILE and LAST_FILE, written after each epoch.
@@ -109,7 +110,7 @@ def fit(
     ) as bar:
         while not distributed.share(run.is_over()):
             torch.manual_seed(recipe.seed * 100003 + run.epoch)  # of dropout
-            classifier.train()
+            train_mode(classifier)
             loss_sum, started, first_step = 0.0, time.monotonic(), run.step
             for images, labels in batches.epoch(run.epoch):
                 progress = run.progress()
@@ -118,7 +119,7 @@ def fit(
                 set_learning_rate(optimizer, learning_rate(progress, recipe))
                 with autocast:
                     logits = model(images.to(device))
-                    loss = criterion(logits, labels.to(device))
+                loss = criterion(logits, labels.to(device))
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 if recipe.grad_clip:
@@ -164,6 +165,15 @@ def fit(
     return run.history
 
 
+def train_mode(module: torch.nn.Module) -> None:
+    """Switch to training all but frozen parts, whose batch norm and dropout rest."""
+    module.train()
+    for part in module.modules():
+        frozen = [not parameter.requires_grad for parameter in part.parameters()]
+        if frozen and all(frozen):
+            part.eval()
+
+
 class Progress:
     """How far a run is, and what it needs to be taken up again."""
 
@@ -186,7 +196,7 @@ class Progress:
 
     def is_over(self) -> bool:
         patience = self.recipe.patience
-        tired = patience and self.epoch - self.best_epoch > patience
+        tired = patience and self.epoch - self.best_epoch >= patience
         return bool(self.progress() >= 1 or tired)
 
     def note(self, row: dict) -> bool:
@@ -194,7 +204,8 @@ class Progress:
         self.history.append(row)
         if row["val_accuracy"] < self.best:
             return False
-        self.best, self.best_epoch = row["val_accuracy"], self.epoch
+        if row["val_accuracy"] > self.best:  # an equal one is no reason for patience
+            self.best, self.best_epoch = row["val_accuracy"], self.epoch
         return True
 
     def save(self, path: Path, classifier, averaged, optimizer) -> None:
@@ -214,22 +225,9 @@ class Progress:
         """Take up what `save` wrote.
 
         Raises:
-            InputError: It cannot be read, or belongs to another recipe or model.
+            InputError: As `read_last`, or it belongs to another model.
         """
-        try:
-            state = torch.load(path, map_location=device, weights_only=True)
-            recipe = state["recipe"]
-        except Exception as error:
-            raise InputError(
-                f"{path} cannot be resumed ({' '.join(str(error).split())[:80]}); give "
-                "the folder of an interrupted training"
-            ) from None
-        for key, value in asdict(self.recipe).items():
-            if recipe.get(key) != value:
-                raise InputError(
-                    f"{path} was trained with {key} {recipe.get(key)}, not {value}; "
-                    "resume with the same options"
-                )
+        state = read_last(path, self.recipe, device)
         try:
             classifier.load_state_dict(state["classifier"])
             averaged.load_state_dict(state["averaged"])
@@ -243,6 +241,30 @@ class Progress:
         self.history = state["history"]
         self.started = time.monotonic() - state["seconds"]
         self.budget = state["budget"]
+
+
+def read_last(path: Path, recipe: Recipe, device="cpu") -> dict:
+    """Read what an interrupted run left in LAST_FILE.
+
+    Raises:
+        InputError: It or BEST_FILE cannot be read, or it belongs to another recipe.
+    """
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        trained = state["recipe"]
+        open(path.parent / BEST_FILE, "rb").close()
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be resumed ({' '.join(str(error).split())[:80]}); give "
+            "the folder of an interrupted training"
+        ) from None
+    for key, value in asdict(recipe).items():
+        if trained.get(key) != value:
+            raise InputError(
+                f"{path} was trained with {key} {trained.get(key)}, not {value}; "
+                "resume with the same options"
+            )
+    return state
 
 
 def save(path: Path, state: dict) -> None:

@@ -162,8 +162,8 @@ def build_model(
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(
             f"model {name} cannot take images of {image_size} pixels "
-            f"({' '.join(str(error).split())[:100]}); prepare the data with a larger "
-            "--image-size"
+            f"({' '.join(str(error).split())[:100]}); choose another model, or prepare "
+            "the data with a larger --image-size (views of hands have 96 pixels always)"
         ) from None
     return network.train()
 
@@ -272,11 +272,13 @@ def take_over(network: nn.Module, state: dict, origin: str) -> list[str]:
     # checkpoints of ours hold the network under this name
     state = {key.removeprefix("network."): value for key, value in state.items()}
     target = network.state_dict()
-    fitting = {
-        key: value
-        for key, value in state.items()
-        if key in target and getattr(value, "shape", None) == target[key].shape
-    }
+    # with or without the layer that `build_model` puts in front of a zoo's model
+    spellings = (
+        state,
+        {f"1.{key}": value for key, value in state.items()},
+        {key.removeprefix("1."): value for key, value in state.items()},
+    )
+    fitting = max((_fitting(spelt, target) for spelt in spellings), key=len)
     if len(fitting) < len(target) // 2:
         raise InputError(
             f"{origin} fits {len(fitting)} of the network's {len(target)} tensors; it "
@@ -284,3 +286,11 @@ def take_over(network: nn.Module, state: dict, origin: str) -> list[str]:
         )
     network.load_state_dict(fitting, strict=False)
     return [key for key, _ in network.named_parameters() if key not in fitting]
+
+
+def _fitting(state: dict, target: dict) -> dict:
+    return {
+        key: value
+        for key, value in state.items()
+        if key in target and getattr(value, "shape", None) == target[key].shape
+    }

@@ -85,7 +85,7 @@ def autocast_for(network: nn.Module, device: torch.device) -> torch.autocast:
     convolutions: depthwise ones ran at half their float32 speed.
     """
     if device.type == "cuda":
-        enabled = torch.cuda.is_bf16_supported()
+        enabled = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         depthwise = any(
             isinstance(module, nn.Conv2d) and module.groups > 1

@@ -18,8 +18,8 @@ class Recipe:
 
     Attributes:
         epochs: Passes over the training split.
-        max_minutes: Wall-clock budget of the loop; the schedule shrinks to fit it.
-            0 is no limit.
+        max_minutes: Wall-clock budget, minutes, of the loop and of learning to find the
+            hand; the schedule shrinks to fit it. 0 is no limit.
         patience: Epochs without a better one before training ends; 0 is no limit.
         batch_size: Images a step, over all processes.
         optimizer: One of OPTIMIZERS; sgd has Nesterov momentum 0.9.
@@ -103,6 +103,9 @@ def make_optimizer(
         network: Its parameters are optimized; frozen ones lose ``requires_grad``.
         recipe: How to train.
         loaded: Names of the parameters that were loaded, hence the backbone.
+
+    Raises:
+        InputError: All of them are frozen.
     """
     groups = {}
     for name, parameter in network.named_parameters():
@@ -112,6 +115,8 @@ def make_optimizer(
             continue
         decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((scale, decay), []).append(parameter)
+    if not groups:
+        raise InputError("--backbone-lr 0 leaves nothing to train; give it a value")
     groups = [
         {"params": parameters, "scale": scale, "weight_decay": decay}
         for (scale, decay), parameters in groups.items()

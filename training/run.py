@@ -10,17 +10,18 @@ The folder afterwards::
     evaluation.json       scores on the test split (training/evaluate.py)
     history.json          one row an epoch
     checkpoint.pt         weights of the best epoch
-    last.pt               what --resume needs
+    hand_finder.pt        weights of the hand finder, with --find-hand
+    last.pt               what --resume needs beside these two
     curves.png, confusion_matrix.png, predictions.png
     tensorboard/
 
 After --int8 the probabilities are those of the quantised graph.
 """
 
+import contextlib
 import functools
 import json
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,11 +39,10 @@ from training.augment import augment, noise_pool
 from training.evaluate import evaluate, score_slice, slice_rows
 from training.export import export_onnx, golden_inputs
 from training.floors import floors
-from training.graph import answer, read_external, split_method
+from training.graph import answer, read_all_external, split_method
 from training.hand_finder import VIEW_SIZE, HandFinder, HandView
-from training.hand_scenes import collect_backgrounds
-from training.hand_views import FINDER_BATCH, STEPS, VaryView, cut_views, fit_finder
-from training.loop import LAST_FILE, fit, predict
+from training.hand_views import cut_views, learn_to_see, scratch
+from training.loop import LAST_FILE, fit, predict, read_last
 from training.models import build_model, load_pretrained, load_weights
 from training.network import Classifier, pick_device
 from training.optimisation import Recipe
@@ -50,8 +50,6 @@ from training.pictures import plot_confusion, plot_curves, plot_predictions
 from training.quantize import quantize
 from training.torch_setup import keep_freed_memory
 
-FINDER_FILE = "hand_finder.pt"
-FINDER_SHARE = 0.15  # of --max-minutes
 PICTURES = ("curves.png", *reports.PICTURES)
 TEST_PROBABILITIES = "test_probabilities.npy"
 
@@ -110,10 +108,14 @@ def train_dataset(
     keep_freed_memory()
     classes = packed.read_classes(dataset)
     record = Preprocessing.load(dataset / preprocessing.FILE_NAME)
+    first = distributed.rank() == 0
     train, val, test = read_splits(dataset, choices, recipe)
-    outside = {f: read_external(f, record, classes) for f in choices.external}
+    outside = read_all_external(choices.external if first else (), record, classes)
     if choices.fast_dev_run:
         recipe = replace(recipe, epochs=1)
+    resume = Path(choices.resume) / LAST_FILE if choices.resume else None
+    if resume:
+        read_last(resume, recipe)  # what cannot be resumed is said at once
     choices = replace(choices, find_hand=decide_to_find(choices, classes, record))
     torch.manual_seed(recipe.seed)
     classifier, loaded = build_classifier(choices, len(classes), record)
@@ -126,25 +128,29 @@ def train_dataset(
     }
     weights = draw_weights(sources["train"], train[1], recipe.balance)
 
-    with (
-        SummaryWriter(str(out / "tensorboard")) as writer,
-        tempfile.TemporaryDirectory(prefix=".views-", dir=out) as scratch,
-    ):
+    with contextlib.ExitStack() as stack:
         seen, judged, vary, seeing = train, val, augment, time.monotonic()
         if classifier.view is not None:
-            vary = learn_to_see(classifier.view, train, classes, choices, recipe, out)
+            vary = learn_to_see(
+                classifier.view, train, classes, recipe, out, choices.resume
+            )
+            folder = stack.enter_context(scratch(out)) if first else None
+            folder = distributed.share(folder)
             seen, judged = (
-                (cut_views(classifier.view, images, Path(scratch) / name), labels)
+                (cut_views(classifier.view, images, folder / name), labels)
                 for name, (images, labels) in (("train", train), ("val", val))
             )
-        grid = augmented_grid(seen[0], vary, recipe)
-        writer.add_image("training images/augmented", grid, dataformats="HWC")
-        resume = Path(choices.resume) / LAST_FILE if choices.resume else None
+        log = None
+        if first:
+            writer = stack.enter_context(SummaryWriter(str(out / "tensorboard")))
+            grid = augmented_grid(seen[0], vary, recipe)
+            writer.add_image("training images/augmented", grid, dataformats="HWC")
+            log = writer.add_scalar
         history = fit(
-            *(classifier, seen, judged, recipe, out, writer.add_scalar, loaded),
+            *(classifier, seen, judged, recipe, out, log, loaded),
             *(resume, vary, weights, time.monotonic() - seeing),
         )
-    if distributed.rank():
+    if not first:
         return None
 
     images, labels = test
@@ -165,15 +171,14 @@ def train_dataset(
     np.save(out / TEST_PROBABILITIES, probabilities)
     slices = slice_rows(images, sources["test"])
     result = evaluate(probabilities, labels, classes, slices)
-    for folder, (pixels, truth) in outside.items():
-        name = f"external={Path(folder).name}"
+    for name, (pixels, truth) in outside.items():
         result["slices"][name] = score_slice(ask(pixels).argmax(1), truth)
     result |= {
         "floors": floors(train, test, recipe.seed) if choices.floors else {},
         "model": choices.model,
         "grey": choices.grey,
         "find_hand": choices.find_hand,
-        "parameters": sum(p.numel() for p in classifier.network.parameters()),
+        "parameters": sum(p.numel() for p in classifier.parameters()),
         "precision": "int8" if quantised and quantised["kept"] else "float32",
         "int8": quantised,
         "dataset_id": metadata.get("dataset_id", ""),
@@ -232,7 +237,8 @@ def build_classifier(choices: Choices, classes: int, record: Preprocessing):
     """Build the network with its first weights.
 
     Returns:
-        The classifier, and the names of the parameters that were loaded.
+        The classifier, and the names of the parameters of its backbone that were
+        loaded.
     """
     if choices.grey and choices.find_hand == "yes":
         raise InputError("--grey and --find-hand exclude each other; leave one out")
@@ -246,45 +252,11 @@ def build_classifier(choices: Choices, classes: int, record: Preprocessing):
     elif choices.pretrained:
         fresh = load_pretrained(network, choices.model)
     loaded = set() if fresh is None else names - set(fresh)
+    heads = [part for part in network.modules() if isinstance(part, torch.nn.Linear)]
+    for name, parameter in network.named_parameters():
+        if any(parameter is own for own in (heads[-1].parameters() if heads else ())):
+            loaded.discard(name)  # the head is no backbone, even if it fits
     return Classifier(network, record, choices.grey, view), loaded
-
-
-def learn_to_see(view: HandView, train, classes, choices: Choices, recipe, out: Path):
-    """Train the hand finder of a view, or take it over from the run that is resumed.
-
-    Returns:
-        The augmentation of views.
-
-    Raises:
-        InputError: The run to resume has no finder.
-    """
-    backgrounds = collect_backgrounds(*train, classes, VIEW_SIZE, recipe.seed)
-    state = None
-    if choices.resume:
-        state = load_finder(Path(choices.resume) / FINDER_FILE)
-    elif not distributed.rank():
-        # never more scenes than the classifier gets to see views
-        steps = min(STEPS, recipe.epochs * (1 + len(train[1]) // FINDER_BATCH))
-        minutes = recipe.max_minutes * FINDER_SHARE
-        found = fit_finder(
-            *(train[0], backgrounds, recipe.seed, pick_device(), minutes, steps)
-        )
-        state = {key: value.cpu() for key, value in found.state_dict().items()}
-    state = distributed.share(state)
-    view.finder.load_state_dict(state)
-    if not distributed.rank():
-        torch.save(state, out / FINDER_FILE)
-    return VaryView(backgrounds)
-
-
-def load_finder(file: Path) -> dict:
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(
-            f"{file} cannot be read ({' '.join(str(error).split())[:80]}); --resume "
-            "must name a run that was started with --find-hand"
-        ) from None
 
 
 def draw_weights(sources: list[str], labels: np.ndarray, balance: float):

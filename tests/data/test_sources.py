@@ -192,3 +192,20 @@ def test_a_wrong_label_or_row_in_a_table_is_named(tmp_path):
 def test_other_tables_are_strays(raw):
     write(raw / "_classes.csv", b"filename,A,B\n")
     assert find_images([raw]).strays == ["raw/_classes.csv"]
+
+
+@pytest.mark.parametrize("kind", ["zip", "gztar", "xztar"])
+def test_an_archive_with_wrong_bytes_is_named(raw, tmp_path, kind):
+    path = pack(kind, raw, tmp_path)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle - 200 : middle + 200] = bytes(400)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=path.name):
+        for image in find_images([path]).images:
+            image.read()
+
+
+def test_a_limit_below_zero_is_refused(raw):
+    with pytest.raises(InputError, match="--limit is -1"):
+        find_images([raw], limit=-1)

@@ -26,6 +26,7 @@ from training.hand_scenes import (
 )
 from training.hand_views import VaryView, fit_finder, is_sure
 from training.infer import infer
+from training.loop import train_mode
 from training.optimisation import Recipe
 from training.run import Choices, decide_to_find, draw_weights, train_dataset
 
@@ -198,6 +199,7 @@ def test_hands_are_sought_where_the_classes_are_hand_signs_and_images_large():
 
 
 def test_a_new_view_starts_from_a_finder_that_is_frozen():
-    view = HandView(HandFinder()).train()
+    view = HandView(HandFinder())
+    train_mode(view)
     assert not view.finder.training
     assert not any(p.requires_grad for p in view.parameters())

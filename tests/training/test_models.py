@@ -50,6 +50,17 @@ def test_weights_of_another_model_are_refused(tmp_path):
             load_weights(network, tmp_path / name)
 
 
+@pytest.mark.parametrize("channels, fresh", [(1, []), (4, ["0.weight", "0.bias"])])
+def test_a_zoos_weights_fit_behind_grey_images_and_views_too(tmp_path, channels, fresh):
+    name = "mobilenet_v3_small"
+    plain = build_model(name, 5, 64)
+    torch.save(plain.state_dict(), tmp_path / "plain.pt")
+    network = build_model(name, 5, 64, channels)
+    assert load_weights(network, tmp_path / "plain.pt") == fresh
+    first = next(iter(plain.state_dict().values()))
+    assert torch.equal(network.state_dict()["1.features.0.0.weight"], first)
+
+
 def test_without_a_network_pretrained_weights_are_a_warning(monkeypatch, capsys):
     # urllib remembers the proxies of its first use for all later ones
     monkeypatch.setattr(urllib.request, "_opener", None)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from training.evaluate import calibration, evaluate
 from training.graph import answer
+from training.infer import infer
+from training.loop import Progress
 from training.optimisation import Recipe, learning_rate
 from training.reports import DEPLOYABLES
 from training.run import PICTURES, Choices, train_dataset
@@ -194,6 +197,10 @@ def test_two_processes_under_torchrun_train_one_model(dataset, tmp_path):
         f"    result = train_dataset(Path({str(dataset)!r}), out, Choices(),\n"
         "        Recipe(epochs=6, batch_size=16), {})\n"
         "    assert (result is None) == bool(distributed.rank())\n"
+        "    hands = Choices(find_hand='yes', fast_dev_run=True, floors=False)\n"
+        f"    result = train_dataset(Path({str(dataset)!r}), out / 'hands', hands,\n"
+        "        Recipe(batch_size=8), {})\n"
+        "    assert (result is None) == bool(distributed.rank())\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -205,6 +212,24 @@ def test_two_processes_under_torchrun_train_one_model(dataset, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads((tmp_path / "two" / "evaluation.json").read_text())
     assert result["overall"]["accuracy"] > 0.9
+    for folder in (tmp_path / "two", tmp_path / "two" / "hands"):
+        assert len(list((folder / "tensorboard").iterdir())) == 1  # of one process
+        assert not list(folder.glob(".views-*"))
+
+
+def test_patience_counts_epochs_that_are_not_better():
+    run = Progress(Recipe(epochs=100, patience=3), 10, 0.0)
+    tired = []
+    for accuracy in (0.5, 0.7, 0.7, 0.6, 0.7):
+        run.epoch += 1
+        run.note({"val_accuracy": accuracy})
+        tired.append(run.is_over())
+    assert tired == [False, False, False, False, True]
+
+
+def test_a_batch_that_batch_norm_cannot_use_is_refused(dataset, tmp_path):
+    with pytest.raises(InputError, match="--batch-size"):
+        train_dataset(dataset, tmp_path / "out", Choices(), Recipe(batch_size=1), {})
 
 
 def test_early_stopping_ends_a_training_that_no_longer_improves(dataset, tmp_path):
@@ -227,7 +252,7 @@ def test_int8_is_kept_only_where_it_answers_nearly_as_well(trained, dataset, tmp
     assert np.abs(answers - golden["probabilities"]).max() < 1e-4
 
 
-def test_other_peoples_photographs_are_a_slice_of_their_own(dataset, tmp_path):
+def test_other_peoples_photographs_are_slices_of_their_own(dataset, tmp_path, capsys):
     folder = tmp_path / "others"
     labels = np.arange(12) % 4
     pictures = coloured_images(np.random.default_rng(9), labels, 50)
@@ -237,10 +262,15 @@ def test_other_peoples_photographs_are_a_slice_of_their_own(dataset, tmp_path):
         cv2.imwrite(str(place / f"{i}.png"), picture[:, :, ::-1])
     (folder / "purple").mkdir()  # a class that the model does not know
     cv2.imwrite(str(folder / "purple" / "1.png"), pictures[0])
-    choices = Choices(external=(str(folder),), floors=False)
+    shutil.copytree(folder / "red", tmp_path / "more" / "others" / "red")
+    both = (str(folder), str(tmp_path / "more" / "others"))
+    choices = Choices(external=both, floors=False)
     result = train_dataset(dataset, tmp_path / "out", choices, RECIPE, {})
-    assert result["slices"]["external=others"]["images"] == 12
-    assert result["slices"]["external=others"]["accuracy"] > 0.5
+    outside = [name for name in result["slices"] if name.startswith("external=")]
+    assert outside == [f"external={tmp_path.name}/others", "external=more/others"]
+    assert [result["slices"][name]["images"] for name in outside] == [12, 3]
+    assert result["slices"][outside[0]]["accuracy"] > 0.5
+    assert "1 photographs of classes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -268,7 +298,9 @@ def test_a_frozen_backbone_keeps_its_weights_and_the_head_learns(
     assert result["overall"]["accuracy"] > 0.8
     before = torch.load(source, weights_only=True)
     after = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
-    assert torch.equal(before["network.0.weight"], after["network.0.weight"])
+    frozen = [name for name in before if not name.startswith("network.10.")]
+    for name in frozen:  # batch norm's statistics, too
+        assert torch.equal(before[name], after[name]), name
     assert after["network.10.weight"].shape[0] == 3
 
 
@@ -300,3 +332,16 @@ def test_infer_prints_the_letter_and_its_confidence(trained, tmp_path, runtime):
         [*command, "--image", "none.png"], cwd=ROOT, capture_output=True, text=True
     )
     assert missing.returncode == 2 and missing.stderr.startswith("error: none.png")
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "torch"])
+def test_infer_tells_an_incomplete_training_in_one_line(trained, tmp_path, runtime):
+    part = tmp_path / "part"
+    part.mkdir()
+    for name in ("preprocessing.json", "classes.txt", "evaluation.json"):
+        shutil.copyfile(trained[0] / name, part / name)
+    picture = str(tmp_path / "red.png")
+    cv2.imwrite(picture, np.zeros((50, 50, 3), np.uint8))
+    with pytest.raises(InputError, match="results of a training") as caught:
+        infer(part, [picture], runtime)
+    assert "\n" not in str(caught.value)
