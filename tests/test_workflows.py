@@ -187,6 +187,7 @@ def test_what_a_workflow_has_formatted_is_checked(branch, github):
         "GITHUB_API_URL": f"http://127.0.0.1:{github.server_port}",
         "GITHUB_REPOSITORY": "o/r",
         "GITHUB_TOKEN": "secret",
+        "no_proxy": "127.0.0.1",
     }
     assert commit_formatting(branch, **in_workflow).returncode == 0
     assert github.asked == []  # nothing was formatted
