@@ -8,7 +8,10 @@ Everything the repository says of the model (names, shapes, labels, image size) 
 from the training task's artifacts. With --url the Triton server there, started on the
 same repository in explicit model control, loads the version, must answer the golden
 images rightly, and only then passes clients' requests on to it; if it does not, the
-version before goes on. A server that polls the repository finds the version by itself.
+version before goes on. Without --url the same is done with the server that
+scripts/serve runs on the repository. One that polls it finds the version by itself.
+
+--rollback passes over versions that were gone back from before.
 """
 
 import argparse
@@ -21,7 +24,7 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
-from pipelines import deployment
+from pipelines import deployment, running_server
 from pipelines.model_config import ACCELERATORS, PRECISIONS, Settings
 from pipelines.task_edge import set_output, step_task
 from pipelines.trainings import fetch, find_training
@@ -52,7 +55,10 @@ def arguments() -> argparse.ArgumentParser:
         help=f"Triton model repository (default {data_home() / 'models'})",
     )
     parser.add_argument(
-        "--url", default="", help="host:port (gRPC) of a server to load it (none: none)"
+        "--url",
+        default="",
+        help="host:port (gRPC) of a server to load it (none: the one that "
+        "scripts/serve runs on the repository, if it runs)",
     )
     parser.add_argument(
         "--http-url", default="", help="host:port (HTTP) of the same, to check that too"
@@ -93,7 +99,7 @@ def main() -> None:
         print(deployment.table(place(args)))
         return
     with step_task("deploy", arguments(), "inference") as (task, args):
-        urls = addresses(args)
+        urls = addresses(args) or running_server.find(place(args))
         if args.rollback:
             record = deployment.roll_back(place(args), urls)
         else:
@@ -104,7 +110,7 @@ def main() -> None:
         name = record["metadata"].get("task_name", "")
         print(f"version {record['version']} of {place(args)}: {name} {training}")
         if urls:
-            print(f"the server at {args.url} answers with it")
+            print(f"the server at {urls['grpc']} answers with it")
 
 
 def from_training(args: argparse.Namespace, urls: dict[str, str] | None) -> dict:

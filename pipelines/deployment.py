@@ -3,9 +3,8 @@
 Plain functions; `pipelines.deploy` is the command around them.
 """
 
+import sys
 from pathlib import Path
-
-import tritonclient.grpc as triton
 
 from data_prep.errors import InputError
 from pipelines import model_control, model_repository, preflight
@@ -49,7 +48,11 @@ def deploy(
             try:
                 make_current(repository, record, urls)
             except BaseException:
-                model_repository.remove(repository, record["version"])
+                version = record["version"]
+                if is_live(repository, record, urls):  # interrupted, but too late
+                    print(f"warning: version {version} serves", file=sys.stderr)
+                else:
+                    model_repository.remove(repository, version)
                 raise
         elif urls and not is_served(repository, record, urls):
             make_current(repository, record, urls)
@@ -61,6 +64,9 @@ def deploy(
 def roll_back(repository: Path, urls: dict[str, str] | None = None) -> dict:
     """Make the version before the current one the current one.
 
+    Versions that were gone back from earlier are passed over. A server may be ahead, on
+    a version whose deployment was killed: then that is the one to go back from.
+
     Returns:
         Its record.
 
@@ -70,11 +76,16 @@ def roll_back(repository: Path, urls: dict[str, str] | None = None) -> dict:
     with model_repository.lock(repository):
         model_repository.repair(repository)
         now = model_repository.current(repository)["version"]
-        older = [v for v in model_repository.versions(repository) if v < now]
+        if urls:
+            ahead = model_control.ask_served(urls["grpc"], repository)
+            now = max(now, ahead["version"] if ahead else 0)
+        bad = model_repository.withdrawn(repository)
+        good = [v for v in model_repository.versions(repository) if v not in bad]
+        older = [v for v in good if v < now]
         if not older:
             raise InputError(
-                f"{repository}: version {now} is the oldest one kept; there is none to "
-                "go back to"
+                f"{repository}: there is no version before {now} to go back to; list "
+                "what is kept with python -m pipelines.deploy --list"
             )
         record = model_repository.deployment(repository, older[-1])
         make_current(repository, record, urls)
@@ -88,9 +99,14 @@ def make_current(repository: Path, record: dict, urls: dict[str, str] | None) ->
         model_repository.activate(repository, record)
 
 
+def is_live(repository: Path, record: dict, urls: dict[str, str] | None) -> bool:
+    if model_repository.current_number(repository) == record["version"]:
+        return True
+    return bool(urls) and is_served(repository, record, urls)
+
+
 def is_served(repository: Path, record: dict, urls: dict[str, str]) -> bool:
-    with triton.InferenceServerClient(urls["grpc"]) as client:
-        return model_control.served(client, repository) == record
+    return model_control.ask_served(urls["grpc"], repository) == record
 
 
 def same_model(
@@ -106,8 +122,9 @@ def same_model(
 
 
 def table(repository: Path) -> str:
-    """List the versions: number, task, model, accuracy, when, and which is current."""
-    now = model_repository.current(repository)["version"]
+    """List the versions: number, task, model, accuracy, when, and what they are now."""
+    states = {v: "withdrawn" for v in model_repository.withdrawn(repository)}
+    states[model_repository.current(repository)["version"]] = "current"
     rows = [("version", "task", "model", "accuracy", "deployed", "")]
     for version in model_repository.versions(repository):
         record = model_repository.deployment(repository, version)
@@ -117,7 +134,7 @@ def table(repository: Path) -> str:
                 str(version),
                 *(known.get(key, "-") for key in ("task_id", "model", "accuracy")),
                 record["deployed"],
-                "current" if version == now else "",
+                states.get(version, ""),
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows)]

@@ -9,6 +9,7 @@ requests on, are loaded anew, which Triton does in one moment each; and the old 
 are unloaded once the server says that no request is left in what passed on to them.
 """
 
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,7 @@ from pipelines.model_config import (
     part_name,
 )
 
+ANSWER_TIMEOUT_S = 10
 LOAD_TIMEOUT_S = 300  # TensorRT builds engines
 DRAIN_TIMEOUT_S = 60
 PROBE = "probe"  # id of requests that the models do not count in their metrics
@@ -41,7 +43,8 @@ def switch(urls: dict[str, str], repository: Path, record: dict) -> None:
     """Make a running server serve a version, and the repository name it as current.
 
     On any failure the version served before goes on, on the server and in the
-    repository.
+    repository. Once the repository names the version there is no way back: what comes
+    after that, such as unloading the version before, may fail or be interrupted.
 
     Args:
         urls: ``host:port`` by protocol: "grpc", and "http" to be checked as well.
@@ -54,6 +57,7 @@ def switch(urls: dict[str, str], repository: Path, record: dict) -> None:
     version = record["version"]
     with triton.InferenceServerClient(urls["grpc"]) as client:
         before = served(client, repository)
+        noted = model_repository.current_number(repository)
         names = part_names(repository, version)
         check_repository(client, urls, repository, names)
         if before:
@@ -68,26 +72,45 @@ def switch(urls: dict[str, str], repository: Path, record: dict) -> None:
             smoke.check_served(urls, repository, record)
             model_repository.activate(repository, record)
         except BaseException as error:
-            stays = ""
-            if before:
-                model_repository.point_to(repository, before["version"])
-                load(client, urls, SERVED)
-                retire(client, before["version"])
-                stays = f"; version {before['version']} stays"
+            if noted != version == model_repository.current_number(repository):
+                raise  # interrupted, but too late
+            stays = put_back(client, urls, repository, before) if before else ""
             if isinstance(error, InputError):
                 raise InputError(f"version {version}: {error}{stays}") from None
             raise
         retire(client, version)
 
 
-def served(client: triton.InferenceServerClient, repository: Path) -> dict | None:
+def put_back(client, urls: dict[str, str], repository: Path, record: dict) -> str:
+    """Pass requests on to the version served before; say how that went."""
+    version = record["version"]
+    model_repository.point_to(repository, version)
+    try:
+        load(client, urls, SERVED)
+    except InputError as error:
+        return f"; version {version} stays in the repository, but {error}"
+    retire(client, version)
+    return f"; version {version} stays"
+
+
+def ask_served(url: str, repository: Path) -> dict | None:
+    """As `served`, of the server at a gRPC address; None also if none answers soon."""
+    with triton.InferenceServerClient(url) as client:
+        return served(client, repository, ANSWER_TIMEOUT_S)
+
+
+def served(
+    client: triton.InferenceServerClient,
+    repository: Path,
+    timeout_s: float | None = None,
+) -> dict | None:
     """Find the repository's record of the version that a server serves.
 
     Returns:
         None if it serves none, or one of another repository.
     """
     try:
-        config = client.get_model_config(MODEL).config
+        config = client.get_model_config(MODEL, client_timeout=timeout_s).config
         version = config.version_policy.specific.versions[0]
         record = model_repository.deployment(repository, version)
     except (InferenceServerException, IndexError, InputError):
@@ -114,7 +137,8 @@ def check_repository(client, urls: dict[str, str], repository: Path, names) -> N
     if not known or (serves and served(client, repository) is None):
         raise InputError(
             f"the Triton server at {urls['grpc']} serves another model repository "
-            f"than {repository}; name the server that was started on this one"
+            f"than {repository}; name the server that was started on this one, or "
+            "start it again if files of its version have been removed"
         )
 
 
@@ -147,6 +171,22 @@ def load(client, urls: dict[str, str], names) -> None:
 def retire(client: triton.InferenceServerClient, version: int) -> None:
     """Unload the parts of all versions but one, once no request is in them.
 
+    What fails to be unloaded takes memory, no more: that is a warning.
+    """
+    try:
+        wait_for_requests(client, version)
+        unload_others(client, version)
+    except InferenceServerException as error:
+        print(
+            f"warning: other versions than {version} have not been unloaded "
+            f"({one_line(error)}); the next deployment tries again",
+            file=sys.stderr,
+        )
+
+
+def wait_for_requests(client: triton.InferenceServerClient, version: int) -> None:
+    """Wait until all requests are passed on to one version, for a while at most.
+
     An ensemble's version counts as unloading as long as a request is inside.
     """
     deadline = time.monotonic() + DRAIN_TIMEOUT_S
@@ -154,6 +194,10 @@ def retire(client: triton.InferenceServerClient, version: int) -> None:
         model.name in SERVED and model.version != str(version) for model in busy(client)
     ):
         time.sleep(0.05)
+
+
+def unload_others(client: triton.InferenceServerClient, version: int) -> None:
+    """Unload the parts of all versions but one."""
     ours = {part_name(kind, version) for kind in (FUSED, DECODE, CLASSIFIER)}
     for model in busy(client):
         if model.state != "READY":  # one that hangs in loading would hang us as well
@@ -171,17 +215,25 @@ def busy(client: triton.InferenceServerClient) -> Iterator:
             yield model
 
 
-def heal(grpc_url: str, part: str) -> None:
+def heal(grpc_url: str, repository: Path, version: int, part: str) -> None:
     """Load a part of the served version afresh: Triton does not restart processes.
 
-    Requests fail in the meantime.
+    Requests fail in the meantime. Unloading a part takes along what passes requests on
+    to it, whose files may name a version by now that this server was never told of.
 
     Raises:
         InputError: It cannot be loaded.
     """
+    model_repository.deployment(repository, version)  # its files are there
     with triton.InferenceServerClient(grpc_url) as client:
         client.unload_model(part)
-        load(client, {"grpc": grpc_url}, [part, *SERVED])
+        model_repository.point_to(repository, version)
+        try:
+            load(client, {"grpc": grpc_url}, [part, *SERVED])
+        finally:
+            current = model_repository.current_number(repository)
+            if current != version:
+                model_repository.point_to(repository, current)
 
 
 def probe(grpc_url: str, timeout_s: float = 10) -> str | None:

@@ -10,10 +10,12 @@
         current.json        a copy of the current version's deployment.json
         .lock               held by whoever changes any of this
         .last-version       the last number given to a version
+        .server.json        where a server of it answers; see `running_server`
 
 (asl_decode_7 instead of asl_fused_7 where that is the shape; see `model_config`.)
 A version is complete once its deployment.json is there: it has been accepted, and is
-what deploying, going back and repairing come to.
+what deploying, going back and repairing come to. It is withdrawn when it is newer than
+the current one, and for ever once another has followed: asl/7/withdrawn says so.
 """
 
 import fcntl
@@ -21,6 +23,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -39,6 +42,7 @@ from pipelines.model_config import CLASSIFIER, DECODE, FUSED, MODEL, SERVED, Set
 
 DEPLOYMENT_FILE = "deployment.json"
 CURRENT_FILE = "current.json"
+WITHDRAWN_FILE = "withdrawn"
 LOCK_FILE = ".lock"
 NUMBER_FILE = ".last-version"
 STAGING = ".staging-"
@@ -109,7 +113,8 @@ def add(
     version = next_number(repository)
     described = describe(artifacts, metadata, settings)
     shapes = preflight.check_graph(artifacts / preflight.MODEL_FILE)
-    parts = model_config.parts(shapes, version, described["metadata"], settings)
+    said = described["metadata"] | {"precision": settings.precision}
+    parts = model_config.parts(shapes, version, said, settings)
     for kind, config in parts.items():
         with staged(repository / config.name) as folder:
             (folder / "1").mkdir()
@@ -222,10 +227,17 @@ def accept(repository: Path, record: dict) -> None:
 
 
 def activate(repository: Path, record: dict) -> None:
-    """Pass requests on to a version, and note it as the current one."""
+    """Note a version as the current one, and pass requests on to it.
+
+    The note comes first: what is to follow it, `repair` does as well.
+    """
     accept(repository, record)
-    point_to(repository, record["version"])
+    before, version = current_number(repository), record["version"]
+    for skipped in versions(repository):
+        if before < skipped < version:
+            (Path(repository) / MODEL / str(skipped) / WITHDRAWN_FILE).touch()
     write_json(Path(repository) / CURRENT_FILE, record)
+    point_to(repository, version)
 
 
 def point_to(repository: Path, version: int) -> None:
@@ -242,7 +254,8 @@ def point_to(repository: Path, version: int) -> None:
 def repair(repository: Path) -> None:
     """Undo what a killed deployment began: the current version is served, whole.
 
-    The caller holds the lock, so nobody is at work on what is removed here.
+    If its files have gone, the newest one before it becomes the current one. The caller
+    holds the lock, so nobody is at work on what is removed here.
     """
     repository = Path(repository)
     for folder in (repository, *(repository / name for name in SERVED)):
@@ -252,15 +265,42 @@ def repair(repository: Path) -> None:
     for version in numbers(repository):
         if version not in complete:
             remove(repository, version)
-    if (repository / CURRENT_FILE).is_file():
-        point_to(repository, current(repository)["version"])
+    now = current_number(repository)
+    if now in complete:
+        point_to(repository, now)
+    elif now:
+        fall_back(repository, now)
+
+
+def fall_back(repository: Path, lost: int) -> None:
+    """Make the newest version current, rather one that has not been withdrawn."""
+    complete, bad = versions(repository), withdrawn(repository)
+    if complete:
+        version = max(complete, key=lambda version: (version not in bad, version))
+        activate(repository, deployment(repository, version))
+        then = f"version {version} is the current one instead"
+    else:
+        (Path(repository) / CURRENT_FILE).unlink()
+        then = "there is no other one"
+    print(
+        f"warning: {repository}: files of version {lost} are missing; {then}",
+        file=sys.stderr,
+    )
 
 
 def prune(repository: Path, keep: int) -> list[int]:
-    """Remove all but the current version and the ``keep`` before it; return them."""
-    now = current(repository)["version"]
+    """Remove all but the current version and what is left of the ``keep`` before it.
+
+    Withdrawn ones do not count; they go with those of their time.
+
+    Returns:
+        The versions removed.
+    """
+    now, bad = current_number(repository), withdrawn(repository)
     old = [version for version in versions(repository) if version < now]
-    gone = old[: max(0, len(old) - keep)]
+    good = [version for version in old if version not in bad]
+    oldest = [*good[max(0, len(good) - keep) :], now][0]
+    gone = [version for version in old if version < oldest]
     for version in gone:
         remove(repository, version)
     return gone
@@ -300,7 +340,17 @@ def versions(repository: Path) -> list[int]:
         version
         for version in numbers(repository)
         if (Path(repository) / MODEL / str(version) / DEPLOYMENT_FILE).is_file()
-        and CLASSIFIER in part_folders(repository, version)
+        and len(part_folders(repository, version)) == 2
+    ]
+
+
+def withdrawn(repository: Path) -> list[int]:
+    """List the versions that were gone back from, or never came to be current."""
+    now, folder = current_number(repository), Path(repository) / MODEL
+    return [
+        version
+        for version in versions(repository)
+        if version > now or (folder / str(version) / WITHDRAWN_FILE).is_file()
     ]
 
 
@@ -330,6 +380,12 @@ def current(repository: Path) -> dict:
             "python -m pipelines.deploy"
         )
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def current_number(repository: Path) -> int:
+    """The number of the version that is being served; 0 if nothing is deployed."""
+    deployed = (Path(repository) / CURRENT_FILE).is_file()
+    return current(repository)["version"] if deployed else 0
 
 
 def write_json(path: Path, value: dict) -> None:

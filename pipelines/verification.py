@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from tqdm import tqdm
 
+from pipelines.smoke import TOLERANCES
+
 BATCH_SIZES = (1, 2, 7, 32)  # photographs a request
-# Two probabilities as close as this are a tie, which rounding may decide otherwise.
-TIE = 1e-3
+# Two probabilities as close as this, by the precision of the served model, are a tie,
+# which rounding may decide otherwise: a deployment may be off by half of it in each.
+TIES = {precision: 2 * tolerance for precision, tolerance in TOLERANCES.items()}
 COLUMNS = ("protocol", "batch size", "images", "right", "agreeing", "max difference")
 
 
@@ -19,6 +22,7 @@ def verify(
     labels: np.ndarray,
     expected: np.ndarray,
     askers: dict[str, Callable[[list[bytes]], np.ndarray]],
+    precision: str = "fp32",
 ) -> dict:
     """Compare the server's answers with torch's and with the truth.
 
@@ -28,6 +32,7 @@ def verify(
         expected: ``(N, classes)`` float32, torch's probabilities.
         askers: By protocol: sends images in one request, returns their
             ``(n, classes)`` answers.
+        precision: Of the served model; a key of TIES.
 
     Returns:
         images; ways, a list with a comparison for each protocol and batch size (see
@@ -44,7 +49,7 @@ def verify(
             bar.update(len(chunk))
     compared = [
         {"protocol": protocol, "batch_size": size}
-        | compare(np.array(answers[protocol, size]), labels, expected)
+        | compare(np.array(answers[protocol, size]), labels, expected, TIES[precision])
         for protocol, size in ways
     ]
     worst = {
@@ -56,19 +61,21 @@ def verify(
     return {**worst, "torch_accuracy": torchs, "ways": compared}
 
 
-def compare(answers: np.ndarray, labels: np.ndarray, expected: np.ndarray) -> dict:
+def compare(
+    answers: np.ndarray, labels: np.ndarray, expected: np.ndarray, tie: float
+) -> dict:
     """Hold ``(N, classes)`` answers against truth and torch.
 
     Returns:
         images; correct and accuracy (server against truth); agreeing and agreement
-        (same best class as torch, up to a TIE); max_difference of a probability, 1
+        (same best class as torch, up to a tie); max_difference of a probability, 1
         where the server has none (NaN).
     """
     finite = np.isfinite(answers).all(1)
     best = answers.argmax(1)
     correct = finite & (best == labels)
     short = expected.max(1) - expected[np.arange(len(best)), best]
-    agreeing = finite & (short <= TIE)
+    agreeing = finite & (short <= tie)
     difference = np.where(finite[:, None], np.abs(answers - expected), 1)
     return {
         "images": len(labels),

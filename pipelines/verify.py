@@ -211,8 +211,9 @@ def verify_training(
         for ask in askers.values():
             check_model(ask, training.id)
             check_labels(ask.labels(images[0].read()), packed.read_classes(dataset))
+        precision = ask.metadata().get("precision", "fp32")
         photographs = (image.read() for image in images)
-        result = verify(photographs, labels[picks], expected[picks], askers)
+        result = verify(photographs, labels[picks], expected[picks], askers, precision)
     return result, images
 
 

@@ -3,7 +3,8 @@
 Triton goes on calling a model ready whose Python process was killed, and never starts
 it again. Every second each instance of the parts that are served is, as likely as not,
 asked about a small picture; an error has that part loaded afresh. A slow answer is no
-error.
+error. Parts of a version that the server has not been told to serve are let alone, even
+where the repository calls it the current one: nobody has tested it.
 """
 
 import queue
@@ -44,6 +45,7 @@ class Watchdog:
 
     def __init__(self, grpc_url: str, repository: Path, say=print):
         self.grpc_url, self.repository, self.say = grpc_url, Path(repository), say
+        self.record = None  # of the version that is served, or was when last seen
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -57,27 +59,37 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self.ended.wait(INTERVAL_S):
-            fault = find_fault(self.grpc_url, self.repository)
+            self._ask_served()
+            fault = self.record and find_fault(
+                self.grpc_url, self.repository, self.record
+            )
             if fault:
                 self._heal(fault)
 
+    def _ask_served(self) -> None:
+        """Keep in mind which version is served: with a part that fails, none may be."""
+        record = model_control.ask_served(self.grpc_url, self.repository)
+        self.record = record or self.record
+
     def _heal(self, fault: Fault) -> None:
         with model_repository.lock(self.repository) as waited:
-            version = model_repository.current(self.repository)["version"]
-            if waited or version != fault.version:
+            self._ask_served()
+            if waited or self.record["version"] != fault.version:
                 # A deployment has been at work and replaced the models: look again.
-                fault = find_fault(self.grpc_url, self.repository)
+                fault = find_fault(self.grpc_url, self.repository, self.record)
             if fault is None or self.ended.is_set():
                 return
             try:
-                model_control.heal(self.grpc_url, fault.part)
+                model_control.heal(
+                    self.grpc_url, self.repository, fault.version, fault.part
+                )
                 self.say(f"{fault.part} failed ({fault.reason}); it was loaded afresh")
             except (InputError, InferenceServerException) as error:
                 self.say(f"{fault.part} fails ({fault.reason}): {error}")
 
 
-def find_fault(grpc_url: str, repository: Path) -> Fault | None:
-    """Ask every instance of the served parts, as many at once as there are, twice.
+def find_fault(grpc_url: str, repository: Path, record: dict) -> Fault | None:
+    """Ask every instance of a version's parts, as many at once as there are, twice.
 
     Requests to a process that has gone fail after a second each, one after the other:
     the first failure is told at once.
@@ -85,7 +97,6 @@ def find_fault(grpc_url: str, repository: Path) -> Fault | None:
     Returns:
         None if nobody answered with an error.
     """
-    record = model_repository.current(repository)
     folders = model_repository.part_folders(repository, record["version"])
     count = 2 * record["instances"]
     answers = queue.SimpleQueue()

@@ -15,8 +15,9 @@ from data_prep.draw import draw_dataset
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from data_prep.sources import find_images
-from pipelines import deployment
+from pipelines import deployment, running_server
 from pipelines.asker import Asker
+from pipelines.smoke import TOLERANCES
 from pipelines.triton_server import TritonServer
 from pipelines.verification import verify
 from pipelines.verify import check_model, held_out
@@ -143,6 +144,18 @@ def test_a_failed_deployment_says_why_on_its_task_and_the_version_before_stays(
 
 
 @pytest.mark.slow
+def test_without_an_address_the_server_that_runs_on_the_repository_tests_a_model(
+    serving, deployed
+):
+    server, _ = serving
+    with running_server.noted(server.repository, server.grpc_url, server.http_url):
+        done = deployed.run("-m", "pipelines.deploy", "--task", deployed.ids["nan"])
+
+    error = the_one_error(done)
+    assert "the difference is nan" in error and error.endswith("version 1 stays")
+
+
+@pytest.mark.slow
 def test_a_server_that_disagrees_with_torch_or_serves_another_training_fails(
     serving, deployed
 ):
@@ -197,3 +210,19 @@ def test_answers_of_nan_agree_with_nothing_and_ties_with_either():
     assert result["max_difference"] == 1
     assert result["torch_accuracy"] == pytest.approx(2 / 3)
     assert [way["batch_size"] for way in result["ways"]] == [1, 2]
+
+
+def test_what_a_deployment_of_that_precision_may_be_off_by_is_a_tie():
+    expected = np.array([[0.51, 0.49], [0.53, 0.47]], np.float32)
+    swapped = expected[:, ::-1]  # off by 0.02, as half precision may be, and by 0.06
+    agreeing = {
+        precision: verify(
+            [b"\0", b"\1"],
+            np.array([0, 0]),
+            expected,
+            {"grpc": lambda files: np.stack([swapped[file[0]] for file in files])},
+            precision,
+        )["agreeing"]
+        for precision in TOLERANCES
+    }
+    assert agreeing == {"fp32": 0, "fp16": 1}

@@ -14,7 +14,12 @@ from leftovers import children_of, running_in_session, shared_memory_of
 
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
-from pipelines import model_control, model_repository, serving_environment
+from pipelines import (
+    model_control,
+    model_repository,
+    running_server,
+    serving_environment,
+)
 from pipelines.model_config import Settings
 from pipelines.triton_server import TritonServer, pick_ports
 
@@ -41,16 +46,19 @@ def serve(*options, **popen):
 
 
 def test_however_serving_ends_no_process_and_no_shared_memory_stays(repository):
+    assert running_server.find(repository) is None
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
     serving = [serve("--repository", repository, *FREE_PORTS) for _ in numbers]
-    servers = []
+    servers, addresses = [], []
     for process in serving:
         said = "".join(iter_until("Ctrl-C stops it", process.stdout))
-        assert model_control.probe(re.search(r"gRPC\s+(\S+)", said).group(1)) is None
+        addresses.append(re.search(r"gRPC\s+(\S+)", said).group(1))
+        assert model_control.probe(addresses[-1]) is None
         (triton,) = children_of(process.pid)
         assert len(running_in_session(triton.pid)) == 3  # it, fused, classifier
         assert shared_memory_of(process.pid)
         servers.append(triton.pid)
+    assert running_server.find(repository)["grpc"] in addresses
 
     for process, number in zip(serving, numbers):
         process.send_signal(number)
@@ -64,6 +72,7 @@ def test_however_serving_ends_no_process_and_no_shared_memory_stays(repository):
     while running_in_session(servers[-1]) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert [running_in_session(server) for server in servers] == [[], [], []]
+    assert running_server.find(repository) is None
     assert [shared_memory_of(process.pid) for process in serving] == [[], [], []]
 
 
@@ -121,6 +130,23 @@ def test_what_cannot_be_served_ends_with_one_line_and_code_2(
     assert serving.returncode == 2
     assert expected in errors
     assert len(errors.splitlines()) == 1
+
+
+def test_only_a_server_of_this_very_repository_is_found_and_the_note_goes_with_it(
+    repository, other_artifacts, tmp_path, server
+):
+    with running_server.noted(server.repository, server.grpc_url, server.http_url):
+        urls = {"grpc": server.grpc_url, "http": server.http_url}
+        assert running_server.find(server.repository) == urls
+    assert not (server.repository / running_server.FILE).exists()
+
+    # left by one that was killed: nothing answers there, or another repository's server
+    with running_server.noted(repository, "127.0.0.1:1", "127.0.0.1:2"):
+        assert running_server.find(repository) is None
+    other = tmp_path / "other"
+    model_repository.render(other_artifacts, other, {})
+    with running_server.noted(other, server.grpc_url, server.http_url):
+        assert running_server.find(other) is None
 
 
 def test_a_path_that_the_backend_cannot_take_is_refused(repository, tmp_path):

@@ -1,5 +1,6 @@
 import ast
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from tiny_model import make_artifacts
 from data_prep import preprocessing
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
-from pipelines import model_config, model_repository
+from pipelines import deployment, model_config, model_repository
 
 
 def files_in(folder: Path) -> set[str]:
@@ -153,3 +154,83 @@ def test_the_number_of_a_deployment_that_was_killed_is_not_given_again(
     model_repository.repair(repository)
     assert model_repository.versions(repository) == [1]
     assert model_repository.render(artifacts, repository, {"task_id": "next"}) == 3
+
+
+@pytest.mark.parametrize("lost", ["asl/2", "asl_classifier_2", "asl_fused_2", "*_2"])
+def test_if_files_of_the_current_version_are_lost_the_one_before_takes_its_place(
+    lost, artifacts, other_artifacts, repository, capsys
+):
+    model_repository.render(artifacts, repository, {"task_id": "first"})
+    config = (repository / "asl/config.pbtxt").read_bytes()
+    model_repository.render(other_artifacts, repository, {"task_id": "second"})
+    for folder in repository.glob(lost):
+        shutil.rmtree(folder)
+
+    model_repository.repair(repository)
+
+    assert model_repository.current(repository)["metadata"]["task_id"] == "first"
+    assert model_repository.numbers(repository) == [1]
+    assert (repository / "asl/config.pbtxt").read_bytes() == config
+    said = "version 2 are missing; version 1 is the current one instead"
+    assert said in capsys.readouterr().err
+    record = deployment.deploy(other_artifacts, repository, {"task_id": "third"})
+    assert record["version"] == 3
+
+
+def test_if_the_files_of_the_only_version_are_lost_nothing_is_deployed(
+    artifacts, repository
+):
+    model_repository.render(artifacts, repository, {"task_id": "first"})
+    shutil.rmtree(repository / "asl_fused_1")
+
+    with pytest.raises(InputError, match="no model has been deployed"):
+        deployment.roll_back(repository)
+
+    assert deployment.deploy(artifacts, repository, {"task_id": "2nd"})["version"] == 2
+
+
+def deploy_all(artifacts, repository, *names, keep=3):
+    for name in names:
+        deployment.deploy(artifacts, repository, {"task_id": name}, keep=keep)
+
+
+def test_going_back_passes_over_what_was_gone_back_from_before(artifacts, repository):
+    deploy_all(artifacts, repository, "good", "better", "bad")
+    assert deployment.roll_back(repository)["metadata"]["task_id"] == "better"
+    deploy_all(artifacts, repository, "bad as well")
+    assert deployment.roll_back(repository)["metadata"]["task_id"] == "better"
+
+    states = [line.split()[1:2] + line.split()[-1:] for line in table(repository)]
+    assert states[1] == ["better", "current"]
+    assert [state[-1] for state in states[2:]] == ["withdrawn", "withdrawn"]
+    assert deployment.roll_back(repository)["metadata"]["task_id"] == "good"
+    with pytest.raises(InputError, match="no version before 1 to go back to"):
+        deployment.roll_back(repository)
+
+
+def table(repository):
+    return deployment.table(repository).splitlines()[1:]
+
+
+def test_withdrawn_versions_do_not_count_as_kept_and_go_with_those_of_their_time(
+    artifacts, repository
+):
+    deploy_all(artifacts, repository, "1", "2", "3 bad", keep=2)
+    deployment.roll_back(repository)
+    deploy_all(artifacts, repository, "4", keep=2)
+    assert model_repository.versions(repository) == [1, 2, 3, 4]
+    assert model_repository.withdrawn(repository) == [3]
+
+    deploy_all(artifacts, repository, "5", keep=2)
+    assert model_repository.versions(repository) == [2, 3, 4, 5]
+    deploy_all(artifacts, repository, "6", keep=2)
+    assert model_repository.versions(repository) == [4, 5, 6]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_clients_can_read_the_precision(precision, artifacts, repository):
+    settings = model_config.Settings("gpu", accelerator="tensorrt", precision=precision)
+    model_repository.render(artifacts, repository, {}, settings)
+
+    config = model_config.from_text((repository / "asl/config.pbtxt").read_text())
+    assert config.parameters["precision"].string_value == precision

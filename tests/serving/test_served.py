@@ -11,7 +11,7 @@ from tritonclient.utils import InferenceServerException
 
 from data_prep.errors import InputError
 from pipelines import deployment, model_control, model_repository
-from pipelines.model_config import Settings
+from pipelines.model_config import SERVED, Settings
 
 pytestmark = pytest.mark.slow
 
@@ -145,7 +145,30 @@ def test_the_same_model_again_does_nothing_and_rolling_back_answers_as_before(
     rows = [line.split() for line in deployment.table(server.repository).splitlines()]
     (row,) = [row for row in rows if row[-1] == "current"]
     assert row[:4] == [str(first), "a", "-", "0.91"]
-    assert [str(second), "b"] in [row[:2] for row in rows]
+    (row,) = [row for row in rows if row[0] == str(second)]
+    assert (row[1], row[-1]) == ("b", "withdrawn")
+
+
+def test_going_back_starts_from_what_a_killed_deployment_left_on_the_server(
+    server, artifacts, other_artifacts, photographs, redeploy
+):
+    files = [path.read_bytes() for path in photographs.values()]
+    redeploy(artifacts, task_id="before")
+    good = redeploy(artifacts, task_id="good")
+    urls = {"grpc": server.grpc_url}
+    record = model_repository.add(
+        other_artifacts, server.repository, {"task_id": "killed"}, Settings()
+    )
+    model_repository.accept(server.repository, record)
+    model_repository.point_to(server.repository, record["version"])
+    with tritonclient.grpc.InferenceServerClient(server.grpc_url) as client:
+        model_control.load(client, urls, SERVED)
+    assert ask(server, files).shape == (4, 2)
+    assert model_repository.current(server.repository)["version"] == good
+
+    assert deployment.roll_back(server.repository, urls)["version"] == good
+
+    np.testing.assert_allclose(ask(server, files), expect(artifacts, files), atol=1e-5)
 
 
 def test_two_deployments_at_the_same_time_follow_one_another(

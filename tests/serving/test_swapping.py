@@ -1,8 +1,13 @@
 """Versions are swapped while clients ask: nobody notices, whatever goes wrong."""
 
 import random
+import shutil
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
+import cv2
 import numpy as np
 import pytest
 from deploying import start_deployment
@@ -123,12 +128,14 @@ def test_a_deployment_killed_at_any_moment_harms_nobody(
     moments = random.Random(4)
 
     with load(urls(running), files, expected) as seen:
-        for number in range(4):
+        for number in range(6):
             process = start_deployment(running, candidates[number % 2], settings)
             process.stdout.readline()
             time.sleep(moments.uniform(0, 3))
-            process.kill()
+            process.send_signal(signal.SIGINT if number % 3 else signal.SIGKILL)
             process.communicate()
+            now = model_repository.current(running.repository)["version"]
+            assert now in model_repository.versions(running.repository)
         record = deployment.deploy(
             other_artifacts,
             running.repository,
@@ -149,3 +156,79 @@ def test_a_deployment_killed_at_any_moment_harms_nobody(
     with Asker(running.grpc_url) as ask:
         np.testing.assert_allclose(ask(files), expected[0], atol=1e-4)
     assert not (running.repository / "asl_fused_99").exists()
+
+
+@contextmanager
+def slow_requests(server):
+    """Ask for so much that the answers take seconds; give their futures."""
+    random = np.random.default_rng(7)
+    image = random.integers(0, 256, (25, 25, 3), dtype=np.uint8)
+    _, file = cv2.imencode(".jpg", cv2.resize(image, (2500, 2500)))
+    with Asker(server.grpc_url) as ask, ThreadPoolExecutor(4) as pool:
+        yield [pool.submit(ask, 64 * [file.tobytes()]) for _ in range(4)]
+
+
+def wait_until_current(version, repository):
+    deadline = time.monotonic() + 60
+    while model_repository.current(repository)["version"] != version:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.5)  # it waits for the request in the version before by now
+
+
+@pytest.mark.parametrize("settings", ["fused"], indirect=True)
+def test_a_deployment_interrupted_after_the_swap_leaves_the_new_version(
+    running, settings, other_artifacts, photographs
+):
+    files = [path.read_bytes() for path in photographs.values()]
+    with slow_requests(running) as answers:
+        process = start_deployment(running, other_artifacts, settings)
+        wait_until_current(2, running.repository)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        assert process.returncode != 0
+        assert not all(answer.done() for answer in answers)
+
+    # what was under way is answered by the version before all the same
+    assert {answer.result().shape for answer in answers} == {(64, 5)}
+    assert model_repository.current(running.repository)["version"] == 2
+    with Asker(running.grpc_url) as ask:
+        np.testing.assert_allclose(
+            ask(files), expect(other_artifacts, files), atol=1e-4
+        )
+    record = deployment.roll_back(running.repository, urls(running))
+    assert record["version"] == 1
+
+
+@pytest.mark.parametrize("settings", ["fused"], indirect=True)
+def test_a_server_that_ends_after_the_swap_serves_the_new_version_when_it_is_back(
+    running, settings, other_artifacts, photographs, capsys
+):
+    files = [path.read_bytes() for path in photographs.values()]
+    repository = running.repository
+    with ThreadPoolExecutor(1) as pool, slow_requests(running):
+        record = pool.submit(
+            deployment.deploy, other_artifacts, repository, {}, settings, urls(running)
+        )
+        wait_until_current(2, repository)
+        running.process.kill()
+        running.process.wait()
+        assert record.result(timeout=30)["version"] == 2
+    assert "warning: other versions than 2 have not been" in capsys.readouterr().err
+
+    running.stop()
+    running.start()
+    with Asker(running.grpc_url) as ask:
+        np.testing.assert_allclose(
+            ask(files), expect(other_artifacts, files), atol=1e-4
+        )
+
+    # and where its files have been lost meanwhile, the version before is served
+    running.stop()
+    shutil.rmtree(repository / "asl_fused_2")
+    running.start()
+    assert model_repository.current(repository)["version"] == 1
+    with Asker(running.grpc_url) as ask:
+        assert ask(files).shape == (4, 5)
+    record = deployment.deploy(other_artifacts, repository, {}, settings, urls(running))
+    assert record["version"] == 3

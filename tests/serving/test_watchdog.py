@@ -4,17 +4,36 @@ import os
 import signal
 import time
 
+import numpy as np
 import pytest
 from leftovers import running_in_session
 from tiny_model import expect
 
-from pipelines import model_repository
+from pipelines import deployment, model_repository
 from pipelines.asker import Asker
 from pipelines.model_config import Settings
 from pipelines.triton_server import TritonServer
 from pipelines.watchdog import Watchdog, find_fault
 
 pytestmark = pytest.mark.slow
+
+
+def processes_of(part, server):
+    """The Python processes of a part that is loaded."""
+    running = running_in_session(server.process.pid)
+    return [process.pid for process in running if f"/{part}/" in process.command]
+
+
+def wait_for(said, seconds=60):
+    """Wait until a watchdog has said something."""
+    deadline = time.monotonic() + seconds
+    while not said and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def ask(server, files):
+    with Asker(server.grpc_url) as ask:
+        return ask(files)
 
 
 @pytest.mark.parametrize("kind", ["asl_fused_1", "asl_classifier_1"])
@@ -26,22 +45,49 @@ def test_a_killed_model_process_is_noticed_and_the_model_brought_back(
     files = [path.read_bytes() for path in photographs.values()]
     said = []
     with TritonServer(repository) as server:
-        assert find_fault(server.grpc_url, repository) is None
+        record = model_repository.current(repository)
+        assert find_fault(server.grpc_url, repository, record) is None
         with Watchdog(server.grpc_url, repository, said.append):
-            stubs = [
-                process
-                for process in running_in_session(server.process.pid)
-                if f"/{kind}/" in process.command
-            ]
             killed = time.monotonic()
-            os.kill(stubs[0].pid, signal.SIGKILL)
-            while not said and time.monotonic() < killed + 60:
-                time.sleep(0.05)
+            os.kill(processes_of(kind, server)[0], signal.SIGKILL)
+            wait_for(said)
             print(f"brought back after {time.monotonic() - killed:.1f} s")
 
         assert said[0].startswith(f"{kind} failed (")
         assert said[0].endswith("it was loaded afresh")
-        assert find_fault(server.grpc_url, repository) is None
-        with Asker(server.grpc_url) as ask:
-            difference = abs(ask(files) - expect(artifacts, files)).max()
+        assert find_fault(server.grpc_url, repository, record) is None
+        difference = abs(ask(server, files) - expect(artifacts, files)).max()
     assert difference < 1e-5
+
+
+def test_a_version_that_the_server_was_not_told_of_stays_out_whatever_is_brought_back(
+    artifacts, other_artifacts, photographs, tmp_path
+):
+    repository, settings = tmp_path / "models", Settings(instances=1)
+    model_repository.render(artifacts, repository, {}, settings)
+    files = [path.read_bytes() for path in photographs.values()]
+    old, new = (expect(x, files) for x in (artifacts, other_artifacts))
+    said = []
+    with TritonServer(repository) as server:
+        urls = {"grpc": server.grpc_url, "http": server.http_url}
+        with Watchdog(server.grpc_url, repository, said.append):
+            deployment.deploy(other_artifacts, repository, {}, settings)
+            time.sleep(4)
+            assert said == []
+            np.testing.assert_allclose(ask(server, files), old, atol=1e-5)
+
+            os.kill(processes_of("asl_fused_1", server)[0], signal.SIGKILL)
+            wait_for(said)
+            assert said[0].endswith("it was loaded afresh")
+            np.testing.assert_allclose(ask(server, files), old, atol=1e-5)
+            assert processes_of("asl_fused_2", server) == []
+            assert model_repository.current(repository)["version"] == 2
+
+            # told of it, the server serves it, and that is watched from then on
+            deployment.deploy(other_artifacts, repository, {}, settings, urls)
+            np.testing.assert_allclose(ask(server, files), new, atol=1e-5)
+            said.clear()
+            os.kill(processes_of("asl_fused_2", server)[0], signal.SIGKILL)
+            wait_for(said)
+            assert said[0].startswith("asl_fused_2 failed (")
+            np.testing.assert_allclose(ask(server, files), new, atol=1e-5)
