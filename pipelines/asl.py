@@ -69,8 +69,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--url",
         default="",
-        help="host:port (gRPC) of the Triton server to deploy to (none: the model "
-        "repository alone)",
+        help="host:port (gRPC) of the Triton server to deploy to (default: the "
+        "scripts/serve on the model repository, if it runs)",
     )
     parser.add_argument("--http-url", default="", help="host:port (HTTP) of the same")
     # where

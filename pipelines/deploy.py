@@ -72,7 +72,10 @@ def arguments() -> argparse.ArgumentParser:
     # How to run it
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument(
-        "--instances", type=int, default=0, help="images at once (0: one a core)"
+        "--instances",
+        type=int,
+        default=0,
+        help="images at once (0: one a core here, at most 8)",
     )
     parser.add_argument(
         "--shape",

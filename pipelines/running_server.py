@@ -44,5 +44,5 @@ def find(repository: Path) -> dict[str, str] | None:
 def read(path: Path) -> dict[str, str] | None:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # none, or not ours
         return None
