@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from data_prep.errors import InputError
-from pipelines import model_control, model_repository, preflight
+from pipelines import model_control, model_parts, model_repository, preflight
 from pipelines.model_config import Settings
 
 KEEP = 3
@@ -117,7 +117,7 @@ def same_model(
         record = model_repository.current(repository)
     except InputError:
         return None
-    wanted = model_repository.describe(artifacts, metadata, settings)
+    wanted = model_parts.describe(artifacts, metadata, settings)
     return record if record.items() >= wanted.items() else None
 
 

@@ -19,25 +19,18 @@ the current one, and for ever once another has followed: asl/7/withdrawn says so
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
 import sys
 import tempfile
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Iterator
 
-import cv2
-import numpy as np
-
-from data_prep import preprocessing
 from data_prep.errors import InputError
-from data_prep.paths import ROOT
-from pipelines import model_config, preflight
+from pipelines import model_config, model_parts, preflight
 from pipelines.model_config import CLASSIFIER, DECODE, FUSED, MODEL, SERVED, Settings
 
 DEPLOYMENT_FILE = "deployment.json"
@@ -46,8 +39,6 @@ WITHDRAWN_FILE = "withdrawn"
 LOCK_FILE = ".lock"
 NUMBER_FILE = ".last-version"
 STAGING = ".staging-"
-PYTHON_MODELS = ROOT / "triton" / "server" / "python_models"
-SHARED = ("photographs.py", "image_headers.py", "metrics.py")  # by fused and decode
 
 
 def render(
@@ -111,14 +102,14 @@ def add(
     """
     artifacts, repository = Path(artifacts), Path(repository)
     version = next_number(repository)
-    described = describe(artifacts, metadata, settings)
+    described = model_parts.describe(artifacts, metadata, settings)
     shapes = preflight.check_graph(artifacts / preflight.MODEL_FILE)
     said = described["metadata"] | {"precision": settings.precision}
     parts = model_config.parts(shapes, version, said, settings)
     for kind, config in parts.items():
         with staged(repository / config.name) as folder:
             (folder / "1").mkdir()
-            fill(kind, artifacts, folder)
+            model_parts.fill(kind, artifacts, folder)
             write_text(folder / "config.pbtxt", model_config.to_text(config))
     return {
         "version": version,
@@ -140,11 +131,6 @@ def next_number(repository: Path) -> int:
     return number
 
 
-def describe(artifacts: Path, metadata: dict[str, str], settings: Settings) -> dict:
-    """What a version's record says but for its number and its time."""
-    return {**asdict(settings), "metadata": metadata | identity(Path(artifacts))}
-
-
 @contextmanager
 def staged(target: Path) -> Iterator[Path]:
     """Give a folder to be filled, that becomes ``target`` at the end of the block."""
@@ -154,63 +140,6 @@ def staged(target: Path) -> Iterator[Path]:
         folder.mkdir()
         yield folder
         os.replace(folder, target)
-
-
-def fill(kind: str, artifacts: Path, folder: Path) -> None:
-    """Copy what one part consists of, but for its config."""
-    inside = folder / "1"
-    labels = artifacts / model_config.LABELS_FILE
-    shutil.copyfile(labels, folder / labels.name)
-    (folder / "warmup").mkdir()
-    if kind == CLASSIFIER:
-        shutil.copyfile(artifacts / preflight.GOLDEN_FILE, folder / "golden.npz")
-        pixels = golden_images(artifacts)[0].tobytes()
-        (folder / "warmup" / model_config.WARM_UP_PIXELS).write_bytes(pixels)
-    else:
-        source = {FUSED: "fused.py", DECODE: "decode.py"}[kind]
-        shutil.copyfile(PYTHON_MODELS / source, inside / "model.py")
-        for path in (
-            *(PYTHON_MODELS / name for name in SHARED),
-            Path(preprocessing.__file__),
-            artifacts / preprocessing.FILE_NAME,
-        ):
-            shutil.copyfile(path, inside / path.name)
-        # Where this is no folder, Python leaves no compiled files. They would make the
-        # model look changed, and Triton load it again with whatever refers to it.
-        (inside / "__pycache__").touch()
-        # Triton's form of a string: its length in four bytes, then itself
-        data = golden_files(artifacts)[0]
-        (folder / "warmup" / model_config.WARM_UP_FILE).write_bytes(
-            len(data).to_bytes(4, "little") + data
-        )
-    if kind != DECODE:
-        model = artifacts / preflight.MODEL_FILE
-        shutil.copyfile(model, inside / model.name)
-
-
-def golden_files(folder: Path) -> list[bytes]:
-    """The golden images of a folder as PNG files, as a camera might send them."""
-    images = golden_images(folder)
-    return [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
-
-
-def golden_images(folder: Path) -> np.ndarray:
-    """The golden images of a folder, ``(n, H, W, 3)`` uint8."""
-    with np.load(Path(folder) / preflight.GOLDEN_FILE, allow_pickle=False) as arrays:
-        return arrays["images"]
-
-
-def identity(artifacts: Path) -> dict[str, str]:
-    """Hash what makes the answers of a version: model, labels, record and our code."""
-    hashes = {
-        "model_sha256": [artifacts / preflight.MODEL_FILE],
-        "preprocessing_sha256": [artifacts / preprocessing.FILE_NAME],
-        "labels_sha256": [artifacts / model_config.LABELS_FILE],
-        "code_sha256": sorted(
-            [*PYTHON_MODELS.glob("*.py"), Path(preprocessing.__file__)]
-        ),
-    }
-    return {name: sha256(*paths) for name, paths in hashes.items()}
 
 
 def accept(repository: Path, record: dict) -> None:
@@ -397,7 +326,3 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
-
-
-def sha256(*paths: Path) -> str:
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()

@@ -11,7 +11,7 @@ import onnxruntime
 
 from data_prep.errors import InputError
 from data_prep.preprocessing import FILE_NAME, Preprocessing
-from pipelines import model_repository, preflight
+from pipelines import model_parts, model_repository, preflight
 from pipelines.asker import Asker
 from pipelines.model_config import (
     CLASSIFIER,
@@ -73,7 +73,7 @@ def golden(folders: dict[str, Path]) -> tuple[list[bytes], np.ndarray, np.ndarra
     The expected values are computed here, by the record and the graph, not read: as
     files the images are cropped and resized once more.
     """
-    files = model_repository.golden_files(folders[CLASSIFIER])
+    files = model_parts.golden_files(folders[CLASSIFIER])
     maker = folders.get(FUSED) or folders[DECODE]
     record = Preprocessing.load(maker / "1" / FILE_NAME)
     pixels = np.stack([record.apply(data) for data in files])

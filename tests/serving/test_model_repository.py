@@ -9,7 +9,7 @@ from tiny_model import make_artifacts
 from data_prep import preprocessing
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
-from pipelines import deployment, model_config, model_repository
+from pipelines import deployment, model_config, model_parts, model_repository
 
 
 def files_in(folder: Path) -> set[str]:
@@ -113,7 +113,7 @@ def test_the_record_says_where_the_model_comes_from(artifacts, repository):
 
     assert record["version"] == 1
     assert record["metadata"]["accuracy"] == "0.9"
-    digest = model_repository.sha256(artifacts / "model.onnx")
+    digest = model_parts.sha256(artifacts / "model.onnx")
     assert record["metadata"]["model_sha256"] == digest
 
 
@@ -128,11 +128,11 @@ def test_an_empty_repository_and_an_unknown_version_are_named(artifacts, reposit
 @pytest.mark.parametrize(
     "source, version",
     [
-        (model_repository.PYTHON_MODELS / "decode.py", (3, 10)),  # the image's Python
-        (model_repository.PYTHON_MODELS / "fused.py", (3, 10)),
-        (model_repository.PYTHON_MODELS / "photographs.py", (3, 10)),
-        (model_repository.PYTHON_MODELS / "image_headers.py", (3, 10)),
-        (model_repository.PYTHON_MODELS / "metrics.py", (3, 10)),
+        (model_parts.PYTHON_MODELS / "decode.py", (3, 10)),  # the image's Python
+        (model_parts.PYTHON_MODELS / "fused.py", (3, 10)),
+        (model_parts.PYTHON_MODELS / "photographs.py", (3, 10)),
+        (model_parts.PYTHON_MODELS / "image_headers.py", (3, 10)),
+        (model_parts.PYTHON_MODELS / "metrics.py", (3, 10)),
         (Path(preprocessing.__file__), (3, 10)),
         (
             ROOT / "triton/server/backends/onnxruntime/model.py",

@@ -10,7 +10,7 @@ from tiny_model import expect, make_artifacts
 from tritonclient.utils import InferenceServerException
 
 from data_prep.errors import InputError
-from pipelines import deployment, model_control, model_repository
+from pipelines import deployment, model_control, model_parts, model_repository
 from pipelines.model_config import SERVED, Settings
 
 pytestmark = pytest.mark.slow
@@ -189,7 +189,7 @@ def test_two_deployments_at_the_same_time_follow_one_another(
     (last,) = [
         folder
         for folder in candidates
-        if model_repository.sha256(folder / "model.onnx") == digest
+        if model_parts.sha256(folder / "model.onnx") == digest
     ]
     files = [path.read_bytes() for path in photographs.values()]
     np.testing.assert_allclose(ask(server, files), expect(last, files), atol=1e-5)
