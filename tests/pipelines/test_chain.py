@@ -69,7 +69,7 @@ def quickstart(home, tmp_path_factory):
     draw_dataset(raw, per_class=60, classes=["B", "L", "V", "nothing"], workers=1)
     return run(
         *("-m", "pipelines.quickstart", "--raw", str(raw), "--set"),
-        *("prepare.image-size=48", "train.epochs=20", "train.batch-size=16"),
+        *("prepare.image-size=48", "train.epochs=30", "train.batch-size=16"),
         home=home,
     ).stdout
 

@@ -10,23 +10,24 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize(
-    "model, int8",
+    "network",
     [
-        ("small_resnet", False),
-        ("small_resnet", True),
-        ("baseline_cnn", False),
-        ("five_block_cnn", False),
-        ("mlp", False),
-        ("resnet18", False),
-        ("mobilenet_v3_small", False),
+        "small_resnet",
+        "small_resnet:int8",
+        "small_resnet:hand",
+        "baseline_cnn",
+        "five_block_cnn",
+        "mlp",
+        "resnet18",
+        "mobilenet_v3_small",
     ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_server_answers_photographs_as_training_does(
-    model, int8, server, redeploy, photographs, tmp_path
+    network, server, redeploy, photographs, tmp_path
 ):
     files = [path.read_bytes() for path in photographs.values()]
-    artifacts = make_artifacts(tmp_path / "artifacts", model, files, 32, int8)
+    artifacts = make_artifacts(tmp_path / "artifacts", network, files, 32)
     with np.load(artifacts / "golden.npz") as golden:
         expected = golden["probabilities"]  # torch's; of int8 ONNX Runtime's
 
