@@ -123,7 +123,9 @@ def test_the_server_is_reachable_from_this_machine_only(server):
 def test_what_cannot_be_served_ends_with_one_line_and_code_2(
     options, expected, repository
 ):
-    serving = serve("--repository", repository, *options, env=without_docker())
+    serving = serve(
+        *("--repository", repository, *FREE_PORTS, *options), env=without_docker()
+    )
 
     output, errors = serving.communicate(timeout=30)
 
