@@ -16,10 +16,8 @@ from data_prep.hand_poses import CLASSES
 from data_prep.preprocessing import FILE_NAME, BrokenImage, Preprocessing
 from data_prep.sources import find_images
 from training.export import IR_VERSION, OPSET, answer, export_onnx
-from training.hand_finder import VIEW_SIZE, HandFinder, HandView
-from training.models import build_model
-from training.network import Classifier
 from training.quantize import quantize
+from training.run import Choices, build_classifier
 
 PHOTOGRAPHS = 64
 INT8, HAND = ":int8", ":hand"  # behind a network's name
@@ -58,19 +56,16 @@ def make_artifacts(
         image_size: Of the network's input, pixels.
     """
     model = network.removesuffix(INT8).removesuffix(HAND)
-    view, size, channels = None, image_size, 3
-    if HAND in network:
-        view, size, channels = HandView(HandFinder()), VIEW_SIZE, 4
+    choices = Choices(model=model, find_hand="yes" if HAND in network else "no")
     record = Preprocessing(image_size=image_size)
     pixels = np.stack([record.apply(data) for data in files])
     torch.manual_seed(0)
-    untrained = build_model(model, len(CLASSES), size, channels)
-    for part in untrained.modules():
+    classifier, _ = build_classifier(choices, len(CLASSES), record)
+    for part in classifier.network.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             torch.nn.init.ones_(part.weight)  # blocks that start as nothing, too
     folder.mkdir()
     graph = folder / "model.onnx"
-    classifier = Classifier(untrained, record, view=view)
     expected = export_onnx(classifier, graph, pixels, {})
     if network.endswith(INT8):
         # no answer has this label, so both are equally good, and int8 is kept

@@ -252,10 +252,9 @@ def build_classifier(choices: Choices, classes: int, record: Preprocessing):
     elif choices.pretrained:
         fresh = load_pretrained(network, choices.model)
     loaded = set() if fresh is None else names - set(fresh)
-    heads = [part for part in network.modules() if isinstance(part, torch.nn.Linear)]
-    for name, parameter in network.named_parameters():
-        if any(parameter is own for own in (heads[-1].parameters() if heads else ())):
-            loaded.discard(name)  # the head is no backbone, even if it fits
+    linear = [n for n, m in network.named_modules() if isinstance(m, torch.nn.Linear)]
+    # the head is no backbone, even if it fits
+    loaded = {name for name in loaded if name.rpartition(".")[0] not in linear[-1:]}
     return Classifier(network, record, choices.grey, view), loaded
 
 

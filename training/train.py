@@ -23,7 +23,7 @@ from data_prep import registry
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from pipelines.task_edge import set_output, step_task
-from training.reports import DEPLOYABLES, EVALUATION
+from training.reports import DEPLOYABLES, EVALUATION, report_evaluation
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -174,7 +174,6 @@ def report(task, out: Path, result: dict) -> None:
     """Put the results on the ClearML task."""
     from clearml import OutputModel
 
-    from training.reports import report_evaluation
     from training.run import PICTURES, TEST_PROBABILITIES
 
     logger = task.get_logger()
