@@ -14,6 +14,7 @@ import datetime
 import signal
 
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.paths import REQUIREMENTS
 from data_prep.registry import PROJECT, RAW
 from pipelines import asl, steps
 from pipelines.tracking import ensure_clearml
@@ -84,6 +85,24 @@ def follow_the_clock(pipeline, time: datetime.time, now: bool):
     return scheduler
 
 
+def pin_requirements() -> None:
+    """Let the scheduler's task name the pinned requirements, not those it finds."""
+    ensure_clearml()
+    from clearml import Task
+
+    Task.force_requirements_env_freeze(requirements_file=REQUIREMENTS)
+
+
+def wait_for_code_analysis() -> None:
+    """Let ClearML finish looking at the repository.
+
+    It kills a search that still runs when the program ends, which prints a traceback.
+    """
+    from clearml import Task
+
+    Task.current_task().get_requirements()
+
+
 @exit_2_on_input_error
 def main() -> None:
     args = arguments().parse_args()
@@ -94,7 +113,7 @@ def main() -> None:
             raise InputError(
                 "--on-new-data takes what is new, no --raw or --dataset-id"
             )
-        ensure_clearml()
+        pin_requirements()
         scheduler = watch(asl.draft(args), args.poll)
     else:
         asl.check_source(args.raw, args.dataset_id)
@@ -102,8 +121,9 @@ def main() -> None:
             time = datetime.time.fromisoformat(args.daily)
         except ValueError:
             raise InputError(f"--daily {args.daily} is no time such as 02:30") from None
-        ensure_clearml()
+        pin_requirements()
         scheduler = follow_the_clock(asl.draft(args), time, args.now)
+    wait_for_code_analysis()
     # ClearML's own handler tidies up and then goes on waiting
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     print("waiting; Ctrl-C stops it", flush=True)
