@@ -6,6 +6,7 @@ gamma and colour. Images are mirrored only on request: it turns a right hand int
 left one.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -104,34 +105,32 @@ def random_affine(
         stretch: Logarithm of the factor by which width and height differ, either way.
         mirror: Probability of swapping left and right.
     """
-    u = rng.random(8)
-    angle = np.deg2rad((2 * u[0] - 1) * rotation)
+    # plain numbers: arrays as small as these take three times as long
+    u = rng.random(8).tolist()
+    angle = math.radians((2 * u[0] - 1) * rotation)
     factor = scale[0] * (scale[1] / scale[0]) ** u[1]
-    wider = np.exp((2 * u[2] - 1) * stretch)
-    cos, sin = factor * np.cos(angle), factor * np.sin(angle)
+    wider = math.exp((2 * u[2] - 1) * stretch)
+    cos, sin = factor * math.cos(angle), factor * math.sin(angle)
     lean = (2 * u[3] - 1) * shear
-    matrix = np.array(
-        [
-            [cos * wider, (cos * lean + sin) / wider],
-            [-sin * wider, (cos - sin * lean) / wider],
-        ]
-    )
-    if u[4] < mirror:
-        matrix[:, 0] = -matrix[:, 0]
+    side = -1 if u[4] < mirror else 1
+    xx, xy = side * cos * wider, (cos * lean + sin) / wider
+    yx, yy = -side * sin * wider, (cos - sin * lean) / wider
     middle = size / 2 - 0.5
-    move = middle - matrix @ [middle, middle] + (2 * u[5:7] - 1) * shift * size
-    return np.column_stack([matrix, move])
+    x = middle * (1 - xx - xy) + (2 * u[5] - 1) * shift * size
+    y = middle * (1 - yx - yy) + (2 * u[6] - 1) * shift * size
+    return np.array([[xx, xy, x], [yx, yy, y]])
 
 
 def recolour(image: np.ndarray, rng: np.random.Generator, light: Light) -> np.ndarray:
     """Change gain, bias, gamma, tint and, at times, saturation of uint8 RGB."""
-    u = rng.random(9)
+    u = rng.random(8).tolist()
     gamma = 2 ** ((2 * u[0] - 1) * light.gamma)
-    gain = 1 + (2 * u[1] - 1) * light.gain
-    tint = gain * (1 + (2 * u[2:5] - 1) * light.tint)
-    table = (_RAMP**gamma)[:, None] * tint + (2 * u[5] - 1) * light.bias
-    table = np.clip(table * 255, 0, 255).astype(np.uint8)
-    image = cv2.LUT(image, table.reshape(1, 256, 3))
+    gain = 255 * (1 + (2 * u[1] - 1) * light.gain)
+    tint = [gain * (1 + (2 * v - 1) * light.tint) for v in u[2:5]]
+    bias = 255 * (2 * u[5] - 1) * light.bias
+    table = (_RAMP**gamma)[:, None] * np.array(tint, np.float32) + np.float32(bias)
+    table = np.minimum(np.maximum(table, 0), 255).astype(np.uint8)
+    image = cv2.LUT(image, table[None])
     if u[6] < light.grey + light.saturation:
         grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         colour = 0.0 if u[6] < light.grey else 1.6 * u[7]
@@ -148,7 +147,7 @@ def roughen(
 ) -> np.ndarray:
     """Blur, add noise and hide a square, each with a probability; changes ``image``."""
     size = image.shape[0]
-    u = rng.random(9)
+    u = rng.random(9).tolist()
     if u[0] < 0.2 * strength:
         image = cv2.GaussianBlur(image, (0, 0), 0.4 + 1.0 * u[1])
     if u[2] < 0.3 * strength:

@@ -1,9 +1,9 @@
 """Where the hand is, and a view of it: small networks in front of the classifier.
 
 `HandFinder` marks the pixels of the hand; `HandView` cuts out a square around them and
-hands the mask on as a fourth channel; `even_light` makes all hands equally bright, dark
-ones and light ones, in sun and in shade. All become part of the exported graph, so a
-client sends whole photographs as ever.
+hands the mask on as a fourth channel; `even_light` (training/network.py) makes all
+hands equally bright, dark ones and light ones, in sun and in shade. All become part of
+the exported graph, so a client sends whole photographs as ever.
 """
 
 import torch
@@ -15,7 +15,6 @@ REACH = 2.3  # half a side of the view, in standard deviations of the hand's pix
 SMALLEST, LARGEST = 0.11, 1.14  # the same as a share of half the photograph
 # Share of the photograph that must be hand before the view follows it in full.
 TRUSTED = 0.02
-FAINT = 10  # of 255: so much of a hand's contrast may be noise
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
@@ -101,27 +100,3 @@ class HandView(nn.Module):
         half = (REACH * spread.clamp(min=SMALLEST)).clamp(max=LARGEST)
         half = trust * half + (1 - trust)
         return torch.stack(means, 1) * trust[:, None], half
-
-
-def even_light(views: torch.Tensor) -> torch.Tensor:
-    """Give the hand in each view the same mean and spread, channel by channel.
-
-    Args:
-        views: ``(N, 4, V, V)`` float of 0 to 255, as `HandView` makes them.
-
-    Returns:
-        The same shape: RGB of -3 to 3, of the hand about -1 to 1, and the mask of -2
-        to 2. Without a hand, the whole view counts as one.
-    """
-    few = views[:, :, ::4, ::4]  # enough for a mean
-    colours, hand = few[:, :3], few[:, 3:] / 255 + 1e-3
-    total = hand.sum((2, 3), keepdim=True)
-    mean = (colours * hand).sum((2, 3), keepdim=True) / total
-    square = ((colours - mean) ** 2 * hand).sum((2, 3), keepdim=True) / total
-    scale = 0.7 / (square.sqrt() + FAINT)
-    of_mask = torch.ones_like(scale[:, :1])
-    scale, offset = (
-        torch.cat(parts, 1)
-        for parts in ((scale, of_mask * 4 / 255), (-mean * scale, of_mask * -2))
-    )
-    return torch.addcmul(offset, views, scale).clamp(-3, 3)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from data_prep.errors import InputError
 from training import distributed
 from training.augment import augment
-from training.loader import TrainBatches, plain_batches
+from training.loader import TrainBatches, plain_batches, threads_in_advance
 from training.network import Classifier, Logits, autocast_for
 from training.optimisation import (
     Criterion,
@@ -88,6 +88,7 @@ def fit(
     autocast = autocast_for(classifier, device)
     batches = TrainBatches(
         *(*train, recipe.batch_size, recipe.seed, vary, weights),
+        threads=threads_in_advance(device),
         strength=recipe.augment,
         flip=recipe.flip,
     )

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from data_prep.preprocessing import Preprocessing
-from training.hand_finder import even_light
 
+FAINT = 10  # of 255: so much of a hand's contrast may be noise
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: how bright red, green and blue look
 
 
@@ -49,11 +49,13 @@ class Classifier(nn.Module):
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         # Transposed while still bytes: a quarter of the memory to move.
-        x = images.permute(0, 3, 1, 2).float()
-        if self.view is not None:
-            x = even_light(self.view(x) if images.shape[3] == 3 else x)
+        x = images.permute(0, 3, 1, 2)
+        if self.view is not None and images.shape[3] == 4:
+            x = even_light(x.to(precision(x.device)))  # bfloat16 holds a byte exactly
+        elif self.view is not None:
+            x = even_light(self.view(x.float()))
         else:
-            x = x * self.scale + self.offset
+            x = scale_channels(x.to(precision(x.device)), self.scale, self.offset)
         if self.grey:
             x = (x * self.luma).sum(1, keepdim=True)
         return self.network(x)
@@ -72,6 +74,56 @@ class Logits(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.classifier.logits(images)
+
+
+def even_light(views: torch.Tensor) -> torch.Tensor:
+    """Give the hand in each view the same mean and spread, channel by channel.
+
+    Args:
+        views: ``(N, 4, V, V)`` of 0 to 255, float32 or bfloat16, as `HandView` makes
+            them.
+
+    Returns:
+        The same shape and type: RGB of -3 to 3, of the hand about -1 to 1, and the
+        mask of -2 to 2. Without a hand, the whole view counts as one.
+    """
+    few = views[:, :, ::4, ::4].float()  # enough for a mean
+    colours, hand = few[:, :3], few[:, 3:] / 255 + 1e-3
+    total = hand.sum((2, 3), keepdim=True)
+    mean = (colours * hand).sum((2, 3), keepdim=True) / total
+    square = ((colours - mean) ** 2 * hand).sum((2, 3), keepdim=True) / total
+    scale = 0.7 / (square.sqrt() + FAINT)
+    of_mask = torch.ones_like(scale[:, :1])
+    scale, offset = (
+        torch.cat(parts, 1)
+        for parts in ((scale, of_mask * 4 / 255), (-mean * scale, of_mask * -2))
+    )
+    return scale_channels(views, scale, offset).clamp(-3, 3)
+
+
+def scale_channels(
+    images: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor
+) -> torch.Tensor:
+    """``images * scale + offset``, five times as fast where channels come last.
+
+    Args:
+        images: ``(N, C, H, W)``.
+        scale, offset: ``(N, C, 1, 1)``.
+    """
+    rows = images.permute(0, 2, 3, 1).flatten(2)  # a long one each: no copy
+    scale, offset = (
+        values.to(images.dtype).flatten(1).repeat(1, images.shape[3])[:, None]
+        for values in (scale, offset)
+    )
+    rows = torch.addcmul(offset, rows, scale)
+    return rows.unflatten(2, (images.shape[3], -1)).permute(0, 3, 1, 2)
+
+
+def precision(device: torch.device) -> torch.dtype:
+    """What layers compute in here: autocast's type where it is on, else float32."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.get_autocast_dtype(device.type)
+    return torch.float32
 
 
 def pick_device() -> torch.device:

@@ -37,7 +37,7 @@ def test_a_batch_depends_only_on_seed_epoch_and_number():
     images = rng.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
     labels = np.arange(40)
     whole = list(TrainBatches(images, labels, 8, seed=3).epoch(5))
-    again = list(TrainBatches(images, labels, 8, seed=3).epoch(5))
+    again = list(TrainBatches(images, labels, 8, seed=3, threads=2).epoch(5))
     other = list(TrainBatches(images, labels, 8, seed=4).epoch(5))
     assert len(whole) == 5
     for (x, y), (x2, y2) in zip(whole, again):
