@@ -23,12 +23,13 @@ from pathlib import Path
 from data_prep.errors import InputError
 from data_prep.paths import ROOT, data_home
 from pipelines.bench_serve_contestants import Contestants, check_letter, post
-from pipelines.bench_serve_load import cpu_of, http_request, load_http
+from pipelines.bench_serve_load import Outcome, cpu_of, http_request, load_http
 from pipelines.triton_server import HOST, last_words, pick_ports
 
 APPS = ROOT / "pipelines" / "bench_serve_apps"
 ALIKE = ROOT / "triton" / "server" / "requirements.txt"
 START_TIMEOUT_S = 600
+SETTLE_S = 1.0  # for supervisors to hear of their workers again
 WORKERS = str(os.cpu_count())
 
 
@@ -129,11 +130,24 @@ def start(
         except InputError as error:
             print(f"left out: {error}", file=sys.stderr)
             continue
-        contestants[f"{name}, HTTP"] = functools.partial(
+        by_http = functools.partial(
             *(load_http, host, requests, seconds),
             functools.partial(cpu_of, process.pid),
         )
+        os.killpg(process.pid, signal.SIGSTOP)
+        contestants[f"{name}, HTTP"] = functools.partial(awake, process.pid, by_http)
     return contestants
+
+
+def awake(group: int, measure: Callable[[], Outcome]) -> Outcome:
+    """Measure a server that otherwise stands still: what servers do while they wait
+    would cost those their time that are measured meanwhile."""
+    os.killpg(group, signal.SIGCONT)
+    try:
+        time.sleep(SETTLE_S)
+        return measure()
+    finally:
+        os.killpg(group, signal.SIGSTOP)
 
 
 @contextlib.contextmanager
@@ -178,6 +192,7 @@ def running(name: str, peer: Peer, artifacts: Path, folder: Path):
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
+            os.killpg(process.pid, signal.SIGCONT)
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
