@@ -1,5 +1,7 @@
 """Asking a model on a Triton server for probabilities, by either protocol."""
 
+from http.client import HTTPException
+
 import numpy as np
 import tritonclient.grpc
 import tritonclient.http
@@ -10,6 +12,8 @@ from pipelines.model_config import MODEL
 
 LIBRARIES = {"grpc": tritonclient.grpc, "http": tritonclient.http}
 TIMEOUT_S = 60
+# HTTPException: what answers does not speak HTTP
+FAILURES = (InferenceServerException, OSError, HTTPException)
 
 
 class Asker:
@@ -33,7 +37,7 @@ class Asker:
             self.client = self.library.InferenceServerClient(url, **limits)
             json = {"as_json": True} if protocol == "grpc" else {}
             metadata = self.client.get_model_metadata(model, **json)
-        except (InferenceServerException, OSError, ValueError) as error:
+        except (*FAILURES, ValueError) as error:
             raise InputError(
                 f"the server at {url} does not serve '{model}' ({one_line(error)}); "
                 "start one with scripts/serve"
@@ -87,7 +91,7 @@ class Asker:
             answer = self.client.infer(
                 self.model, [tensor], outputs=[output], **self.options
             )
-        except (InferenceServerException, OSError) as error:
+        except FAILURES as error:
             raise InputError(f"the server at {self.url}: {one_line(error)}") from None
         return answer.as_numpy(self.output)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from pipelines import model_repository
+from pipelines.model_config import default_instances
 
 IMAGE = "triton-server"
 
@@ -52,4 +53,6 @@ def run_command(
         *(f"--publish=127.0.0.1:{host}:{inside}" for inside, host in ports.items()),
         f"--volume={repository.resolve()}:/models:ro",
         IMAGE,
+        # with more than there are cores, time goes into switching
+        f"--http-thread-count={default_instances()}",
     ]

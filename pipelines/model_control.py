@@ -226,9 +226,9 @@ def heal(grpc_url: str, repository: Path, version: int, part: str) -> None:
     """
     model_repository.deployment(repository, version)  # its files are there
     with triton.InferenceServerClient(grpc_url) as client:
-        client.unload_model(part)
         model_repository.point_to(repository, version)
         try:
+            client.unload_model(part)
             load(client, {"grpc": grpc_url}, [part, *SERVED])
         finally:
             current = model_repository.current_number(repository)

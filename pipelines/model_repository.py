@@ -81,8 +81,15 @@ def lock(repository: Path) -> Iterator[bool]:
     Yields:
         Whether others had to be waited for.
     """
-    Path(repository).mkdir(parents=True, exist_ok=True)
-    with open(Path(repository) / LOCK_FILE, "a") as file:
+    try:
+        Path(repository).mkdir(parents=True, exist_ok=True)
+        file = open(Path(repository) / LOCK_FILE, "a")
+    except OSError as error:
+        raise InputError(
+            f"{repository} cannot be written ({error.strerror}); name another folder "
+            "with --repository"
+        ) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             waited = False
@@ -106,11 +113,17 @@ def add(
     shapes = preflight.check_graph(artifacts / preflight.MODEL_FILE)
     said = described["metadata"] | {"precision": settings.precision}
     parts = model_config.parts(shapes, version, said, settings)
-    for kind, config in parts.items():
-        with staged(repository / config.name) as folder:
-            (folder / "1").mkdir()
-            model_parts.fill(kind, artifacts, folder)
-            write_text(folder / "config.pbtxt", model_config.to_text(config))
+    try:
+        for kind, config in parts.items():
+            with staged(repository / config.name) as folder:
+                (folder / "1").mkdir()
+                model_parts.fill(kind, artifacts, folder)
+                write_text(folder / "config.pbtxt", model_config.to_text(config))
+    except BaseException as error:
+        remove(repository, version)
+        if isinstance(error, OSError):
+            raise InputError(f"{repository}: {error}; make room there") from None
+        raise
     return {
         "version": version,
         "deployed": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -220,7 +233,7 @@ def fall_back(repository: Path, lost: int) -> None:
 def prune(repository: Path, keep: int) -> list[int]:
     """Remove all but the current version and what is left of the ``keep`` before it.
 
-    Withdrawn ones do not count; they go with those of their time.
+    Of those withdrawn since only the last stays: a server that polls may be on it yet.
 
     Returns:
         The versions removed.
@@ -229,7 +242,8 @@ def prune(repository: Path, keep: int) -> list[int]:
     old = [version for version in versions(repository) if version < now]
     good = [version for version in old if version not in bad]
     oldest = [*good[max(0, len(good) - keep) :], now][0]
-    gone = [version for version in old if version < oldest]
+    withdrawn_before = [version for version in old if version in bad][:-1]
+    gone = [v for v in old if v < oldest or v in withdrawn_before]
     for version in gone:
         remove(repository, version)
     return gone

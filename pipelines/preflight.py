@@ -21,7 +21,7 @@ GOLDEN_FILE = "golden.npz"
 FILES = (MODEL_FILE, LABELS_FILE, PREPROCESSING_FILE, GOLDEN_FILE)
 
 # What ONNX Runtime 1.19.2 loads, the version inside Triton 24.10.
-MAX_OPSET, MAX_IR = 20, 10
+MAX_OPSET, MAX_IR = 21, 10
 TOLERANCE = 1e-4
 
 

@@ -1,15 +1,17 @@
 """Which server runs on a model repository: `scripts/serve` notes it, deploying asks.
 
-The note lies in the repository. One that a killed server has left is no harm: it counts
-only if what answers there serves a version of this very repository.
+The note lies in the repository. It counts as long as the process runs that wrote it; a
+server that is ill is found as well, since what is deployed next may be its remedy.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipelines import model_control, model_repository
+from pipelines import model_repository
+from pipelines.clearml_server.leases import start_time
 
 FILE = ".server.json"
 
@@ -20,12 +22,18 @@ def noted(repository: Path, grpc_url: str, http_url: str) -> Iterator[None]:
 
     Of several servers on one repository the last to start is found.
     """
-    path, urls = Path(repository) / FILE, {"grpc": grpc_url, "http": http_url}
-    model_repository.write_json(path, urls)
+    path, process = Path(repository) / FILE, os.getpid()
+    note = {
+        "urls": {"grpc": grpc_url, "http": http_url},
+        "process": process,
+        "started": start_time(process),
+        "repository": str(path.parent.resolve()),  # and not of a copy
+    }
+    model_repository.write_json(path, note)
     try:
         yield
     finally:
-        if read(path) == urls:  # and not another server's
+        if read(path) == note:  # and not another server's
             path.unlink()
 
 
@@ -35,13 +43,15 @@ def find(repository: Path) -> dict[str, str] | None:
     Returns:
         ``host:port`` by protocol, "grpc" and "http"; None if there is none.
     """
-    urls = read(Path(repository) / FILE)
-    if urls and model_control.ask_served(urls["grpc"], repository):
-        return urls
-    return None
+    path = Path(repository).resolve() / FILE
+    note = read(path)
+    if not note or note["repository"] != str(path.parent):
+        return None
+    runs = start_time(note["process"]) == note["started"]
+    return note["urls"] if runs else None
 
 
-def read(path: Path) -> dict[str, str] | None:
+def read(path: Path) -> dict | None:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):  # none, or not ours

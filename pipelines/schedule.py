@@ -113,12 +113,14 @@ def main() -> None:
             raise InputError(
                 "--on-new-data takes what is new, no --raw or --dataset-id"
             )
+        if args.now:
+            raise InputError("--now goes with --daily; leave it out")
         pin_requirements()
         scheduler = watch(asl.draft(args), args.poll)
     else:
         asl.check_source(args.raw, args.dataset_id)
         try:
-            time = datetime.time.fromisoformat(args.daily)
+            time = datetime.datetime.strptime(args.daily, "%H:%M").time()
         except ValueError:
             raise InputError(f"--daily {args.daily} is no time such as 02:30") from None
         pin_requirements()

@@ -8,6 +8,7 @@ The binary comes from the nvidia-pytriton wheel in the serving environment
 It listens on 127.0.0.1 only.
 """
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -22,12 +23,13 @@ from pathlib import Path
 from data_prep.errors import InputError
 from data_prep.paths import data_home
 from pipelines import model_control, model_repository, serving_environment
-from pipelines.model_config import SERVED
+from pipelines.model_config import SERVED, default_instances
 
 HOST = "127.0.0.1"
 # Idle keep-alive connections hold the server this long after SIGTERM.
 EXIT_TIMEOUT_S = 5
 START_TIMEOUT_S = 120
+CACHE_BYTES = 64 << 20  # for answers of models deployed with --cache
 SHM = Path("/dev/shm")
 SHM_PREFIX = "asl_triton_"
 
@@ -121,10 +123,11 @@ class TritonServer:
             f"--backend-directory={backends}",
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
             f"--cache-directory={package / 'caches'}",
+            f"--cache-config=local,size={CACHE_BYTES}",
             f"--http-address={HOST}",
             f"--http-port={http_port}",
             # with more than there are cores, time goes into switching
-            f"--http-thread-count={min(8, os.cpu_count())}",
+            f"--http-thread-count={default_instances()}",
             f"--grpc-address={HOST}",
             f"--grpc-port={grpc_port}",
             f"--metrics-address={HOST}",
@@ -224,7 +227,8 @@ def remove_stale_shared_memory() -> None:
     for path in SHM.glob(f"{SHM_PREFIX}*"):
         starter = path.name[len(SHM_PREFIX) :].partition("_")[0]
         if starter.isdecimal() and not Path("/proc", starter).exists():
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):  # another user's
+                path.unlink(missing_ok=True)
 
 
 def _end_with_parent(parent: int) -> None:

@@ -14,6 +14,9 @@ BATCH_SIZES = (1, 2, 7, 32)  # photographs a request
 # Two probabilities as close as this, by the precision of the served model, are a tie,
 # which rounding may decide otherwise: a deployment may be off by half of it in each.
 TIES = {precision: 2 * tolerance for precision, tolerance in TOLERANCES.items()}
+# The golden images of a deployment are within the tolerance; of thousands of
+# photographs one may be ten times as sensitive. More is another model.
+LIMITS = {precision: 10 * tolerance for precision, tolerance in TOLERANCES.items()}
 COLUMNS = ("protocol", "batch size", "images", "right", "agreeing", "max difference")
 
 
@@ -36,7 +39,8 @@ def verify(
 
     Returns:
         images; ways, a list with a comparison for each protocol and batch size (see
-        `compare`); of its values also the worst of all ways; and torch_accuracy.
+        `compare`); of its values also the worst of all ways; allowed_difference, above
+        which max_difference is a fault; and torch_accuracy.
     """
     sizes = [size for size in BATCH_SIZES if size <= max(1, len(labels))]
     ways = [(protocol, size) for protocol in askers for size in sizes]
@@ -58,7 +62,12 @@ def verify(
         if name not in ("protocol", "batch_size")
     }
     torchs = float((expected.argmax(1) == labels).mean())
-    return {**worst, "torch_accuracy": torchs, "ways": compared}
+    return {
+        **worst,
+        "allowed_difference": LIMITS[precision],
+        "torch_accuracy": torchs,
+        "ways": compared,
+    }
 
 
 def compare(

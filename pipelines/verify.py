@@ -4,8 +4,9 @@
 
 Sends photographs of the test split, encoded as they lie on disk, over gRPC and HTTP and
 in requests of several sizes, and compares each answer with the probabilities torch gave
-for the same photograph after training. Without an address it starts the embedded server
-on the model repository. Fails if server and torch disagree about any photograph.
+for the same photograph after training. Without an address it asks the server that
+scripts/serve runs on the model repository, or else starts one. Fails if server and
+torch disagree about any photograph's letter, or clearly about a probability.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from data_prep import packed, registry
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from data_prep.sources import Listing
+from pipelines import running_server
 from pipelines.asker import Asker
 from pipelines.task_edge import set_output, step_task
 from pipelines.trainings import artifact, find_training, raw_dataset
@@ -53,6 +55,8 @@ def held_out(
     test = [row for row in packed.read_manifest(dataset) if row.split == "test"]
     test = test[:answered]
     picks = np.arange(len(test))
+    if limit < 0:
+        raise InputError(f"--limit is {limit}; it must be 0 or more")
     if limit and limit < len(test):
         picks = np.linspace(0, len(test) - 1, limit).astype(int)
     found = {image.path: image for image in listing.images}
@@ -94,13 +98,16 @@ def arguments() -> argparse.ArgumentParser:
     )
     # Server
     parser.add_argument(
-        "--url", default="", help="host:port (gRPC) of the server (none: start one)"
+        "--url",
+        default="",
+        help="host:port (gRPC) of the server (none: the one that scripts/serve runs on "
+        "the repository, or else one is started)",
     )
     parser.add_argument("--http-url", default="", help="host:port (HTTP) of the same")
     parser.add_argument(
         "--repository",
         default="",
-        help="what a server is started on, where no address is given "
+        help="whose server is asked, or started, where no address is given "
         f"(default {data_home() / 'models'})",
     )
     return parser
@@ -117,21 +124,30 @@ def main() -> None:
             )
         report(task, result)
         disagreeing = result["images"] - result["agreeing"]
-        if disagreeing:
+        difference = result["max_difference"]
+        if disagreeing or difference > result["allowed_difference"]:
             raise InputError(
                 f"server and torch disagree on {disagreeing} of {result['images']} "
-                f"photographs; the served model is not what task {training.id} "
-                "evaluated: deploy it again, and if that does not help report it"
+                f"photographs, and by up to {difference:.1e} in a probability (allowed "
+                f"is {result['allowed_difference']:.0e}); the served model is not what "
+                f"task {training.id} evaluated: deploy it again, and if that does not "
+                "help report it"
             )
 
 
 @contextmanager
 def server(args: argparse.Namespace) -> Iterator[dict[str, str]]:
-    """Give the addresses by protocol; start the embedded server where none is named."""
+    """Give the addresses by protocol; where none is named, of the server that runs on
+    the repository, which is started if need be."""
     if args.url or args.http_url:
         yield {"grpc": args.url, "http": args.http_url}
         return
-    with TritonServer(Path(args.repository or data_home() / "models")) as started:
+    repository = Path(args.repository or data_home() / "models")
+    if running := running_server.find(repository):
+        print(f"asking the server at {running['grpc']}, which runs on {repository}")
+        yield running
+        return
+    with TritonServer(repository) as started:
         yield {"grpc": started.grpc_url, "http": started.http_url}
 
 

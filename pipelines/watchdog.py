@@ -59,12 +59,16 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self.ended.wait(INTERVAL_S):
-            self._ask_served()
-            fault = self.record and find_fault(
-                self.grpc_url, self.repository, self.record
-            )
-            if fault:
-                self._heal(fault)
+            try:
+                self._look()
+            except Exception as error:  # whatever it is: the next look may go well
+                self.say(f"the watchdog could not look after the model: {error!r}")
+
+    def _look(self) -> None:
+        self._ask_served()
+        fault = self.record and find_fault(self.grpc_url, self.repository, self.record)
+        if fault:
+            self._heal(fault)
 
     def _ask_served(self) -> None:
         """Keep in mind which version is served: with a part that fails, none may be."""
@@ -84,7 +88,7 @@ class Watchdog:
                     self.grpc_url, self.repository, fault.version, fault.part
                 )
                 self.say(f"{fault.part} failed ({fault.reason}); it was loaded afresh")
-            except (InputError, InferenceServerException) as error:
+            except (InputError, InferenceServerException, OSError) as error:
                 self.say(f"{fault.part} fails ({fault.reason}): {error}")
 
 

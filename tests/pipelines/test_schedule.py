@@ -79,7 +79,9 @@ def test_the_clock_starts_the_pipeline_every_day(place, tmp_path):
     "options, named",
     [
         (["--daily", "25:00", "--raw", "x"], "25:00"),
+        (["--daily", "02:30+02:00", "--raw", "x"], "02:30+02:00"),
         (["--on-new-data", "--raw", "x"], "--raw"),
+        (["--on-new-data", "--now"], "--now"),
         (["--daily", "02:30"], "--raw"),
         (["--on-new-data", "--set", "epochs=3"], "epochs=3"),
     ],

@@ -1,6 +1,8 @@
 """The command line of the client: what it prints and how it ends."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -53,6 +55,20 @@ def test_json_holds_answers_and_errors_in_the_order_asked(
     best = expect(artifacts, [asked[0].read_bytes()])[0].max()
     assert probability == pytest.approx(best, abs=1e-5)
     assert records[1]["error"].startswith("broken image: ")
+
+
+def test_a_file_name_that_is_no_utf_8_is_shown_with_its_bytes(
+    server, photographs, tmp_path
+):
+    path = os.fsencode(tmp_path) + b"/\xf1.jpg"
+    shutil.copy(photographs["wide.jpg"], path)
+
+    done = ask(server, "--image", path, photographs["wide.jpg"])
+
+    first, second = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert "\\udcf1.jpg: " in first
+    assert first.rpartition(": ")[2] == second.rpartition(": ")[2]
 
 
 def test_the_others_are_answered_when_some_cannot_be(

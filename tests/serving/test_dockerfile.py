@@ -17,7 +17,7 @@ from leftovers import running_in_session
 from data_prep.paths import ROOT
 from pipelines import model_repository
 from pipelines.docker_server import run_command
-from pipelines.model_config import Settings
+from pipelines.model_config import Settings, default_instances
 
 DOCKERFILE = (ROOT / "triton/server/Dockerfile").read_text()
 
@@ -146,7 +146,9 @@ def test_docker_run_mounts_the_repository_and_publishes_on_loopback(
         f"--publish=127.0.0.1:1{inside}:{inside}" for inside in (8000, 8001, 8002)
     ]
     assert ("--gpus=all" in command) == (device == "gpu")
-    assert command[-1] == "triton-server"
+    image, threads = command[-2:]
+    assert image == "triton-server"
+    assert threads == f"--http-thread-count={default_instances()}"
 
 
 @pytest.fixture

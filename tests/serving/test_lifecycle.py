@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -135,20 +136,26 @@ def test_what_cannot_be_served_ends_with_one_line_and_code_2(
 
 
 def test_only_a_server_of_this_very_repository_is_found_and_the_note_goes_with_it(
-    repository, other_artifacts, tmp_path, server
+    repository, tmp_path, server
 ):
     with running_server.noted(server.repository, server.grpc_url, server.http_url):
         urls = {"grpc": server.grpc_url, "http": server.http_url}
         assert running_server.find(server.repository) == urls
     assert not (server.repository / running_server.FILE).exists()
 
-    # left by one that was killed: nothing answers there, or another repository's server
-    with running_server.noted(repository, "127.0.0.1:1", "127.0.0.1:2"):
-        assert running_server.find(repository) is None
-    other = tmp_path / "other"
-    model_repository.render(other_artifacts, other, {})
-    with running_server.noted(other, server.grpc_url, server.http_url):
-        assert running_server.find(other) is None
+    # a copy of the repository has the note too
+    with running_server.noted(repository, server.grpc_url, server.http_url):
+        shutil.copytree(repository, tmp_path / "copy")
+    assert running_server.find(tmp_path / "copy") is None
+
+    # left by one that was killed
+    program = (
+        "import os, sys; from pipelines import running_server as r\n"
+        "with r.noted(sys.argv[1], 'a:1', 'a:2'): os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", program, repository], cwd=ROOT, check=True)
+    assert running_server.read(repository / running_server.FILE)
+    assert running_server.find(repository) is None
 
 
 def test_a_path_that_the_backend_cannot_take_is_refused(repository, tmp_path):

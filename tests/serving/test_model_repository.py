@@ -1,6 +1,8 @@
 import ast
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -225,6 +227,42 @@ def test_withdrawn_versions_do_not_count_as_kept_and_go_with_those_of_their_time
     assert model_repository.versions(repository) == [2, 3, 4, 5]
     deploy_all(artifacts, repository, "6", keep=2)
     assert model_repository.versions(repository) == [4, 5, 6]
+
+
+def test_of_many_withdrawn_versions_only_the_last_stays(artifacts, repository):
+    deploy_all(artifacts, repository, "good")
+    for name in ("bad", "worse", "worst"):
+        deploy_all(artifacts, repository, name, keep=1)
+        deployment.roll_back(repository)
+    deploy_all(artifacts, repository, "better", keep=1)
+
+    assert model_repository.versions(repository) == [1, 4, 5]
+    parts = {path.name for path in repository.glob("asl_fused_*")}
+    assert parts == {"asl_fused_1", "asl_fused_4", "asl_fused_5"}
+
+
+def test_a_version_that_cannot_be_written_whole_leaves_nothing(artifacts, repository):
+    deploy_all(artifacts, repository, "first")
+    before = sorted(repository.rglob("*"))
+    program = (
+        "import resource, sys; from pathlib import Path\n"
+        "from data_prep.errors import InputError; from pipelines import deployment\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "artifacts, repository = map(Path, sys.argv[1:])\n"
+        "try: deployment.deploy(artifacts, repository, {'task_id': 'x'})\n"
+        "except InputError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, artifacts, repository],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "File too large" in done.stdout and len(done.stdout.splitlines()) == 1
+    assert sorted(repository.rglob("*")) == before
+    assert model_repository.current(repository)["metadata"]["task_id"] == "first"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

@@ -12,6 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_model import make_graph
 from tritonclient.utils import InferenceServerException
 
+from pipelines import preflight
+
 pytestmark = pytest.mark.slow
 
 
@@ -51,6 +53,26 @@ def table_graph() -> onnx.ModelProto:
     return helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10
     )
+
+
+def test_strings_arrive_as_they_were_sent(server, load):
+    shape = ["batch", 1]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["word"], ["same"])],
+        "echo",
+        [helper.make_tensor_value_info("word", TensorProto.STRING, shape)],
+        [helper.make_tensor_value_info("same", TensorProto.STRING, shape)],
+    )
+    opset = [helper.make_opsetid("", preflight.MAX_OPSET)]
+    load("echo", helper.make_model(graph, opset_imports=opset, ir_version=10))
+    words = np.array([["abc"], ["Grüße"]], object)
+
+    tensor = tritonclient.grpc.InferInput("word", words.shape, "BYTES")
+    tensor.set_data_from_numpy(words)
+    with tritonclient.grpc.InferenceServerClient(server.grpc_url) as client:
+        same = client.infer("echo", [tensor]).as_numpy("same")
+
+    assert [word.decode() for word in same.ravel()] == ["abc", "Grüße"]
 
 
 def test_a_request_that_fails_at_run_time_spares_its_batch_mates(server, load):

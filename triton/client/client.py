@@ -261,6 +261,8 @@ def main():
     if options.ca and not tls:
         parser.error("--ca %s is of use with --ssl only" % options.ca)
 
+    for stream in (sys.stdout, sys.stderr):  # file names may be no UTF-8
+        stream.reconfigure(errors="backslashreplace")
     records, failed = [], []
 
     def fail(path, reason):
@@ -279,8 +281,8 @@ def main():
             records.append({"image": path, "predictions": letters})
     except Failure as error:
         print("error: %s" % error, file=sys.stderr)
-        return 2
-    if options.json:
+        failed.append(error)
+    if options.json and records:
         records.sort(key=lambda record: options.image.index(record["image"]))
         print(json.dumps(records, indent=2))
     return 2 if failed else 0

@@ -98,10 +98,11 @@ class TritonPythonModel:
         return [self.run_alone(feed) for feed in feeds]
 
     def feed(self, request):
-        return {
+        tensors = {
             name: pb_utils.get_input_tensor_by_name(request, name).as_numpy()
             for name in self.inputs
         }
+        return {name: as_text(tensor) for name, tensor in tensors.items()}
 
     def run_alone(self, feed):
         try:
@@ -122,6 +123,14 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse(
             [pb_utils.Tensor(n, x) for n, x in zip(self.outputs, arrays)]
         )
+
+
+def as_text(tensor):
+    """Decode strings, which come as bytes: ONNX Runtime would take b'A' for "b'A'"."""
+    if tensor.dtype != object:
+        return tensor
+    texts = [element.decode("utf-8", "replace") for element in tensor.ravel()]
+    return np.array(texts, object).reshape(tensor.shape)
 
 
 def open_session(config, folder, check_only=False):
