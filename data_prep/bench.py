@@ -117,7 +117,7 @@ def compare(raw: Path, repeats: int, workers: int) -> dict[str, dict]:
     return best
 
 
-def make_parser() -> argparse.ArgumentParser:
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--raw", metavar="DIR", help="folder of raw images; default: drawn ones"
@@ -143,7 +143,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 @exit_2_on_input_error
 def main() -> None:
-    args = make_parser().parse_args()
+    args = arguments().parse_args()
     workers = args.workers or cpu_count()
     if args.measure:
         result = measure(args.measure, Path(args.raw), Path(args.out), workers)

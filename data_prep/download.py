@@ -103,7 +103,7 @@ def _checksums(first: int, names: list[str]) -> list[str]:
     return lines
 
 
-def make_parser() -> argparse.ArgumentParser:
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=SETS, help="which data set")
     parser.add_argument(
@@ -119,7 +119,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> None:
     from pipelines.tracking import ensure_clearml
 
-    args = make_parser().parse_args()
+    args = arguments().parse_args()
     if args.output_uri:
         ensure_clearml()
         registry.check_destination(args.output_uri)

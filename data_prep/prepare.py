@@ -19,7 +19,7 @@ from data_prep.preprocessing import Preprocessing  # noqa: E402
 from data_prep.sources import name_folders  # noqa: E402
 
 
-def make_parser() -> argparse.ArgumentParser:
+def arguments() -> argparse.ArgumentParser:
     pixels, split = Preprocessing(), SplitOptions()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     # Input
@@ -104,7 +104,7 @@ def make_options(args: argparse.Namespace) -> preparation.Options:
 def main() -> None:
     from pipelines.task_edge import set_output, step_task
 
-    with step_task("prepare", make_parser()) as (task, args):
+    with step_task("prepare", arguments()) as (task, args):
         options = make_options(args)
         registry.check_destination(args.output_uri)
         listing = registry.find_raw(

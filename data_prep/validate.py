@@ -23,7 +23,7 @@ from data_prep.validation import (  # noqa: E402
 )
 
 
-def make_parser() -> argparse.ArgumentParser:
+def arguments() -> argparse.ArgumentParser:
     defaults = Thresholds()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     # Input
@@ -79,7 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> None:
     from pipelines.task_edge import set_output, step_task
 
-    with step_task("validate", make_parser(), "qc") as (task, args):
+    with step_task("validate", arguments(), "qc") as (task, args):
         registry.check_destination(args.output_uri)
         listing = registry.find_raw(args.raw, args.dataset_id)
         thresholds = Thresholds(

@@ -18,7 +18,7 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
-from pipelines import asl, steps
+from pipelines import asl, step_options, steps
 from pipelines.task_edge import set_output, step_task
 
 METRIC = ("accuracy", "val")  # title and series of the scalar, an epoch
@@ -70,8 +70,8 @@ def parse_space(space: list[str]) -> dict[str, dict]:
     """Read ranges such as "lr=0.001:0.01:log" or "batch-size=32,64".
 
     Returns:
-        By option, as training.train spells it in Python: {"low", "high", "log"} or
-        {"values"}.
+        By option, as training.train spells it in Python: {"low", "high", "log",
+        "whole" for whole numbers} or {"values"}.
 
     Raises:
         InputError: One is misspelt.
@@ -95,7 +95,15 @@ def parse_space(space: list[str]) -> dict[str, dict]:
                 f"--space {text} is not OPTION=LOW:HIGH, OPTION=LOW:HIGH:log (above 0) "
                 "or OPTION=A,B,C"
             )
-        found[name.replace("-", "_")] = known
+        name = name.replace("-", "_")
+        trained = step_options.parser_of(steps.STEPS["train"].script)
+        for value in known.get("values") or values.split(":")[:2]:
+            step_options.check(trained, {name: value}, "--space ")
+        if "values" not in known:
+            known["whole"] = type(trained.get_default(name)) is int
+        if known.get("whole") and known["log"]:
+            raise InputError(f"--space {text}: whole numbers take LOW:HIGH or A,B,C")
+        found[name] = known
     return found
 
 
@@ -115,6 +123,7 @@ def hyper_parameters(space: dict[str, dict]) -> list:
     from clearml.automation import (
         DiscreteParameterRange,
         LogUniformParameterRange,
+        UniformIntegerParameterRange,
         UniformParameterRange,
     )
 
@@ -123,6 +132,9 @@ def hyper_parameters(space: dict[str, dict]) -> list:
         name = f"Args/{name}"
         if "values" in known:
             ranges.append(DiscreteParameterRange(name, known["values"]))
+        elif known["whole"]:
+            bounds = int(known["low"]), int(known["high"])
+            ranges.append(UniformIntegerParameterRange(name, *bounds))
         elif known["log"]:
             low, high = math.log10(known["low"]), math.log10(known["high"])
             ranges.append(LogUniformParameterRange(name, low, high))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from data_prep.errors import InputError
 from data_prep.paths import REQUIREMENTS
 from data_prep.registry import PROJECT
-from pipelines import promotion_lock, step_cache
+from pipelines import promotion_lock, step_cache, step_options
 
 BEST = "${promote.parameters.Outputs/task_id}"
 
@@ -81,7 +81,8 @@ def parse_settings(settings: list[str], defaults: dict = {}) -> dict[str, dict]:
     argument of a pipeline.
 
     Raises:
-        InputError: One is not STEP.OPTION=VALUE, or names an unknown step.
+        InputError: One is not STEP.OPTION=VALUE, or the step has no such option, or not
+            of such a value.
     """
     options = {step: dict(defaults.get(step, {})) for step in STEPS}
     for setting in settings:
@@ -92,7 +93,9 @@ def parse_settings(settings: list[str], defaults: dict = {}) -> dict[str, dict]:
                 f"--set {setting} is not STEP.OPTION=VALUE with a step of "
                 f"{', '.join(STEPS)}; for example --set train.epochs=30"
             )
-        options[step][option.replace("-", "_")] = value[0]
+        given = {option.replace("-", "_"): value[0]}
+        parser = step_options.parser_of(STEPS[step].script)
+        options[step] |= step_options.check(parser, given, f"--set {step}.")
     return options
 
 

@@ -16,6 +16,7 @@ from typing import Iterator
 from data_prep.errors import InputError
 from data_prep.paths import REQUIREMENTS
 from data_prep.registry import PROJECT
+from pipelines import step_options
 from pipelines.tracking import ensure_clearml
 
 OUTPUTS = "Outputs"  # the section of task parameters that later steps refer to
@@ -39,6 +40,8 @@ def step_task(
     ensure_clearml()
     from clearml import Task
 
+    with exit_code_for_agents():
+        check_arrived(parser)
     # An agent that runs a clone installs what is pinned, not what imports suggest.
     Task.force_requirements_env_freeze(requirements_file=REQUIREMENTS)
     task = Task.init(
@@ -80,6 +83,31 @@ def exit_code_for_agents() -> Iterator[None]:
         if "CLEARML_TASK_ID" not in os.environ:
             raise
         sys.exit(f"error: {error}")  # to standard error; the exit code is 1
+
+
+def check_arrived(parser: argparse.ArgumentParser) -> None:
+    """Check the options that a task was made with, if an agent or a pipeline runs it.
+
+    ClearML would pass over misspelt ones, and end with a code that means an abort.
+
+    Raises:
+        InputError: One does not exist, or cannot have that value.
+    """
+    from clearml import Task
+
+    if Task.running_locally():
+        return
+    task = Task.get_task(task_id=os.environ["CLEARML_TASK_ID"])
+    sent = task.get_parameters()
+    try:
+        step_options.check(
+            parser,
+            {key[5:]: value for key, value in sent.items() if key.startswith("Args/")},
+            "the task's option ",
+        )
+    except InputError as error:
+        set_output(task, ERROR, str(error))
+        raise
 
 
 def set_output(task, name: str, value: str) -> None:

@@ -99,18 +99,24 @@ def score_slice(predicted: np.ndarray, labels: np.ndarray) -> dict:
     }
 
 
-def slice_rows(images: np.ndarray, sources: list[str]) -> dict[str, np.ndarray]:
+def slice_rows(
+    images: np.ndarray, sources: list[str], alike: list[bool]
+) -> dict[str, np.ndarray]:
     """Slice a split by where images come from and by how bright they are.
 
     Args:
         images: ``(N, S, S, 3)`` uint8 RGB.
         sources: Of each image.
+        alike: Whether preparation found others like it: neighbouring frames, twins.
 
     Returns:
         As `evaluate` takes them; brightness in thirds, of the images' mean.
     """
     sources = np.asarray(sources)
     slices = {f"source={name}": sources == name for name in sorted(set(sources))}
+    alike = np.asarray(alike, bool)
+    slices["group=one of several alike"] = alike
+    slices["group=like no other"] = ~alike
     brightness = np.array([image.mean() for image in images])
     low, high = np.quantile(brightness, [1 / 3, 2 / 3])
     slices["brightness=dark"] = brightness <= low

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,13 +90,24 @@ def score(graph: Path, dataset: Path, external: list[str] = ()) -> tuple[dict, t
     ask = functools.partial(answer, graph)
     images, labels = packed.load_split(dataset, "test")
     probabilities = ask(images)
-    rows = [row for row in packed.read_manifest(dataset) if row.split == "test"]
-    slices = slice_rows(images, [row.source for row in rows])
+    slices = slice_rows(images, *describe_split(dataset, "test", len(labels)))
     result = evaluate(probabilities, labels, classes, slices)
     for name, (pixels, truth) in read_all_external(external, record, classes).items():
         result["slices"][name] = score_slice(ask(pixels).argmax(1), truth)
     result |= {"split": "test", "split_method": split_method(dataset)}
     return result, (images, labels, probabilities)
+
+
+def describe_split(dataset: Path, split: str, count: int) -> tuple[list, list]:
+    """What the manifest says of the first images of a split.
+
+    Returns:
+        Of each its source, and whether its group has other images.
+    """
+    manifest = packed.read_manifest(dataset)
+    sizes = Counter(row.group for row in manifest)
+    rows = [row for row in manifest if row.split == split][:count]
+    return [row.source for row in rows], [sizes[row.group] > 1 for row in rows]
 
 
 def split_method(dataset: Path) -> str:

@@ -39,7 +39,6 @@ STEPS, FINDER_BATCH, RATE = 4000, 32, 3e-3
 FINDER_FILE = "hand_finder.pt"
 FINDER_SHARE = 0.15  # of --max-minutes
 REPLACED = 0.6  # of the views with a sure mask, share that gets another background
-BEHIND = 2000  # backgrounds made ready beforehand
 
 
 def learn_to_see(
@@ -82,7 +81,7 @@ def learn_to_see(
     view.finder.load_state_dict(state)
     if not distributed.rank():
         torch.save(state, out / FINDER_FILE)
-    return VaryView(backgrounds, recipe.seed)
+    return VaryView(backgrounds)
 
 
 def load_finder(file: Path) -> dict:
@@ -214,14 +213,10 @@ class VaryView:
 
     Args:
         backgrounds: ``(M, V, V, 3)`` uint8, to be put behind hands.
-        seed: Of how they are varied: once, since for every view anew it would cost
-            more than all the rest.
     """
 
-    def __init__(self, backgrounds: np.ndarray, seed: int):
-        rng = np.random.default_rng([seed, 7])
-        picks = rng.integers(len(backgrounds), size=BEHIND)
-        self.behind = [vary_background(backgrounds[i], rng) for i in picks]
+    def __init__(self, backgrounds: np.ndarray):
+        self.backgrounds = backgrounds
 
     def __call__(self, view, rng, noise, strength: float = 1.0, flip: bool = False):
         """Vary one view ``(V, V, 4)`` uint8; arguments as those of `augment`."""
@@ -234,14 +229,16 @@ class VaryView:
         replaced = rng.random() < REPLACED * strength and is_sure(
             cv2.extractChannel(view, 3)
         )
-        # an arm that leaves the view goes on outside; a room is mirrored
-        border = cv2.BORDER_REPLICATE if replaced else cv2.BORDER_REFLECT
+        border = cv2.BORDER_CONSTANT if replaced else cv2.BORDER_REFLECT
         both = cv2.warpAffine(view, where, (size, size), borderMode=border)
         picture = cv2.cvtColor(both, cv2.COLOR_RGBA2RGB)
         mask = cv2.extractChannel(both, 3)
         if replaced:
-            behind = self.behind[rng.integers(len(self.behind))]
-            picture = blend(recolour(picture, rng, light), mask, behind)
+            # always another one: 2000 made ready beforehand cost 1.5 points
+            behind = self.backgrounds[rng.integers(len(self.backgrounds))]
+            picture = blend(
+                recolour(picture, rng, light), mask, vary_background(behind, rng)
+            )
             light = DIM.times(strength)
         picture = roughen(recolour(picture, rng, light), rng, noise, strength)
         varied = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA)

@@ -47,6 +47,8 @@ def arguments() -> argparse.ArgumentParser:
 @exit_2_on_input_error
 def main() -> None:
     args = arguments().parse_args()
+    if not 0 <= args.threshold <= 1:
+        raise InputError(f"--threshold is {args.threshold}; it must be from 0 to 1")
     run = args.run or newest_run()
     probabilities = infer(run, args.image, args.runtime)
     classes = packed.read_classes(run)

@@ -68,7 +68,7 @@ def fit(
         log: Called with (tag such as "loss/train", value, epoch).
         loaded: Parameters of the network that were loaded: its backbone.
         resume: LAST_FILE of an interrupted run of the same recipe. What follows is
-            what would have followed there, to the bit on the same machine.
+            what would have followed there, to the bit on the same CPU.
         vary: The augmentation, called as `augment` is.
         weights: ``(N,)`` how often to draw each image; None for equally often.
         spent: Seconds of the recipe's ``max_minutes`` that are already used up.

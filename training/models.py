@@ -227,9 +227,10 @@ def load_weights(network: nn.Module, file: Path) -> list[str]:
             f"--weights {file} cannot be read ({' '.join(str(error).split())[:100]}); "
             "give a state dict saved by torch.save"
         ) from None
-    for key in ("state_dict", "model"):
-        state = state.get(key, state) if isinstance(state, dict) else {}
-    return take_over(network, state, str(file))
+    for key in ("state_dict", "model"):  # where others put it, beside a name perhaps
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    return take_over(network, state if isinstance(state, dict) else {}, str(file))
 
 
 def load_pretrained(network: nn.Module, name: str) -> list[str]:
@@ -270,7 +271,11 @@ def load_pretrained(network: nn.Module, name: str) -> list[str]:
 def take_over(network: nn.Module, state: dict, origin: str) -> list[str]:
     """Copy the tensors of equal name and shape; return the parameters left over."""
     # checkpoints of ours hold the network under this name
-    state = {key.removeprefix("network."): value for key, value in state.items()}
+    state = {
+        key.removeprefix("network."): value
+        for key, value in state.items()
+        if isinstance(key, str)
+    }
     target = network.state_dict()
     # with or without the layer that `build_model` puts in front of a zoo's model
     spellings = (

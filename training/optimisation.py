@@ -72,6 +72,7 @@ class Recipe:
             ("ema", 0, 0.99999),
             ("augment", 0, 2),
             ("balance", 0, 1),
+            ("seed", 0, 2**31 - 1),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

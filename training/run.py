@@ -11,7 +11,7 @@ The folder afterwards::
     history.json          one row an epoch
     checkpoint.pt         weights of the best epoch
     hand_finder.pt        weights of the hand finder, with --find-hand
-    last.pt               what --resume needs beside these two
+    last.pt, origin.json  what --resume needs beside these two
     curves.png, confusion_matrix.png, predictions.png
     tensorboard/
 
@@ -20,6 +20,7 @@ After --int8 the probabilities are those of the quantised graph.
 
 import contextlib
 import functools
+import hashlib
 import json
 import shutil
 import time
@@ -39,7 +40,7 @@ from training.augment import augment, noise_pool
 from training.evaluate import evaluate, score_slice, slice_rows
 from training.export import export_onnx, golden_inputs
 from training.floors import floors
-from training.graph import answer, read_all_external, split_method
+from training.graph import answer, describe_split, read_all_external, split_method
 from training.hand_finder import VIEW_SIZE, HandFinder, HandView
 from training.hand_views import cut_views, learn_to_see, scratch
 from training.loop import LAST_FILE, fit, predict, read_last
@@ -51,6 +52,7 @@ from training.quantize import quantize
 from training.torch_setup import keep_freed_memory
 
 PICTURES = ("curves.png", *reports.PICTURES)
+ORIGIN_FILE = "origin.json"
 TEST_PROBABILITIES = "test_probabilities.npy"
 
 
@@ -112,21 +114,27 @@ def train_dataset(
     train, val, test = read_splits(dataset, choices, recipe)
     outside = read_all_external(choices.external if first else (), record, classes)
     if choices.fast_dev_run:
-        recipe = replace(recipe, epochs=1)
-    resume = Path(choices.resume) / LAST_FILE if choices.resume else None
-    if resume:
-        read_last(resume, recipe)  # what cannot be resumed is said at once
+        recipe = replace(recipe, epochs=1, warmup=0)  # one step, at the full rate
     choices = replace(choices, find_hand=decide_to_find(choices, classes, record))
+    origin = describe_origin(dataset, choices)
+    resume = Path(choices.resume) / LAST_FILE if choices.resume else None
+    if resume:  # what cannot be resumed is said at once
+        read_last(resume, recipe)
+        earlier = check_origin(resume.parent, origin)
+        choices = replace(choices, weights="", pretrained=False)  # all are in LAST_FILE
     torch.manual_seed(recipe.seed)
     classifier, loaded = build_classifier(choices, len(classes), record)
+    if resume:
+        loaded = set(earlier["loaded"])
     classifier.to(pick_device())
     out.mkdir(parents=True, exist_ok=True)
-    manifest = packed.read_manifest(dataset)
-    sources = {
-        split: [row.source for row in manifest if row.split == split][: len(labels)]
-        for split, (_, labels) in zip(packed.SPLITS, (train, val, test))
-    }
-    weights = draw_weights(sources["train"], train[1], recipe.balance)
+    if first:
+        kept = origin | {"loaded": sorted(loaded)}
+        (out / ORIGIN_FILE).write_text(json.dumps(kept, indent=1) + "\n")
+    weights = None
+    if not choices.fast_dev_run:
+        sources, _ = describe_split(dataset, "train", len(train[1]))
+        weights = draw_weights(sources, train[1], recipe.balance)
 
     with contextlib.ExitStack() as stack:
         seen, judged, vary, seeing = train, val, augment, time.monotonic()
@@ -169,7 +177,7 @@ def train_dataset(
 
     probabilities = ask(images)
     np.save(out / TEST_PROBABILITIES, probabilities)
-    slices = slice_rows(images, sources["test"])
+    slices = slice_rows(images, *describe_split(dataset, "test", len(labels)))
     result = evaluate(probabilities, labels, classes, slices)
     for name, (pixels, truth) in outside.items():
         result["slices"][name] = score_slice(ask(pixels).argmax(1), truth)
@@ -199,6 +207,39 @@ def train_dataset(
     return result
 
 
+def describe_origin(dataset: Path, choices: Choices) -> dict:
+    """What must be the same for a run to be taken up again."""
+    manifest = (dataset / "manifest.csv").read_bytes()
+    return {
+        "dataset": hashlib.sha256(manifest).hexdigest(),
+        "model": choices.model,
+        "grey": choices.grey,
+        "find_hand": choices.find_hand,
+    }
+
+
+def check_origin(run: Path, origin: dict) -> dict:
+    """Read what an interrupted run has kept of its origin.
+
+    Raises:
+        InputError: Nothing, or it is of another origin.
+    """
+    try:
+        kept = json.loads((run / ORIGIN_FILE).read_text())
+    except (OSError, ValueError):
+        raise InputError(
+            f"{run / ORIGIN_FILE} is missing or damaged; --resume must name the folder "
+            "of an interrupted training"
+        ) from None
+    for key, value in origin.items():
+        if kept.get(key) != value:
+            raise InputError(
+                f"{run} was trained with another {key} ({kept.get(key)}, not {value}); "
+                "resume with the same, a dataset by --dataset-id"
+            )
+    return kept
+
+
 def read_splits(dataset: Path, choices: Choices, recipe: Recipe) -> list[tuple]:
     """Open the three splits: ``(images, labels)`` each.
 
@@ -214,7 +255,11 @@ def read_splits(dataset: Path, choices: Choices, recipe: Recipe) -> list[tuple]:
                 "or with other --ratios"
             )
         if choices.fast_dev_run:
-            images, labels = images[: recipe.batch_size], labels[: recipe.batch_size]
+            count = min(recipe.batch_size, len(labels))
+            # of all classes, which lie in order; of test, verify knows the first alone
+            last = count - 1 if name == "test" else len(labels) - 1
+            rows = np.linspace(0, last, count).astype(int)
+            images, labels = images[rows], labels[rows]
         splits.append((images, labels))
     return splits
 

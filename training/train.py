@@ -88,7 +88,7 @@ def arguments() -> argparse.ArgumentParser:
     option("--augment", 1.0, "strength of random variation of images; 0: none")
     option("--flip", False, "mirror half of the images (swaps right and left hands)")
     option("--balance", 0.0, "draw large sources and classes less often; 1: evenly")
-    option("--seed", 0, "same seed, same weights")
+    option("--seed", 0, "same seed, same weights (on one machine's CPU)")
     # results
     option("--int8", False, "serve a quantised graph if it costs at most 0.3 points")
     option("--no-floors", False, "skip the two simplest models")

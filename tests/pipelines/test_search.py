@@ -9,8 +9,8 @@ from pipelines.search import hyper_parameters, parse_options, parse_space
 def test_ranges_are_logarithmic_linear_or_lists():
     space = parse_space(["lr=0.001:0.1:log", "augment=0:1.5", "batch-size=32,64"])
     assert space == {
-        "lr": {"low": 0.001, "high": 0.1, "log": True},
-        "augment": {"low": 0.0, "high": 1.5, "log": False},
+        "lr": {"low": 0.001, "high": 0.1, "log": True, "whole": False},
+        "augment": {"low": 0.0, "high": 1.5, "log": False, "whole": False},
         "batch_size": {"values": ["32", "64"]},
     }
 
@@ -22,6 +22,26 @@ def test_ranges_are_logarithmic_linear_or_lists():
 def test_a_misspelt_range_is_named(text):
     with pytest.raises(InputError, match=text.replace("=", ".")):
         parse_space([text])
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("learningrate=0.1:1", "no such option"),
+        ("epochs=5:20.5", "no int"),
+        ("batch-size=32,many", "no int"),
+        ("epochs=5:20:log", "whole numbers take"),
+    ],
+)
+def test_a_range_that_training_could_not_take_is_refused(text, reason):
+    with pytest.raises(InputError, match=reason):
+        parse_space([text])
+
+
+def test_whole_numbers_stay_whole():
+    (size,) = hyper_parameters(parse_space(["batch-size=16:64"]))
+    drawn = {size.get_value()["Args/batch_size"] for _ in range(50)}
+    assert all(isinstance(x, int) and 16 <= x <= 64 for x in drawn) and len(drawn) > 5
 
 
 def test_fixed_options_are_those_of_training():

@@ -133,7 +133,7 @@ def test_varied_views_keep_the_hand_and_replace_what_is_behind_it():
     before = view.copy()
     assert is_sure(view[..., 3]) and not is_sure(view[..., 3] // 2)
     backgrounds = np.full((1, 96, 96, 3), (0, 0, 255), np.uint8)
-    vary, noise = VaryView(backgrounds, 0), noise_pool(96, 0)
+    vary, noise = VaryView(backgrounds), noise_pool(96, 0)
     varied = np.stack([vary(view, rng, noise) for _ in range(60)]).astype(int)
     assert np.array_equal(view, before)
     corner = varied[:, 2, 2]
