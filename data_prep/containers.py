@@ -7,6 +7,7 @@ temporary file.
 """
 
 import atexit
+import codecs
 import functools
 import io
 import lzma
@@ -16,6 +17,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -78,22 +80,44 @@ def read(file: str, member: None | str | tuple[int, int]) -> bytes:
         ) from None
     except (*DAMAGED, RuntimeError, NotImplementedError) as error:
         raise InputError(f"{file}, {member}: {error}; pack it again") from None
-    return _bitmap(data) if file.endswith(".csv") else data
+    return _bitmap(data) if file.lower().endswith(".csv") else data
 
 
-def _folder(path: Path, top: PurePosixPath) -> Tree:
-    found: Tree = {}
+def walk(path: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk through folders as ``os.walk`` does, in order, linked ones included.
+
+    Raises:
+        InputError: A folder may not be read.
+    """
+
+    def refuse(error: OSError):
+        raise InputError(
+            f"{error.filename} cannot be read ({error.strerror}); make it readable"
+        )
+
     seen = set()  # links may lead in circles
-    for current, folders, files in os.walk(path, followlinks=True):
+    for current, folders, files in os.walk(path, followlinks=True, onerror=refuse):
         real = os.path.realpath(current)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
         folders.sort()
+        yield current, folders, sorted(files)
+
+
+def files_below(path: Path) -> Iterator[Path]:
+    """Give all files in a folder, in linked folders too."""
+    for current, _, files in walk(path):
+        yield from (Path(current, name) for name in files)
+
+
+def _folder(path: Path, top: PurePosixPath) -> Tree:
+    found: Tree = {}
+    for current, _, files in walk(path):
         here = top / Path(current).relative_to(path).as_posix()
         found[here] = {}
-        for file in sorted(files):
+        for file in files:
             inner = _enter(Path(current, file), here / file)
             if inner is None:
                 found[here][file] = (os.path.join(current, file), None)
@@ -110,18 +134,25 @@ def _enter(path: Path, top: PurePosixPath) -> Tree | None:
             return _zip(path, top)
         if name.endswith(ARCHIVES):
             return _tar(path, top)
-        if name.endswith(".csv") and _starts_with(path, CSV_HEADER):
+        if name.endswith(".csv") and _is_table(path):
             return _csv(path, top)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error})") from None
-    except DAMAGED as error:
+    except (*DAMAGED, KeyError, RuntimeError, NotImplementedError) as error:
+        # a link to nothing; encrypted, or compressed in a way that is not known
         raise InputError(f"{path} is damaged ({error}); get it again") from None
     return None
 
 
-def _starts_with(path: Path, start: bytes) -> bool:
+def _is_table(path: Path) -> bool:
     with open(path, "rb") as file:
-        return file.read(len(start)) == start
+        return _starts_table(file)
+
+
+def _starts_table(file: BinaryIO) -> bool:
+    """Is this the start of a Sign-MNIST table? Excel puts a mark in front."""
+    start = file.read(len(codecs.BOM_UTF8 + CSV_HEADER))
+    return start.removeprefix(codecs.BOM_UTF8).startswith(CSV_HEADER)
 
 
 def _zip(path: Path, top: PurePosixPath) -> Tree:
@@ -153,6 +184,10 @@ def _tar(path: Path, top: PurePosixPath) -> Tree:
             here = top / entry.name
             if entry.isdir():
                 found.setdefault(here, {})
+            elif entry.islnk():  # a file that is there once more, under another name
+                first = archive.getmember(entry.linkname)
+                place = plain, (first.offset_data, first.size)
+                found.setdefault(here.parent, {})[here.name] = place
             elif not entry.isfile():
                 continue
             elif table := (
@@ -176,8 +211,7 @@ def _plain_tar(path: Path) -> str:
 def _table(member: BinaryIO) -> Path | None:
     """Unpack a member of an archive if it is a Sign-MNIST table."""
     with member:
-        start = member.read(len(CSV_HEADER))
-        if start != CSV_HEADER:
+        if not _starts_table(member):
             return None
         member.seek(0)
         return _unpacked(member, ".csv")
@@ -200,6 +234,9 @@ def _csv(path: Path, top: PurePosixPath) -> Tree:
     with open(path, "rb") as file:
         offset = len(file.readline())
         for row, line in enumerate(file, 1):
+            if not line.strip():
+                offset += len(line)
+                continue
             label, _, _ = line.partition(b",")
             if not (label.isdigit() and int(label) < 26):
                 raise InputError(

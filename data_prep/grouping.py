@@ -31,7 +31,7 @@ def name_parts(path: str) -> tuple[str, int | None]:
     photo, and it has no number. Rows of a table are in no order: they have none either.
     """
     stem = path.rpartition("/")[2].rpartition(".")[0]
-    if ".csv/" in path:
+    if ".csv/" in path.lower():
         return stem, None
     photo = ".rf." in stem and ROBOFLOW.match(stem)
     if photo:

@@ -11,6 +11,7 @@ from typing import Callable, Iterator, Sequence
 import cv2
 import numpy as np
 
+from data_prep.errors import InputError
 from data_prep.hashing import SIDE, perceptual_hashes, thumbnail
 from data_prep.headers import damage, suffix_lies, traits
 from data_prep.parallel import run_chunks
@@ -83,7 +84,13 @@ def inspect_chunk(first: int, images: Sequence[RawImage]) -> list[Inspected]:
 
 def _look(image: RawImage, small: np.ndarray, complaints: Callable) -> Inspected:
     """Inspect one image and leave its thumbnail in ``small``."""
-    data = image.read()
+    try:
+        data = image.read()
+    except InputError as error:
+        if image.member is not None:  # the archive: that concerns all in it
+            raise
+        # of its name, since its bytes are like no other's for all we know
+        return Inspected(hashlib.sha256(image.path.encode()).hexdigest(), str(error))
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         bgr = decode(data)

@@ -161,12 +161,26 @@ def _store_chunk(first: int, images: Sequence[RawImage]) -> tuple:
         thumbnails[i] = thumbnail(bgr)
         pixels = _preprocessing.fit(bgr)
         # each by itself, while it is in the processor's cache
-        os.pwrite(_stored.fileno(), pixels, _place(first + i, size))
+        _write(_stored.fileno(), pixels, _place(first + i, size))
         sums[i] = cv2.sumElems(pixels)[:3]
         channels = cv2.split(pixels, planes)
         squares[i] = [cv2.norm(channel, cv2.NORM_L2SQR) for channel in channels]
     hashes = perceptual_hashes(thumbnails)
     return shas, hashes, miniatures(thumbnails), sums, squares
+
+
+def _write(file: int, pixels, place: int) -> None:
+    """Write an image.
+
+    Raises:
+        InputError: There is no room for it.
+    """
+    try:
+        written = os.pwrite(file, pixels, place)
+    except OSError as error:
+        raise InputError(f"the prepared images cannot be written ({error})") from None
+    if written < memoryview(pixels).nbytes:
+        raise InputError("the prepared images cannot be written: the disk is full")
 
 
 def _place(index: int, size: int) -> int:
@@ -199,7 +213,7 @@ def _keep(file: int, keep: np.ndarray, size: int) -> np.ndarray:
     last = count + np.flatnonzero(keep[count:])
     for gap, index in zip(gaps.tolist(), last.tolist()):
         pixels = os.pread(file, size * size * 3, _place(index, size))
-        os.pwrite(file, pixels, _place(gap, size))
+        _write(file, pixels, _place(gap, size))
     os.ftruncate(file, _place(count, size))
     os.pwrite(file, packed.images_header(count, size), 0)
     order = np.arange(count)

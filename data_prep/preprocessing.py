@@ -184,9 +184,9 @@ def check_complete(data: bytes) -> None:
         BrokenImage: The format's own end mark or length says that bytes are missing.
     """
     kind = container(data)
-    if kind == "jpeg":  # the last scan must be followed by end-of-image
-        # (an embedded thumbnail has marks of its own, but they precede that scan)
-        if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+    if kind == "jpeg":  # a scan must be followed by end-of-image
+        # (phones append a film, with any bytes in it)
+        if data.find(b"\xff\xd9", _first_scan(data)) < 0:
             raise BrokenImage("the JPEG is truncated (no end mark)")
     elif kind == "png":
         if data.rfind(b"IEND") < 0:
@@ -199,11 +199,24 @@ def check_complete(data: bytes) -> None:
             raise BrokenImage("the BMP is truncated (shorter than its header says)")
 
 
+def _first_scan(data: bytes) -> int:
+    """Where the pixels of a JPEG begin, behind a thumbnail with marks of its own."""
+    at = 2
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
+        if data[at + 1 : at + 2] == b"\xff":  # filling
+            at += 1
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return at
+
+
 def has_alpha(data: bytes) -> bool:
     """Say from the header alone whether a PNG or WebP carries transparency."""
     kind = container(data)
     if kind == "png":
-        return data[25:26] in (b"\x04", b"\x06") or b"tRNS" in data[:4096]
+        return (
+            data[25:26] in (b"\x04", b"\x06") or b"tRNS" in data[: data.find(b"IDAT")]
+        )
     at = {b"VP8X": 20, b"VP8L": 24}.get(data[12:16])
     return kind == "webp" and at is not None and _bit(data, at, 0x10)
 

@@ -2,9 +2,10 @@
 
 import hashlib
 import importlib.util
-from pathlib import Path
-from typing import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Iterable, Iterator, Mapping, Sequence
 
+from data_prep import containers
 from data_prep.errors import InputError
 from data_prep.sources import Listing, find_images
 
@@ -41,16 +42,28 @@ def register_raw(folders: Mapping[str, Path], output_uri: str | None = None) -> 
     )
     for name, path in folders.items():
         if not path.is_dir():
-            dataset.add_files(str(path))
-        elif parent:
+            inside = PurePosixPath(name).parent.as_posix()
+            dataset.add_files(str(path), dataset_path=None if inside == "." else inside)
+            continue
+        if parent:
             dataset.sync_folder(str(path), dataset_path=name)
         else:
             dataset.add_files(str(path), dataset_path=name)
+        for link, real in linked_folders(path):  # ClearML passes over them
+            dataset.add_files(real, dataset_path=f"{name}/{link}")
     if parent:
         for file in dataset.list_files():
             if not _is_under(file, folders):
                 dataset.remove_files(file)
     return _finish(dataset, output_uri)
+
+
+def linked_folders(folder: Path) -> Iterator[tuple[str, str]]:
+    """Find the links to folders: path of each in ``folder``, and where it leads."""
+    for current, folders, _ in containers.walk(folder):
+        for path in (Path(current, name) for name in folders):
+            if path.is_symlink():
+                yield path.relative_to(folder).as_posix(), str(path.resolve())
 
 
 def find_version(folders: Mapping[str, Path]) -> str | None:
@@ -189,7 +202,7 @@ def _same(known: dict, folders: Mapping[str, Path]) -> bool:
     found = {}
     for name, path in folders.items():
         if path.is_dir():
-            inside = (p for p in path.rglob("*") if p.is_file())
+            inside = containers.files_below(path)
             found |= {f"{name}/{p.relative_to(path).as_posix()}": p for p in inside}
         else:
             found[name] = path

@@ -10,6 +10,7 @@ to raw data.
 
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Iterable, Sequence
@@ -18,6 +19,8 @@ from data_prep import containers
 from data_prep.errors import InputError
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp"))
+# photographs that are not read; a folder with nothing else is a class without images
+OTHER_SUFFIXES = frozenset((".heic", ".heif", ".avif", ".gif", ".tif", ".tiff"))
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,9 @@ def name_folders(folders: Sequence[str | Path]) -> dict[str, Path]:
 
 def _list_folder(name: str, folder: Path, listing: Listing) -> None:
     found = containers.tree(folder, name)
+    for here, files in found.items():
+        for file in files:
+            _check_name(here / file)
     images: dict[PurePosixPath, list[str]] = {}  # folder -> names of its images
     for here, files in found.items():
         listing.strays += [str(here / f) for f in files if not _is_image_name(f)]
@@ -148,8 +154,9 @@ def _list_folder(name: str, folder: Path, listing: Listing) -> None:
             f"{folder} holds no class folders with images "
             f"({' '.join(sorted(IMAGE_SUFFIXES))}); expected such as A/1.jpg, B/1.jpg"
         )
+    sources = _sources(sets)
     for place, labels in sets.items():
-        source = _source(place)
+        source = sources[place]
         for here in labels:
             for image in images.pop(here):
                 file, member = found[here][image]
@@ -157,8 +164,8 @@ def _list_folder(name: str, folder: Path, listing: Listing) -> None:
                 listing.images.append(RawImage(file, path, here.name, source, member))
     inner = {here.parent for here in found}
     for here, files in found.items():
-        if not files and here not in inner and here.parent in sets:
-            listing.empty.append((_source(here.parent), here.name))
+        if here not in inner and here.parent in sets and _is_empty_class(here, files):
+            listing.empty.append((sources[here.parent], here.name))
     # images beside class folders, or alone in a folder of another depth
     listing.strays += [str(here / f) for here, files in images.items() for f in files]
 
@@ -173,18 +180,41 @@ def _class_folders_by_set(
     """
     sets: dict[PurePosixPath, list[PurePosixPath]] = {}
     for here in images:
-        if here != top:
+        if here != top and not here.name.startswith("."):
             sets.setdefault(here.parent, []).append(here)
     if any(len(labels) > 1 for labels in sets.values()):
         sets = {place: labels for place, labels in sets.items() if len(labels) > 1}
     return sets
 
 
-def _source(place: PurePosixPath) -> str:
-    """The path of a set, without the repetitions that Kaggle's archives have."""
-    parts = place.parts
-    kept = [p for i, p in enumerate(parts) if i == 0 or p != parts[i - 1]]
-    return "/".join(kept) or "raw"
+def _sources(places: Iterable[PurePosixPath]) -> dict[PurePosixPath, str]:
+    """Name sets by their paths, without the repetitions that Kaggle's archives have,
+    unless two sets would then have the same name: one may be a copy of the other."""
+    short = {}
+    for place in places:
+        parts = place.parts
+        kept = [p for i, p in enumerate(parts) if i == 0 or p != parts[i - 1]]
+        short[place] = "/".join(kept) or "raw"
+    often = Counter(short.values())
+    return {
+        place: name if often[name] == 1 else str(place) for place, name in short.items()
+    }
+
+
+def _is_empty_class(here: PurePosixPath, files: Iterable[str]) -> bool:
+    """Does a folder beside class folders look like a class, but without an image?"""
+    visible = [file for file in files if not file.startswith(".")]
+    suffixes = {os.path.splitext(file)[1].lower() for file in visible}
+    return not here.name.startswith(".") and suffixes <= OTHER_SUFFIXES
+
+
+def _check_name(path: PurePosixPath) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"the name of {ascii(str(path))} is no UTF-8; rename it"
+        ) from None
 
 
 def _is_image_name(name: str) -> bool:

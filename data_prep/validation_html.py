@@ -7,6 +7,7 @@ from typing import Mapping
 import cv2
 import numpy as np
 
+from data_prep.errors import InputError
 from data_prep.preprocessing import BrokenImage, Preprocessing
 from data_prep.sources import RawImage
 
@@ -23,6 +24,7 @@ table { border-collapse: collapse } td, th { padding: .1rem .8rem .1rem 0;
   text-align: right } td:first-child, th:first-child { text-align: left }
 .samples { max-width: 100% }
 """
+MOST_ROWS = 65_000  # pixels; a JPEG has no more, of a thousand classes
 TILE = Preprocessing(image_size=112, border_crop=0)
 
 
@@ -73,7 +75,7 @@ def _example(name: str, image: RawImage | None) -> str:
     """A picture with its name, or the name alone if there is nothing to show."""
     try:
         picture = image and f'<img alt="" src="{_uri(TILE.apply(image.read()))}">'
-    except BrokenImage:
+    except (BrokenImage, InputError):
         picture = None
     return f"<figure>{picture or ''}<figcaption>{escape(name)}</figcaption></figure>"
 
@@ -101,6 +103,7 @@ def _sets(sources: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def _uri(rgb: np.ndarray) -> str:
+    rgb = rgb[:MOST_ROWS]
     quality = [cv2.IMWRITE_JPEG_QUALITY, 85]
     _, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), quality)
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

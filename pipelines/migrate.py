@@ -71,7 +71,7 @@ class Migration:
     def __init__(self, source: Server, target: Server, projects: list[str] | None):
         self.source, self.target = source, target
         self.projects = self._projects(projects)
-        self.tasks, self.running = [], 0
+        self.tasks, self.running, self.already = [], 0, 0
         self.models = []
         self.translation = Translation(source, target)
         self.half_done = {}  # copies that an interrupted run has begun, by original

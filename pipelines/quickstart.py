@@ -12,6 +12,9 @@ import argparse
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from data_prep import registry
@@ -19,7 +22,7 @@ from data_prep.draw import draw_dataset
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.parallel import cpu_count
 from data_prep.paths import ROOT, data_home
-from data_prep.sources import find_images
+from data_prep.sources import RawImage, find_images
 from pipelines import asl, steps, trainings
 from pipelines.clearml_server.home import home_folder
 from pipelines.tracking import ensure_clearml, is_configured
@@ -104,16 +107,11 @@ def main() -> None:
         result, photograph = score(server, raw, ids)
         print(summary(result))
         say("asking the server about a photograph it was not trained on")
-        client = [
-            sys.executable,
-            str(ROOT / "triton" / "client" / "client.py"),
-            "--url",
-            server.grpc_url,
-            "--image",
-            str(photograph),
-        ]
-        print(f"$ client.py --image {photograph}", flush=True)
-        subprocess.run(client, check=True)
+        with as_file(photograph) as path:
+            client = [sys.executable, str(ROOT / "triton" / "client" / "client.py")]
+            client += ["--url", server.grpc_url, "--image", str(path)]
+            print(f"$ client.py --image {path}", flush=True)
+            subprocess.run(client, check=True)
     if not is_configured(home_folder()):  # it ends with this process
         web = ".venv/bin/python -m pipelines.clearml_server shows all tasks on a page"
     print(closing_words(ids, repository, web))
@@ -133,11 +131,11 @@ def sample_data() -> Path:
 
 def score(
     server: TritonServer, raw: list[str], ids: dict[str, str]
-) -> tuple[dict, Path]:
+) -> tuple[dict, RawImage]:
     """Send all test photographs of the promoted model through the server.
 
     Returns:
-        As `verify` returns it, and the photograph to show.
+        As `verify` returns it, and the raw image to show.
     """
     from clearml import Task
 
@@ -147,7 +145,19 @@ def score(
         dataset_id = trainings.raw_dataset(best.get_parameter("Outputs/dataset_id"))
     listing = registry.find_raw(None if dataset_id else raw, dataset_id)
     result, images = verify_training(best, listing, server.grpc_url)
-    return result, Path(images[len(images) // 2].file)
+    return result, images[len(images) // 2]
+
+
+@contextmanager
+def as_file(image: RawImage) -> Iterator[Path]:
+    """Give the path of a raw image; of a temporary copy if it lies in an archive."""
+    if image.member is None:
+        yield Path(image.file)
+        return
+    with tempfile.TemporaryDirectory(prefix="asl-photograph-") as folder:
+        path = Path(folder, Path(image.path).name)
+        path.write_bytes(image.read())
+        yield path
 
 
 def closing_words(ids: dict[str, str], repository: Path, web: str) -> str:

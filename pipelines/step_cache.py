@@ -11,6 +11,7 @@ import ast
 import hashlib
 from pathlib import Path
 
+from data_prep.containers import files_below
 from data_prep.paths import ROOT
 
 CONTENT = "Cache/content"  # the step's parameter that holds the digest
@@ -52,9 +53,9 @@ def digest(script: str, options: dict) -> str:
 def content(path: Path, pattern: str = "*") -> str:
     """Digest of a file, or of all files below a folder with their names."""
     total = hashlib.sha256()
-    files = sorted(path.rglob(pattern)) if path.is_dir() else [path]
+    files = sorted(files_below(path)) if path.is_dir() else [path]
     for file in files:
-        if file.is_file():
+        if file.is_file() and file.match(pattern):
             with open(file, "rb") as opened:
                 inside = hashlib.file_digest(opened, "sha256").hexdigest()
             total.update(f"{file.relative_to(path).as_posix()}\0{inside}\n".encode())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,10 +170,13 @@ def test_new_photographs_make_a_child_version_and_none_make_none(
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()[-1]
 
+    elsewhere = write_raw_set(tmp_path / "elsewhere", classes=["D"], seed=50)
+    (raw / "D").symlink_to(elsewhere / "D")
     first = register()
     assert register() == first
     assert list(place.rglob("*.zip")), "the files did not go to --output-uri"
     write(raw / "A" / "new.jpg", encoded(picture(999)))
+    write(elsewhere / "D" / "D_new.jpg", encoded(picture(998)))
     (raw / "B" / "B1.jpg").unlink()
     second = register()
     assert second != first
@@ -181,6 +185,21 @@ def test_new_photographs_make_a_child_version_and_none_make_none(
     copy = clearml(f"print(Dataset.get('{second}').get_local_copy())")
     images = [i.path for i in find_images([copy], names=[""]).images]
     assert images == [i.path for i in find_images([raw]).images]
+
+
+def test_archives_of_the_same_name_stay_apart_in_the_dataset(run, clearml, tmp_path):
+    folders = [
+        write_raw_set(tmp_path / n / "raw", seed=50 * k) for k, n in enumerate("xy")
+    ]
+    packed = [shutil.make_archive(str(f.parent / "train"), "zip", f) for f in folders]
+
+    done = run("validate", "--raw", *packed, "--register")
+
+    dataset_id = done.stdout.splitlines()[-1]
+    copy = clearml(f"print(Dataset.get('{dataset_id}').get_local_copy())")
+    images = find_images([copy], names=[""]).images
+    assert [i.path for i in images] == [i.path for i in find_images(packed).images]
+    assert len(images) == 72
 
 
 def test_bad_input_is_one_line_exit_code_2_and_the_reason_of_a_failed_task(

@@ -193,6 +193,27 @@ def png(width, height, bits, colour, pixels, *more):
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*parts) for parts in chunks)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_film_that_a_phone_appends_is_no_damage(seed):
+    whole = encoded(picture(3))
+    film = np.random.default_rng(seed).integers(0, 256, 1 << 20, np.uint8).tobytes()
+    assert b"\xff\xda" in film
+    np.testing.assert_array_equal(decode(whole + film), decode(whole))
+
+
+def test_transparency_is_seen_behind_a_long_text():
+    palette = Image.new("P", (8, 8), 0)
+    palette.putpalette([10, 20, 30] * 256)
+    buffer = io.BytesIO()
+    palette.save(buffer, "PNG", transparency=0)
+    data = buffer.getvalue()
+    words = b"tEXt" + b"Comment\0" + b"x" * 9000
+    chunk = struct.pack(">I", len(words) - 4) + words
+    chunk += struct.pack(">I", zlib.crc32(words))
+    assert (decode(data) == 255).all()
+    assert (decode(data[:33] + chunk + data[33:]) == 255).all()
+
+
 def test_a_small_file_that_claims_gigapixels_is_refused():
     with pytest.raises(BrokenImage, match="pixels"):
         decode(png(60_000, 60_000, 8, 2, bytes(1000)))

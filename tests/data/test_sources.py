@@ -1,6 +1,9 @@
 """Finding the images of raw folders, however they are nested."""
 
+import os
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -10,6 +13,7 @@ import pytest
 from raw_sets import encoded, picture, write, write_raw_set
 
 from data_prep.errors import InputError
+from data_prep.paths import ROOT
 from data_prep.preprocessing import BrokenImage, decode
 from data_prep.sources import find_images
 
@@ -65,6 +69,57 @@ def test_strays_and_empty_class_folders_are_reported(raw):
     listing = find_images([raw])
     assert sorted(listing.strays) == ["raw/.DS_Store", "raw/A/notes.txt"]
     assert listing.empty == [("raw", "D")]
+
+
+def test_a_class_folder_without_readable_photographs_is_empty_and_others_are_not(raw):
+    write(raw / "D" / ".gitkeep", b"")
+    write(raw / "E" / "phone.HEIC", b"x")
+    write(raw / "notes" / "labels.txt", b"x")
+    write(raw / ".ipynb_checkpoints" / "A1-checkpoint.jpg", b"x")
+    listing = find_images([raw])
+    assert sorted(listing.empty) == [("raw", "D"), ("raw", "E")]
+    assert {i.label for i in listing.images} == {"A", "B", "C"}
+
+
+def test_a_folder_that_may_not_be_read_is_named(raw):
+    program = (
+        "import os, sys; from data_prep.sources import find_images\n"
+        "os.setuid(65534)\n"
+        "find_images([sys.argv[1]])"
+    )
+    for folder in (raw, *raw.parents):  # for others than root
+        if folder.owner() == "root" and len(folder.parts) > 2:
+            folder.chmod(0o755)
+    (raw / "C").chmod(0)
+    if os.getuid():
+        pytest.skip("only root can become somebody else")
+    done = subprocess.run(
+        [sys.executable, "-c", program, raw], cwd=ROOT, capture_output=True, text=True
+    )
+    assert f"{raw}/C cannot be read" in done.stderr.splitlines()[-1]
+
+
+def test_a_file_name_that_is_no_utf_8_is_named(raw):
+    shutil.copy(raw / "A" / "A1.jpg", os.fsencode(raw / "A") + b"/\xf1.jpg")
+    with pytest.raises(InputError, match=r"raw/A/\\udcf1.jpg' is no UTF-8"):
+        find_images([raw])
+
+
+def test_hard_links_in_a_tar_are_files_as_well(raw, tmp_path):
+    os.link(raw / "A" / "A1.jpg", raw / "A" / "again.jpg")
+    images = find_images([pack("gztar", raw, tmp_path)]).images
+    assert [i.read() for i in images] == [i.read() for i in find_images([raw]).images]
+
+
+def test_a_table_may_be_of_excel_with_any_case_and_blank_lines(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [(n, rng.integers(0, 256, (28, 28), np.uint8)) for n in (0, 10)]
+    plain = write_table(tmp_path / "t.csv", rows).read_bytes()
+    odd = write(tmp_path / "odd" / "T.CSV", b"\xef\xbb\xbf" + plain + b"\r\n\n")
+    same = [image.read() for image in find_images([tmp_path / "t.csv"]).images]
+    for place in (odd, pack("zip", odd.parent, tmp_path)):
+        assert [image.read() for image in find_images([place]).images] == same
+    decode(same[0])
 
 
 def test_a_limit_takes_images_from_the_whole_sequence(raw):

@@ -98,6 +98,19 @@ def test_a_nested_copy_of_the_whole_set_is_found(raw, check):
     assert found["details"] == {"source": "raw/raw_train", "of": "raw"}
 
 
+def test_a_nested_copy_under_the_sets_own_name_is_found(raw, check):
+    write_raw_set(raw / "raw")
+    found = check()["nested_copy"]
+    assert found["details"] == {"source": "raw/raw", "of": "raw"}
+
+
+def test_a_file_that_cannot_be_opened_is_a_finding_among_others(raw, check):
+    (raw / "A" / "gone.jpg").symlink_to(raw / "nowhere.jpg")
+    write(raw / "B" / "cut.jpg", encoded(picture(77))[:300])
+    found = check()["unreadable"]
+    assert [p.split("/")[-1] for p in found["examples"]] == ["gone.jpg", "cut.jpg"]
+
+
 def test_near_duplicates_are_counted_by_class(raw, check):
     write(raw / "A" / "brighter.png", encoded(picture(0) + 3, ".png"))
     found = check()["near_duplicates"]
