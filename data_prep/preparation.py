@@ -180,7 +180,10 @@ def _write(file: int, pixels, place: int) -> None:
     except OSError as error:
         raise InputError(f"the prepared images cannot be written ({error})") from None
     if written < memoryview(pixels).nbytes:
-        raise InputError("the prepared images cannot be written: the disk is full")
+        raise InputError(
+            "the prepared images cannot be written: the disk is "
+            "full; make room there"
+        )
 
 
 def _place(index: int, size: int) -> int:

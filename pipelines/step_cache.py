@@ -53,9 +53,11 @@ def digest(script: str, options: dict) -> str:
 def content(path: Path, pattern: str = "*") -> str:
     """Digest of a file, or of all files below a folder with their names."""
     total = hashlib.sha256()
-    files = sorted(files_below(path)) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in files_below(path) if file.match(pattern))
     for file in files:
-        if file.is_file() and file.match(pattern):
+        if file.is_file():
             with open(file, "rb") as opened:
                 inside = hashlib.file_digest(opened, "sha256").hexdigest()
             total.update(f"{file.relative_to(path).as_posix()}\0{inside}\n".encode())

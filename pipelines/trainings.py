@@ -19,6 +19,7 @@ ENDED_WELL = ("completed", "published")
 METRIC = ("Summary", "test accuracy")
 BEST = "best"
 REJECTED = "rejected"
+TRIED = "fast-dev-run"  # a run that only tried the code
 PAGE = 20  # trainings a query
 
 
@@ -99,7 +100,7 @@ def ordered(order: str = "", tags: list[str] | None = None) -> Iterator:
     for page in range(10**6):
         tasks = Task.get_tasks(
             project_name=PROJECT,
-            tags=["__$all", *(tags or []), "__$not", REJECTED],
+            tags=["__$all", *(tags or []), "__$not", REJECTED, "__$not", TRIED],
             allow_archived=False,
             task_filter={
                 "type": ["training"],

@@ -23,6 +23,7 @@ from data_prep import registry
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from pipelines.task_edge import set_output, step_task
+from pipelines.trainings import TRIED
 from training.reports import DEPLOYABLES, EVALUATION, report_evaluation
 
 
@@ -108,6 +109,8 @@ def main() -> None:
             "out": data_home() / "runs" / task.id,
             "metadata": {"task_id": task.id, "dataset_id": dataset_id},
         }
+        if args.fast_dev_run:
+            task.add_tags([TRIED])
         result = train(order)
         report(task, order["out"], result)
         overall = result["overall"]

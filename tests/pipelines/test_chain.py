@@ -1,6 +1,7 @@
 """The whole chain on drawn photographs: quickstart, then another training."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,9 +65,10 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def quickstart(home, tmp_path_factory):
-    """The output of a quickstart on four letters."""
+    """The output of a quickstart on four letters, in an archive."""
     raw = tmp_path_factory.mktemp("photographs") / "four_letters"
     draw_dataset(raw, per_class=60, classes=["B", "L", "V", "nothing"], workers=1)
+    raw = shutil.make_archive(str(raw), "zip", raw)
     return run(
         *("-m", "pipelines.quickstart", "--raw", str(raw), "--set"),
         *("prepare.image-size=48", "train.epochs=30", "train.batch-size=16"),
@@ -78,7 +80,7 @@ def test_quickstart_ends_with_the_servers_answer_and_where_things_lie(quickstart
     lines = quickstart.splitlines()
     (asked,) = [i for i, line in enumerate(lines) if line.startswith("$ client.py")]
     photograph, _, answer = lines[asked + 1].rpartition(": ")
-    assert os.path.exists(photograph)
+    assert photograph.endswith(".jpg")
     assert answer.split(" ")[0] in ("B", "L", "V", "nothing")
     (agree,) = [line for line in lines if line.startswith("server and torch agree on")]
     agreeing, total = agree.split(";")[0].split(" on ")[1].split(" of ")
@@ -143,6 +145,28 @@ def test_another_training_follows_into_the_running_server_without_an_edit(
     assert before.count("(") == 4 and "nothing (" in before
     assert after.count("(") == 3
     assert all(f"{letter} (" in after for letter in "CWY")
+
+
+def test_two_processes_of_torchrun_are_one_training_task(quickstart, home):
+    def trainings():
+        return {path.parent for path in (home / "runs").glob("*/history.json")}
+
+    before = trainings()
+    done = run(
+        *("-m", "torch.distributed.run", "--nproc-per-node", "2"),
+        *(str(ROOT / "training/train.py"), "--fast-dev-run"),
+        home=home,
+    )
+    assert len(trainings() - before) == 1
+    assert done.stdout.count("test accuracy") == 1
+    # and it only tried the code: nobody deploys it by mistake
+    program = (
+        "from pipelines.tracking import ensure_clearml; ensure_clearml()\n"
+        "from pipelines.trainings import find_training\n"
+        "print(find_training('last').id)"
+    )
+    last = run("-c", program, home=home).stdout.split()[-1]
+    assert last not in {folder.name for folder in trainings() - before}
 
 
 def test_a_failing_step_stops_the_pipeline_with_its_reason(home, tmp_path):

@@ -44,8 +44,9 @@ def test_a_model_too_deep_for_the_image_size_is_refused():
 def test_weights_of_another_model_are_refused(tmp_path):
     torch.save(build_model("mlp", 5, 32).state_dict(), tmp_path / "mlp.pt")
     (tmp_path / "text.pt").write_text("no weights")
+    torch.save({"model": "resnet18", 1: 2}, tmp_path / "named.pt")
     network = build_model("small_resnet", 5, 32)
-    for name in ("mlp.pt", "text.pt", "missing.pt"):
+    for name in ("named.pt", "mlp.pt", "text.pt", "missing.pt"):
         with pytest.raises(InputError, match=name):
             load_weights(network, tmp_path / name)
 

@@ -23,6 +23,7 @@ from training.evaluate import calibration, evaluate
 from training.graph import answer
 from training.infer import infer
 from training.loop import Progress
+from training.models import build_model
 from training.optimisation import Recipe, learning_rate
 from training.reports import DEPLOYABLES
 from training.run import PICTURES, Choices, train_dataset
@@ -60,6 +61,8 @@ def test_a_training_leaves_all_that_is_deployed_and_looked_at(trained, dataset):
     assert (out / "classes.txt").read_text() == (dataset / "classes.txt").read_text()
     assert result["dataset_id"] == "d1"
     assert {"source=left", "source=right", "brightness=dark"} < set(result["slices"])
+    groups = [s for name, s in result["slices"].items() if name.startswith("group=")]
+    assert sum(s["images"] for s in groups) == result["overall"]["images"]
     assert result["floors"]["most_frequent"] == pytest.approx(0.25)
     assert 0.25 < result["floors"]["logistic_regression"] <= 1
     golden = np.load(out / "golden.npz")
@@ -180,6 +183,15 @@ def test_a_killed_training_resumes_to_the_very_weights(dataset, tmp_path):
     with pytest.raises(InputError, match="lr"):
         other = Recipe(epochs=int(epochs), batch_size=8, lr=1e-3)
         train_dataset(dataset, tmp_path / "other", resumed, other, {})
+    manifest = dataset / "manifest.csv"
+    again = shutil.copytree(dataset, tmp_path / "prepared again")
+    header, *rows = manifest.read_text().splitlines(keepends=True)
+    (again / "manifest.csv").write_text("".join([header, *rows[::-1]]))
+    with pytest.raises(InputError, match="another dataset"):
+        train_dataset(again, tmp_path / "other", resumed, recipe, {})
+    with pytest.raises(InputError, match="another model .small_resnet, not mlp"):
+        mlp = Choices(model="mlp", resume=str(killed))
+        train_dataset(dataset, tmp_path / "other", mlp, recipe, {})
 
 
 def test_two_processes_under_torchrun_train_one_model(dataset, tmp_path):
@@ -225,6 +237,11 @@ def test_patience_counts_epochs_that_are_not_better():
         run.note({"val_accuracy": accuracy})
         tired.append(run.is_over())
     assert tired == [False, False, False, False, True]
+
+
+def test_a_seed_below_zero_is_refused():
+    with pytest.raises(InputError, match="--seed is -1"):
+        Recipe(seed=-1)
 
 
 def test_a_batch_that_batch_norm_cannot_use_is_refused(dataset, tmp_path):
@@ -308,6 +325,10 @@ def test_a_fast_dev_run_touches_every_part_with_one_batch(dataset, tmp_path):
     choices = Choices(fast_dev_run=True)
     result = train_dataset(dataset, tmp_path / "out", choices, Recipe(batch_size=8), {})
     assert result["epochs"] == 1 and result["overall"]["images"] == 8
+    torch.manual_seed(0)
+    untrained = build_model("small_resnet", 4, 48).state_dict()
+    after = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
+    assert not torch.equal(untrained["0.weight"], after["network.0.weight"])
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])
@@ -320,7 +341,7 @@ def test_infer_prints_the_letter_and_its_confidence(trained, tmp_path, runtime):
     plain = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert plain.stdout.startswith("Result: red (confidence: "), plain.stderr
     strict = subprocess.run(
-        [*command, "--json", "--threshold", "1.01"],
+        [*command, "--json", "--threshold", "1"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -328,6 +349,10 @@ def test_infer_prints_the_letter_and_its_confidence(trained, tmp_path, runtime):
     answer = json.loads(strict.stdout)
     assert answer["predicted_class"] == "unknown"
     assert max(answer["all_predictions"], key=answer["all_predictions"].get) == "red"
+    percent = subprocess.run(
+        [*command, "--threshold", "95"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert percent.returncode == 2 and "from 0 to 1" in percent.stderr
     missing = subprocess.run(
         [*command, "--image", "none.png"], cwd=ROOT, capture_output=True, text=True
     )
