@@ -67,7 +67,7 @@ RECIPE = {
         "find_hand": "auto",
         "balance": "0.5",
         "batch_size": "32",
-        "epochs": "60",
+        "epochs": "100",
         "max_minutes": "30",
     },
 }

@@ -234,7 +234,7 @@ class VaryView:
         picture = cv2.cvtColor(both, cv2.COLOR_RGBA2RGB)
         mask = cv2.extractChannel(both, 3)
         if replaced:
-            # always another one: 2000 made ready beforehand cost 1.5 points
+            # always another one: 2000 made ready beforehand cost about a point
             behind = self.backgrounds[rng.integers(len(self.backgrounds))]
             picture = blend(
                 recolour(picture, rng, light), mask, vary_background(behind, rng)

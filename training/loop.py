@@ -19,9 +19,9 @@ from training.augment import augment
 from training.loader import TrainBatches, plain_batches, threads_in_advance
 from training.network import Classifier, Logits, autocast_for
 from training.optimisation import (
+    Average,
     Criterion,
     Recipe,
-    average,
     learning_rate,
     make_optimizer,
     set_learning_rate,
@@ -83,6 +83,7 @@ def fit(
     device = next(classifier.parameters()).device
     classifier.to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(classifier).eval().requires_grad_(False)
+    average = Average(averaged, classifier)
     criterion = Criterion(classifier.network, recipe)
     optimizer = make_optimizer(classifier.network, recipe, loaded)
     autocast = autocast_for(classifier, device)
@@ -130,7 +131,7 @@ def fit(
                 optimizer.step()
                 run.step += 1
                 decay = min(recipe.ema, (1 + run.step) / (10 + run.step))
-                average(averaged, classifier, decay)
+                average.follow(decay)
                 loss_sum = loss_sum + loss.detach()
                 bar.update(size)
                 if progress >= 1:

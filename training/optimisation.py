@@ -187,14 +187,22 @@ def supervised_contrastive(features: torch.Tensor, labels: torch.Tensor):
     return loss[count > 0].mean() if (count > 0).any() else log_share.sum() * 0
 
 
-@torch.no_grad()
-def average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the averaged weights, and batch norm's statistics, towards the current."""
-    ours, theirs = [], []
-    for a, b in zip(averaged.state_dict().values(), model.state_dict().values()):
-        if a.is_floating_point():
-            ours.append(a)
-            theirs.append(b)
-        else:
+class Average:
+    """Moves averaged weights, and batch norm's statistics, towards a model's.
+
+    Args:
+        averaged, model: Of the same kind; their tensors must stay where they are.
+    """
+
+    def __init__(self, averaged: nn.Module, model: nn.Module):
+        values = zip(averaged.state_dict().values(), model.state_dict().values())
+        pairs = list(values)
+        self.pairs = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.others = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    @torch.no_grad()
+    def follow(self, decay: float) -> None:
+        ours, theirs = zip(*self.pairs)
+        torch._foreach_lerp_(ours, theirs, 1 - decay)
+        for a, b in self.others:
             a.copy_(b)
-    torch._foreach_lerp_(ours, theirs, 1 - decay)
