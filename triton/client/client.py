@@ -261,8 +261,6 @@ def main():
     if options.ca and not tls:
         parser.error("--ca %s is of use with --ssl only" % options.ca)
 
-    for stream in (sys.stdout, sys.stderr):  # file names may be no UTF-8
-        stream.reconfigure(errors="backslashreplace")
     records, failed = [], []
 
     def fail(path, reason):
@@ -289,4 +287,6 @@ def main():
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):  # file names may be no UTF-8
+        stream.reconfigure(errors="backslashreplace")
     sys.exit(main())
