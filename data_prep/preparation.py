@@ -181,8 +181,7 @@ def _write(file: int, pixels, place: int) -> None:
         raise InputError(f"the prepared images cannot be written ({error})") from None
     if written < memoryview(pixels).nbytes:
         raise InputError(
-            "the prepared images cannot be written: the disk is "
-            "full; make room there"
+            "the prepared images cannot be written: the disk is full; make room there"
         )
 
 

@@ -14,9 +14,9 @@ import datetime
 import signal
 
 from data_prep.errors import InputError, exit_2_on_input_error
-from data_prep.paths import REQUIREMENTS
 from data_prep.registry import PROJECT, RAW
 from pipelines import asl, steps
+from pipelines.task_edge import pin_requirements
 from pipelines.tracking import ensure_clearml
 
 NAME = "schedule"
@@ -85,14 +85,6 @@ def follow_the_clock(pipeline, time: datetime.time, now: bool):
     return scheduler
 
 
-def pin_requirements() -> None:
-    """Let the scheduler's task name the pinned requirements, not those it finds."""
-    ensure_clearml()
-    from clearml import Task
-
-    Task.force_requirements_env_freeze(requirements_file=REQUIREMENTS)
-
-
 def wait_for_code_analysis() -> None:
     """Let ClearML finish looking at the repository.
 
@@ -115,6 +107,7 @@ def main() -> None:
             )
         if args.now:
             raise InputError("--now goes with --daily; leave it out")
+        ensure_clearml()
         pin_requirements()
         scheduler = watch(asl.draft(args), args.poll)
     else:
@@ -123,6 +116,7 @@ def main() -> None:
             time = datetime.datetime.strptime(args.daily, "%H:%M").time()
         except ValueError:
             raise InputError(f"--daily {args.daily} is no time such as 02:30") from None
+        ensure_clearml()
         pin_requirements()
         scheduler = follow_the_clock(asl.draft(args), time, args.now)
     wait_for_code_analysis()

@@ -76,7 +76,7 @@ def parse_space(space: list[str]) -> dict[str, dict]:
     Raises:
         InputError: One is misspelt.
     """
-    found = {}
+    found, trained = {}, step_options.parser_of(steps.STEPS["train"].script)
     for text in space:
         name, _, values = text.partition("=")
         try:
@@ -96,7 +96,6 @@ def parse_space(space: list[str]) -> dict[str, dict]:
                 "or OPTION=A,B,C"
             )
         name = name.replace("-", "_")
-        trained = step_options.parser_of(steps.STEPS["train"].script)
         for value in known.get("values") or values.split(":")[:2]:
             step_options.check(trained, {name: value}, "--space ")
         if "values" not in known:

@@ -42,8 +42,7 @@ def step_task(
 
     with exit_code_for_agents():
         check_arrived(parser)
-    # An agent that runs a clone installs what is pinned, not what imports suggest.
-    Task.force_requirements_env_freeze(requirements_file=REQUIREMENTS)
+    pin_requirements()
     task = Task.init(
         project_name=PROJECT,
         task_name=name,
@@ -72,6 +71,14 @@ def step_task(
             raise
         finally:
             task.close()  # leaves the status of a failed or stopped task as it is
+
+
+def pin_requirements() -> None:
+    """Let the coming task name the pinned requirements, not what imports suggest: an
+    agent that runs a clone installs them."""
+    from clearml import Task
+
+    Task.force_requirements_env_freeze(requirements_file=REQUIREMENTS)
 
 
 @contextmanager

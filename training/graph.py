@@ -90,7 +90,8 @@ def score(graph: Path, dataset: Path, external: list[str] = ()) -> tuple[dict, t
     ask = functools.partial(answer, graph)
     images, labels = packed.load_split(dataset, "test")
     probabilities = ask(images)
-    slices = slice_rows(images, *describe_split(dataset, "test", len(labels)))
+    manifest = packed.read_manifest(dataset)
+    slices = slice_rows(images, *describe_split(manifest, "test", len(labels)))
     result = evaluate(probabilities, labels, classes, slices)
     for name, (pixels, truth) in read_all_external(external, record, classes).items():
         result["slices"][name] = score_slice(ask(pixels).argmax(1), truth)
@@ -98,13 +99,14 @@ def score(graph: Path, dataset: Path, external: list[str] = ()) -> tuple[dict, t
     return result, (images, labels, probabilities)
 
 
-def describe_split(dataset: Path, split: str, count: int) -> tuple[list, list]:
+def describe_split(
+    manifest: list[packed.ManifestRow], split: str, count: int
+) -> tuple[list, list]:
     """What the manifest says of the first images of a split.
 
     Returns:
         Of each its source, and whether its group has other images.
     """
-    manifest = packed.read_manifest(dataset)
     sizes = Counter(row.group for row in manifest)
     rows = [row for row in manifest if row.split == split][:count]
     return [row.source for row in rows], [sizes[row.group] > 1 for row in rows]

@@ -195,8 +195,8 @@ class Average:
     """
 
     def __init__(self, averaged: nn.Module, model: nn.Module):
-        values = zip(averaged.state_dict().values(), model.state_dict().values())
-        pairs = list(values)
+        states = averaged.state_dict(), model.state_dict()
+        pairs = list(zip(*(state.values() for state in states)))
         self.pairs = [pair for pair in pairs if pair[0].is_floating_point()]
         self.others = [pair for pair in pairs if not pair[0].is_floating_point()]
 

@@ -131,9 +131,9 @@ def train_dataset(
     if first:
         kept = origin | {"loaded": sorted(loaded)}
         (out / ORIGIN_FILE).write_text(json.dumps(kept, indent=1) + "\n")
-    weights = None
+    manifest, weights = packed.read_manifest(dataset), None
     if not choices.fast_dev_run:
-        sources, _ = describe_split(dataset, "train", len(train[1]))
+        sources, _ = describe_split(manifest, "train", len(train[1]))
         weights = draw_weights(sources, train[1], recipe.balance)
 
     with contextlib.ExitStack() as stack:
@@ -177,7 +177,7 @@ def train_dataset(
 
     probabilities = ask(images)
     np.save(out / TEST_PROBABILITIES, probabilities)
-    slices = slice_rows(images, *describe_split(dataset, "test", len(labels)))
+    slices = slice_rows(images, *describe_split(manifest, "test", len(labels)))
     result = evaluate(probabilities, labels, classes, slices)
     for name, (pixels, truth) in outside.items():
         result["slices"][name] = score_slice(ask(pixels).argmax(1), truth)
