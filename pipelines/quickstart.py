@@ -38,8 +38,7 @@ SAMPLE_SETTINGS = {
         "epochs": "14",
         "max_minutes": "1.6",
         "augment": "0.3",
-        "batch_size": "32",
-        "lr": "0.006",
+        "lr": "0.01",
     },
     "promote": {"min_recall": "0"},
 }
@@ -50,8 +49,7 @@ RAW_SETTINGS = {
         "epochs": "24",
         "max_minutes": "10",
         "augment": "0.6",
-        "batch_size": "32",
-        "lr": "0.006",
+        "lr": "0.01",
         "ema": "0.995",
     },
     "promote": {"min_recall": "0"},  # whatever came out of it is shown

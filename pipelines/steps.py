@@ -66,7 +66,7 @@ RECIPE = {
     "train": {
         "find_hand": "auto",
         "balance": "0.5",
-        "batch_size": "32",
+        "lr": "0.005",
         "epochs": "100",
         "max_minutes": "30",
     },

@@ -5,7 +5,7 @@
 Three rates of the same network on the same photographs, in images/s, measured one after
 another in one run:
 
-    bare      forward, backward and optimizer step on one batch again and again
+    bare      forward, backward and our optimizer's step on one batch again and again
     ours      training/loop.py as it is: packed pixels, augmentation, averaged weights
     obvious   ImageFolder, torchvision v2 transforms, DataLoader, float32
 """
@@ -29,7 +29,7 @@ from training.augment import ROTATION, SCALE, SHIFT
 from training.loop import fit
 from training.models import build_model
 from training.network import Classifier, autocast_for, pick_device
-from training.optimisation import Recipe
+from training.optimisation import Recipe, make_optimizer
 from training.torch_setup import import_torchvision, keep_freed_memory
 
 
@@ -97,7 +97,7 @@ def bare(args, folder: Path) -> float:
     classifier = new_classifier(args, folder).to(memory_format=torch.channels_last)
     device = next(classifier.parameters()).device
     autocast = autocast_for(classifier, device)
-    optimizer = torch.optim.AdamW(classifier.parameters())
+    optimizer = make_optimizer(classifier.network, Recipe(), set())
     images, labels = packed.load_split(folder, "train")
     x = torch.from_numpy(images[: args.batch_size].copy()).to(device)
     y = torch.from_numpy(labels[: args.batch_size]).to(device)

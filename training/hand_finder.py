@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 VIEW_SIZE = 96  # pixels that the finder sees, and the classifier after it
-WIDTHS = (16, 32, 64, 96)
+STEM = 4  # pixels to a position of the first level, either way
+WIDTHS = (32, 64, 96)  # channels of the levels
 REACH = 2.3  # half a side of the view, in standard deviations of the hand's pixels
 SMALLEST, LARGEST = 0.11, 1.14  # the same as a share of half the photograph
 # Share of the photograph that must be hand before the view follows it in full.
@@ -28,27 +29,37 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
 class HandFinder(nn.Module):
     """``(N, 3, 96, 96)`` RGB of 0 to 255 -> logits ``(N, 1, 96, 96)`` of being hand.
 
-    A U-Net (Ronneberger et al. 2015) of 0.3 M parameters.
+    A U-Net (Ronneberger et al. 2015) of 0.3 M parameters, made for few cores: it works
+    on a quarter of the pictures' sides at most, adds what a level has seen instead of
+    stacking it, and writes a square of 4 x 4 pixels at a time (Shi et al. 2016).
     """
 
     def __init__(self):
         super().__init__()
-        down = [(3, WIDTHS[0]), *zip(WIDTHS, WIDTHS[1:])]
-        self.down = nn.ModuleList(
-            nn.Sequential(_convolution(a, b, 2), _convolution(b, b)) for a, b in down
+        first = WIDTHS[0]
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, first, 2 * STEM, STEM, STEM // 2, bias=False),
+            nn.BatchNorm2d(first),
+            nn.ReLU(inplace=True),
+            _convolution(first, first),
         )
-        self.up = nn.ModuleList(_convolution(a + b, a) for a, b in down[:0:-1])
-        self.last = nn.Conv2d(WIDTHS[0], 1, 1)
+        steps = list(zip(WIDTHS, WIDTHS[1:]))
+        self.down = nn.ModuleList(
+            nn.Sequential(_convolution(a, b, 2), _convolution(b, b)) for a, b in steps
+        )
+        self.narrow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps[::-1])
+        self.up = nn.ModuleList(_convolution(a, a) for a, _ in steps[::-1])
+        self.last = nn.Conv2d(first, STEM**2, 3, padding=1)
 
     def forward(self, x):
-        x = x / 63.75 - 2  # about -2 to 2
-        levels = []
+        x = self.stem(x / 63.75 - 2)  # from about -2 to 2
+        levels = [x]
         for layer in self.down:
             x = layer(x)
             levels.append(x)
-        for layer, level in zip(self.up, levels[-2::-1]):
-            x = layer(torch.cat([level, _double(x)], 1))
-        return _double(self.last(x))
+        for narrow, up, level in zip(self.narrow, self.up, levels[-2::-1]):
+            x = up(_double(narrow(x)) + level)
+        return nn.functional.pixel_shuffle(self.last(x), STEM)
 
 
 def _double(x):

@@ -33,9 +33,9 @@ from training.hand_scenes import (
 )
 from training.loader import in_advance, threads_in_advance
 from training.network import autocast_for, pick_device
-from training.optimisation import Recipe
+from training.optimisation import Recipe, make_optimizer, set_learning_rate
 
-STEPS, FINDER_BATCH, RATE = 4000, 32, 3e-3
+STEPS, FINDER_BATCH, RATE = 4000, 32, 1e-2
 FINDER_FILE = "hand_finder.pt"
 FINDER_SHARE = 0.15  # of --max-minutes
 REPLACED = 0.6  # of the views with a sure mask, share that gets another background
@@ -135,7 +135,7 @@ def fit_finder(
         seed,
     )
     finder = HandFinder().to(device, memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(finder.parameters(), RATE, weight_decay=0.01)
+    optimizer = make_optimizer(finder, Recipe(lr=RATE, weight_decay=0.01), set())
     started = time.monotonic()
     batches = in_advance(
         functools.partial(scenes.batch, count=FINDER_BATCH),
@@ -155,7 +155,7 @@ def fit_finder(
             if progress >= 1:  # out of time
                 break
             rate = RATE * min(1, progress / 0.1, (1 - progress) / 0.6)
-            optimizer.param_groups[0]["lr"] = rate
+            set_learning_rate(optimizer, rate)
             pictures, masks = next(batches)
             pixels = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float()
             truth = torch.from_numpy(masks)[:, None].to(device).float() / 255

@@ -78,7 +78,7 @@ def arguments() -> argparse.ArgumentParser:
     option("--fast-dev-run", False, "one batch of each split, to try the code")
     option("--resume", "", "go on where this run was interrupted", metavar="RUN_DIR")
     # optimisation
-    option("--optimizer", "adamw", "adamw, adam or sgd (Nesterov momentum 0.9)")
+    option("--optimizer", "muon", "muon, adamw, adam or sgd (Nesterov momentum 0.9)")
     option("--lr", 3e-3, "peak learning rate")
     option("--warmup", 0.04, "share of the run with a rising rate; 0: none")
     option("--weight-decay", 0.05, "not on biases and batch norm; 0: none")

@@ -295,6 +295,7 @@ def test_other_peoples_photographs_are_slices_of_their_own(dataset, tmp_path, ca
     [
         Recipe(epochs=4, batch_size=16, optimizer="sgd", lr=0.05, grad_clip=1.0),
         Recipe(epochs=4, batch_size=16, optimizer="adam"),
+        Recipe(epochs=4, batch_size=16, optimizer="adamw"),
         Recipe(epochs=4, batch_size=16, contrastive=0.5),
     ],
     ids=lambda recipe: f"{recipe.optimizer}-{recipe.contrastive}",
