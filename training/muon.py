@@ -55,7 +55,10 @@ class Muon(torch.optim.Optimizer):
                     self._move(weight, group)
 
     def _move(self, weight: nn.Parameter, group: dict) -> None:
-        average = self.state[weight].setdefault("average", torch.zeros_like(weight))
+        state = self.state[weight]
+        if not state:
+            state["average"] = torch.zeros_like(weight)
+        average = state["average"]
         average.lerp_(weight.grad, 1 - group["momentum"])
         ahead = weight.grad.lerp(average, group["momentum"])
         if ahead.ndim == 4:  # no copy where channels come last

@@ -1,7 +1,7 @@
 """Train a model on the prepared dataset, as the ClearML task ``train``.
 
     python -m training.train --model small_resnet --epochs 20
-    torchrun --nproc-per-node 2 training/train.py
+    torchrun --standalone --nproc-per-node 2 training/train.py
     clearml-task --project ASL --name train --script training/train.py --queue default
 
 Without --dataset-id it takes the newest completed dataset ``ASL``. Results lie in

@@ -153,7 +153,7 @@ def test_two_processes_of_torchrun_are_one_training_task(quickstart, home):
 
     before = trainings()
     done = run(
-        *("-m", "torch.distributed.run", "--nproc-per-node", "2"),
+        *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
         *(str(ROOT / "training/train.py"), "--fast-dev-run"),
         home=home,
     )
