@@ -2,8 +2,8 @@
 
 The step of a matrix is its averaged gradient with all singular values made about equal,
 so that directions that rarely show in the gradient are learned as fast as the others.
-A network learns from half as many images as with AdamW (training/EXPERIMENTS.md), for
-about a tenth more time a step.
+A network learns from half as many images as with AdamW (training/EXPERIMENTS.md), for a
+tenth to a quarter more time a step.
 """
 
 import torch
@@ -20,16 +20,21 @@ POLYNOMIALS = (
 )
 # Makes steps about as long as AdamW's, whose rates then fit (Liu et al. 2025).
 LIKE_ADAM = 0.2
+# Shorter side of a matrix, at most: the work grows with its cube, and those of VGG's
+# linear layers (4096) would take minutes a step on a CPU.
+LARGEST = 1024
 
 
 def matrices_of(network: nn.Module) -> list[nn.Parameter]:
     """The weights that Muon is for: of all layers but the first and the last, whose
-    inputs and outputs have a meaning each, and of no depthwise convolutions."""
+    inputs and outputs have a meaning each; of no depthwise convolutions, and of none
+    that are too large."""
     layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     return [
         layer.weight
         for layer in layers[1:-1]
-        if getattr(layer, "groups", 1) == 1 and layer.weight.requires_grad
+        if getattr(layer, "groups", 1) == 1
+        and min(layer.weight.flatten(1).shape) <= LARGEST
     ]
 
 

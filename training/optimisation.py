@@ -102,7 +102,10 @@ class Together:
 
     def __init__(self, *optimizers: torch.optim.Optimizer):
         self.optimizers = optimizers
-        self.param_groups = [g for each in optimizers for g in each.param_groups]
+
+    @property
+    def param_groups(self) -> list[dict]:
+        return [group for each in self.optimizers for group in each.param_groups]
 
     def step(self) -> None:
         for each in self.optimizers:
@@ -118,7 +121,6 @@ class Together:
     def load_state_dict(self, state: dict) -> None:
         for i, each in enumerate(self.optimizers):
             each.load_state_dict(state[str(i)])
-        self.__init__(*self.optimizers)  # loading has made new groups
 
 
 def make_optimizer(
