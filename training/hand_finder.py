@@ -18,9 +18,12 @@ SMALLEST, LARGEST = 0.11, 1.14  # the same as a share of half the photograph
 TRUSTED = 0.02
 
 
-def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+def _convolution(
+    inputs: int, outputs: int, stride: int = 1, kernel: int = 3
+) -> nn.Module:
+    padding = (kernel - stride + 1) // 2
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
@@ -38,10 +41,7 @@ class HandFinder(nn.Module):
         super().__init__()
         first = WIDTHS[0]
         self.stem = nn.Sequential(
-            nn.Conv2d(3, first, 2 * STEM, STEM, STEM // 2, bias=False),
-            nn.BatchNorm2d(first),
-            nn.ReLU(inplace=True),
-            _convolution(first, first),
+            _convolution(3, first, STEM, 2 * STEM), _convolution(first, first)
         )
         steps = list(zip(WIDTHS, WIDTHS[1:]))
         self.down = nn.ModuleList(

@@ -53,7 +53,7 @@ def test_muon_is_for_layers_between_the_first_and_the_last_but_for_no_depthwise_
     assert any(layer.weight.shape[1] == 1 for layer in layers)  # there are such
 
 
-def test_matrices_that_would_take_minutes_are_left_to_adamw():
+def test_matrices_that_are_too_large_are_left_to_adamw():
     layers = [nn.Linear(inputs, 4096) for inputs in (8, 64, 4096)]
     network = nn.Sequential(*layers, nn.Linear(1, 1))
     assert [tuple(w.shape) for w in matrices_of(network)] == [(4096, 64)]
