@@ -6,7 +6,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from data_prep.hand_model import Relief, pose_hand, render
+from data_prep.hand_model import Relief, pose_hand, render, silhouette
 from data_prep.hand_poses import POSES
 
 # Skin from very light to very dark, RGB; drawings mix two neighbours.
@@ -29,20 +29,26 @@ def draw_image(letter: str, rng: np.random.Generator, size: int) -> np.ndarray:
 
     Pose, proportions, view, skin, light, background and noise come from `rng`.
     """
-    return draw_with_mask(letter, rng, size)[0]
+    return _draw(letter, rng, size)[0]
 
 
-def draw_with_mask(
+def draw_with_masks(
     letter: str, rng: np.random.Generator, size: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw as `draw_image` does.
 
     Returns:
-        The picture, and where the hand and its forearm are: ``(size, size)`` float32,
-        0 to 1.
+        The picture; where the hand and its forearm are; and where the hand is, down to
+        the wrist: both ``(size, size)`` float32, 0 or 1.
     """
+    picture, mask, placed = _draw(letter, rng, size)
+    return picture, mask, silhouette(*placed) if placed else mask
+
+
+def _draw(letter, rng, size):
+    """The picture, its mask, and what `render` was given; None without a hand."""
     picture = _background(rng, size)
-    mask = np.zeros((size, size), np.float32)
+    mask, placed = np.zeros((size, size), np.float32), None
     if letter != "nothing":
         hand = pose_hand(POSES[letter], rng)
         left, bottom, right, top = hand.bounds()
@@ -52,10 +58,11 @@ def draw_with_mask(
         drift = 0.09 * size
         x = size / 2 - scale * (left + right) / 2 + rng.uniform(-drift, drift)
         y = size / 2 + scale * (bottom + top) / 2 + rng.uniform(-drift, drift)
-        relief = render(hand, size, scale, (x, y))
+        placed = hand, size, scale, (x, y)
+        relief = render(*placed)
         _lit(picture, relief, rng, scale)
         mask = relief.mask
-    return _camera(picture, rng), mask
+    return _camera(picture, rng), mask, placed
 
 
 def _background(rng, size):

@@ -30,8 +30,10 @@ _PALM_CREASES = (  # of life, head and heart, on the surface of the palm
 )
 _CREASE, _NAIL = 0.9, 1.2  # albedo
 _FAR = -1e4  # depth where there is no hand
+_FLIP = np.array([1, -1, 1])  # rows of a picture count downwards
 # Bones are numbered: forearm, palm (up to _SOFT drawn as one surface), fingers, thumb.
 _FOREARM, _SOFT, _BONES = 2, 9, 23
+_ARM = 1  # of the forearm's two, the one below the wrist
 
 
 @dataclass
@@ -162,21 +164,36 @@ def render(hand: Hand, size: int, scale: float, centre: tuple[float, float]) -> 
     """Draw `hand` with `scale` pixels a millimetre, its origin at pixel `centre`."""
     depth = np.full((size, size), _FAR, np.float32)
     albedo = np.ones((size, size), np.float32)
-    flip = np.array([1, -1, 1])  # rows count downwards
-    shift = np.array([*centre, 0])
-    ends = (hand.ends * (flip * scale) + shift).tolist()
-    radii = (hand.radii * scale).tolist()
-    nails = (hand.nails * flip).tolist()
+    ends, radii = _place(hand, scale, centre)
+    nails = (hand.nails * _FLIP).tolist()
     for i in range(_SOFT):
         _add_capsule(depth, *ends[i], *radii[i])
     _smooth(depth, 4.5 * scale)
     for line in hand.creases:
-        pixels = np.round((line * flip * scale + shift)[:, :2] * 16).astype(np.int32)
+        pixels = np.round(((line * _FLIP * scale)[:, :2] + centre) * 16)
         width = max(1, round(1.6 * scale))
-        cv2.polylines(albedo, [pixels], False, 0.84, width, shift=4)
+        cv2.polylines(albedo, [pixels.astype(np.int32)], False, 0.84, width, shift=4)
     for i in range(_SOFT, _BONES):
         _add_capsule(depth, *ends[i], *radii[i], albedo, nails[i])
     return Relief(depth, (depth > _FAR).astype(np.float32), albedo)
+
+
+def silhouette(
+    hand: Hand, size: int, scale: float, centre: tuple[float, float]
+) -> np.ndarray:
+    """Where `render` draws the hand down to its wrist: ``(size, size)`` float32, 0 or
+    1, without the forearm."""
+    depth = np.full((size, size), _FAR, np.float32)
+    for bone, (ends, radii) in enumerate(zip(*_place(hand, scale, centre))):
+        if bone != _ARM:
+            _add_capsule(depth, *ends, *radii)
+    return (depth > _FAR).astype(np.float32)
+
+
+def _place(hand, scale, centre):
+    """Ends and radii of all bones in pixels, as lists; rows count downwards."""
+    ends = hand.ends * (_FLIP * scale) + np.array([*centre, 0])
+    return ends.tolist(), (hand.radii * scale).tolist()
 
 
 def _smooth(depth, sigma):

@@ -1,14 +1,17 @@
 """Pictures whose hand is known to the pixel: what the hand finder learns from.
 
 Hands come from two sources: drawn ones, and photographs of hands on black, where the
-hand is what is not black. Both are laid over backgrounds taken from the training
+hand is what is not black; they end at the wrist, where an arm is added, since the
+finder shall tell hands from arms. Both are laid over backgrounds taken from the training
 photographs themselves (the class ``nothing``, and corners of the others) or drawn.
 """
+
+import functools
 
 import cv2
 import numpy as np
 
-from data_prep.draw_scene import draw_image, draw_with_mask
+from data_prep.draw_scene import draw_image, draw_with_masks
 from data_prep.hand_poses import CLASSES
 from training.augment import OTHER_ROOMS, random_affine, recolour, roughen
 
@@ -17,6 +20,8 @@ DIM = OTHER_ROOMS.times(0.3)
 BLACK = 28  # of 255; JPEG noise on black stays below
 NOTHING = "nothing"
 DRAWN_HANDS = 1000
+ARM = 80  # pixels of forearm below a wrist, and margin around such a hand
+FOREARMS, SLEEVES = 0.75, 0.3  # share of the wrists with an arm, of arms in sleeves
 PHOTOGRAPHED_HANDS = 4000  # at most
 BACKGROUNDS = 800  # at most, of each kind
 
@@ -72,23 +77,104 @@ def collect_hands(images: np.ndarray, size: int, seed: int) -> tuple:
     """Gather hands with their masks.
 
     Returns:
-        Pictures ``(M, size, size, 3)`` and masks ``(M, size, size)``, uint8; and how
-        many of them, from the first, are cut out of photographs.
+        Pictures ``(M, size, size, 3)``; what of them is laid over backgrounds, and the
+        hand in it without its forearm, ``(M, size, size)``, all uint8; and the wrists
+        (`find_wrist`) of those cut out of photographs, the first ones.
     """
-    pictures, masks = [], []
+    pictures, covers, hands, wrists = [], [], [], []
     rng = np.random.default_rng([seed, 5])
     on_black = [i for i, image in enumerate(images) if is_on_black(image)]
     for i in rng.permutation(on_black)[:PHOTOGRAPHED_HANDS]:
         picture = cv2.resize(images[i], (size, size), interpolation=cv2.INTER_AREA)
+        mask = cut_out(picture)
         pictures.append(picture)
-        masks.append(cut_out(picture))
-    photographed = len(pictures)
+        covers.append(mask)
+        hands.append(mask)
+        wrists.append(find_wrist(mask))
     letters = [name for name in CLASSES if name != NOTHING]
     for number in range(DRAWN_HANDS):
-        picture, mask = draw_with_mask(letters[number % len(letters)], rng, size)
-        pictures.append(picture)
-        masks.append((255 * np.clip(mask, 0, 1)).astype(np.uint8))
-    return np.stack(pictures), np.stack(masks), photographed
+        drawn = draw_with_masks(letters[number % len(letters)], rng, size)
+        pictures.append(drawn[0])
+        for masks, mask in zip((covers, hands), drawn[1:]):
+            masks.append((255 * mask).astype(np.uint8))
+    return np.stack(pictures), np.stack(covers), np.stack(hands), wrists
+
+
+def find_wrist(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Find where a hand was cut off: below, or else on the right or on the left.
+
+    Args:
+        mask: ``(S, S)`` uint8.
+
+    Returns:
+        How many quarter turns (``np.rot90``) bring the wrist to the lower edge; then
+        its row, and its first and last column, in the picture so turned. None where
+        nothing as wide as a wrist lies near one of these edges.
+    """
+    size = len(mask)
+    for turns in (0, 3, 1):
+        turned = np.rot90(mask, turns)
+        for row in range(size - 1, int(0.9 * size), -1):
+            inside = np.flatnonzero(turned[row] > 127)
+            runs = np.split(inside, np.flatnonzero(np.diff(inside) > 1) + 1)
+            run = max(runs, key=len)
+            if len(run) > 0.2 * size:
+                return turns, row, int(run[0]), int(run[-1])
+    return None
+
+
+def add_forearm(
+    picture: np.ndarray,
+    mask: np.ndarray,
+    wrist: tuple[int, int, int, int],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Prolong a hand that was cut off at the wrist, so that there is an arm to leave
+    out: as wide as the wrist there, of its colours, or in a sleeve.
+
+    Args:
+        picture: ``(S, S, 3)`` uint8.
+        mask: ``(S, S)`` uint8.
+        wrist: From `find_wrist`.
+
+    Returns:
+        Picture and mask with a margin of ARM pixels on all sides.
+    """
+    turns, row, left, right = wrist
+    margin = ((ARM, ARM), (ARM, ARM))
+    picture = np.pad(np.rot90(picture, turns), (*margin, (0, 0)))
+    mask = np.pad(np.rot90(mask, turns), margin)
+    # the first row of the arm, and its ends
+    low, left, right = row + 1 + ARM, left + ARM, right + ARM
+    # the wrist's last rows, mixed, for as long as the arm is
+    skin = picture[low - 4 : low, left : right + 1].mean(0, keepdims=True)
+    arm = np.repeat(skin, ARM, 0)
+    blots = rng.normal(1, 0.12, (6, 3)).astype(np.float32)
+    arm *= cv2.resize(blots, arm.shape[1::-1], interpolation=cv2.INTER_CUBIC)[..., None]
+    if rng.random() < SLEEVES:
+        start = int(ARM * rng.uniform(0.05, 0.6))
+        arm[start:] = 0.3 * arm[start:] + 0.7 * rng.uniform(10, 245, 3)
+    lean = ARM * np.tan(np.radians(rng.normal(0, 12)))
+    wider = (right - left) * rng.uniform(-0.05, 0.2)
+    ends = np.float32(
+        [
+            [left, low - 1],
+            [right, low - 1],
+            [right + lean + wider, low + ARM],
+            [left + lean - wider, low + ARM],
+        ]
+    )
+    height, width = arm.shape[:2]
+    corners = np.float32(
+        [[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]
+    )
+    where = cv2.getPerspectiveTransform(corners, ends)
+    size = mask.shape[::-1]
+    drawn = cv2.warpPerspective(arm.clip(0, 255).astype(np.uint8), where, size)
+    inside = cv2.warpPerspective(np.full((height, width), 255, "uint8"), where, size)
+    picture[low:], mask[low:] = drawn[low:], inside[low:]
+    upright = picture, mask
+    return tuple(np.ascontiguousarray(np.rot90(part, -turns)) for part in upright)
 
 
 class Scenes:
@@ -102,7 +188,7 @@ class Scenes:
     """
 
     def __init__(self, hands: tuple, backgrounds, noise, seed: int):
-        self.pictures, self.masks, self.photographed = hands
+        self.pictures, self.covers, self.hands, self.wrists = hands
         self.backgrounds, self.noise, self.seed = backgrounds, noise, seed
 
     def batch(self, number: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -118,21 +204,26 @@ class Scenes:
         background = self._background(rng)
         if choice < 0.08:  # none at all
             return roughen(background, rng, self.noise), np.zeros((size, size), "uint8")
-        if self.photographed and choice < 0.78:
-            hand, drawn_whole = rng.integers(self.photographed), False
+        photographed, wrist = len(self.wrists), None
+        if photographed and choice < 0.78:
+            number, drawn_whole = rng.integers(photographed), False
+            if rng.random() < FOREARMS:
+                wrist = self.wrists[number]
         else:
-            hand = rng.integers(self.photographed, len(self.pictures))
+            number = rng.integers(photographed, len(self.pictures))
             drawn_whole = rng.random() < 0.4  # on its own background
         where = random_affine(rng, size, 30, (0.4, 1.3), 0.2, 0.15, 0.12, 0.5)
-        border = cv2.BORDER_REFLECT if drawn_whole else cv2.BORDER_CONSTANT
-        mask = cv2.warpAffine(self.masks[hand], where, (size, size), borderMode=border)
-        border = cv2.BORDER_REFLECT if drawn_whole else cv2.BORDER_REPLICATE
-        picture = cv2.warpAffine(
-            self.pictures[hand], where, (size, size), borderMode=border
-        )
-        picture = recolour(picture, rng, OTHER_ROOMS)
+        warp = functools.partial(cv2.warpAffine, M=where, dsize=(size, size))
+        around = cv2.BORDER_REFLECT if drawn_whole else cv2.BORDER_CONSTANT
+        mask = warp(self.hands[number], borderMode=around)
+        picture, cover = self.pictures[number], self.covers[number]
+        if wrist is not None:
+            picture, cover = add_forearm(picture, cover, wrist, rng)
+            where[:, 2] -= where[:, :2].sum(1) * ARM
+        around = cv2.BORDER_REFLECT if drawn_whole else cv2.BORDER_REPLICATE
+        picture = recolour(warp(picture, borderMode=around), rng, OTHER_ROOMS)
         if not drawn_whole:
-            picture = blend(picture, mask, background)
+            picture = blend(picture, warp(cover), background)
         return roughen(recolour(picture, rng, DIM), rng, self.noise), mask
 
     def _background(self, rng):

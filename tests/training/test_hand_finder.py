@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from data_prep.draw import draw_dataset
-from data_prep.draw_scene import draw_image, draw_with_mask
+from data_prep.draw_scene import draw_image, draw_with_masks
 from data_prep.errors import InputError
 from data_prep.preparation import Options, prepare
 from data_prep.preprocessing import Preprocessing
@@ -18,10 +18,13 @@ from data_prep.sources import find_images
 from training.augment import noise_pool
 from training.hand_finder import VIEW_SIZE, HandFinder, HandView
 from training.hand_scenes import (
+    ARM,
     Scenes,
+    add_forearm,
     collect_backgrounds,
     collect_hands,
     cut_out,
+    find_wrist,
     is_on_black,
 )
 from training.hand_views import VaryView, fit_finder, is_sure
@@ -90,11 +93,40 @@ def test_a_hand_on_black_is_cut_out_and_the_gap_of_an_o_stays_open():
     assert not is_on_black(draw_image("A", np.random.default_rng(0), 96))
 
 
-def test_the_mask_of_a_drawing_is_where_the_hand_differs_from_the_wall():
-    picture, mask = draw_with_mask("B", np.random.default_rng(4), 96)
+def test_a_drawing_tells_the_hand_from_its_forearm():
+    picture, mask, hand = draw_with_masks("B", np.random.default_rng(4), 96)
     assert np.array_equal(picture, draw_image("B", np.random.default_rng(4), 96))
-    assert 0.1 < mask.mean() < 0.6
-    assert draw_with_mask("nothing", np.random.default_rng(4), 96)[1].max() == 0
+    assert 0.1 < hand.mean() < mask.mean() < 0.6
+    assert not (hand > mask).any()
+    assert mask[-1].any() and not hand[-1].any()  # the arm comes from below
+    top = np.flatnonzero(mask.any(1))[0]
+    assert np.array_equal(hand[top : top + 20], mask[top : top + 20])
+    assert draw_with_masks("nothing", np.random.default_rng(4), 96)[1].max() == 0
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3])
+def test_a_hand_cut_off_at_any_edge_gets_a_forearm_there(turns):
+    picture = np.zeros((96, 96, 3), np.uint8)
+    cv2.circle(picture, (48, 40), 28, (180, 140, 120), -1)
+    picture[40:94, 34:64] = 180, 140, 120  # the wrist ends two pixels above the edge
+    picture = np.ascontiguousarray(np.rot90(picture, -turns))
+    mask = cut_out(picture)
+    wrist = find_wrist(mask)
+    assert wrist[0] == turns and abs(wrist[1] - 92) <= 2
+    whole, cover = add_forearm(picture, mask, wrist, np.random.default_rng(1))
+    inner = np.s_[ARM:-ARM, ARM:-ARM]
+    added = np.rot90((cover > 127) & ~np.pad(mask > 127, ARM), turns)
+    assert not added[: ARM + 90].any()  # nothing but below the wrist
+    assert 20 < added[ARM + 110].sum() < 50 and added[-5].any()
+    assert np.array_equal(whole[inner][mask > 250], picture[mask > 250])
+    arm = np.rot90(whole, turns)[ARM + 96 : ARM + 99][added[ARM + 96 : ARM + 99]]
+    assert np.abs(arm.mean(0) - (180, 140, 120)).max() < 60
+
+
+def test_a_hand_in_the_middle_has_no_wrist_to_prolong():
+    picture = np.zeros((96, 96, 3), np.uint8)
+    cv2.circle(picture, (48, 48), 28, (180, 140, 120), -1)
+    assert find_wrist(cut_out(picture)) is None
 
 
 @pytest.fixture(scope="module")
