@@ -66,7 +66,7 @@ RECIPE = {
     "train": {
         "find_hand": "auto",
         "balance": "0.5",
-        "lr": "0.005",
+        "lr": "0.01",
         "epochs": "100",
         "max_minutes": "30",
     },

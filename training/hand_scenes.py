@@ -2,8 +2,9 @@
 
 Hands come from two sources: drawn ones, and photographs of hands on black, where the
 hand is what is not black; they end at the wrist, where an arm is added, since the
-finder shall tell hands from arms. Both are laid over backgrounds taken from the training
-photographs themselves (the class ``nothing``, and corners of the others) or drawn.
+finder shall tell hands from arms. Both are laid over backgrounds taken from the
+training photographs themselves (the class ``nothing``, and corners of the others) or
+drawn, with further pieces of these in front.
 """
 
 import functools
@@ -61,6 +62,7 @@ def collect_backgrounds(
     """
     rng = np.random.default_rng([seed, 4])
     found = [draw_image(NOTHING, rng, size) for _ in range(BACKGROUNDS // 8)]
+    found += [draw_pattern(rng, size) for _ in range(BACKGROUNDS // 4)]
     empty = labels == (classes.index(NOTHING) if NOTHING in classes else -1)
     for i in rng.permutation(np.flatnonzero(empty))[:BACKGROUNDS]:
         found.append(cv2.resize(images[i], (size, size), interpolation=cv2.INTER_AREA))
@@ -69,8 +71,33 @@ def collect_backgrounds(
         if not is_on_black(images[i]):
             x = 0 if rng.random() < 0.5 else images.shape[2] - side
             corner = np.ascontiguousarray(images[i, :side, x : x + side])
+            if rng.random() < 0.5:  # as fine as it is, mirrored again and again
+                small = int(0.29 * size)
+                corner = cv2.resize(corner, (small, small), cv2.INTER_AREA)
+                around = (size - small + 1) // 2
+                corner = cv2.copyMakeBorder(
+                    corner, *(around,) * 4, cv2.BORDER_REFLECT_101
+                )[:size, :size]
             found.append(cv2.resize(corner, (size, size)))
     return np.stack(found)
+
+
+def draw_pattern(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Draw blinds, boards, keys, a checked shirt: ``(size, size, 3)`` uint8."""
+    colours = rng.uniform(10, 245, (2, 1)) + rng.normal(0, 25, (2, 3))
+    along = np.arange(2 * size)
+    width, height = rng.uniform(3, 24, 2)
+    stripes = along % width < width * rng.uniform(0.15, 0.85)
+    which = np.repeat(stripes[None], 2 * size, 0)
+    if rng.random() < 0.5:
+        which = which ^ (along[:, None] % height < height * rng.uniform(0.15, 0.85))
+    pattern = colours[which.astype(int)] + rng.normal(0, 10, (*which.shape, 1))
+    pattern = pattern.clip(0, 255).astype(np.uint8)
+    turn = cv2.getRotationMatrix2D((size, size), rng.uniform(0, 180), 1)
+    pattern = cv2.warpAffine(pattern, turn, which.shape, borderMode=cv2.BORDER_REFLECT)
+    start = size // 2
+    pattern = pattern[start : start + size, start : start + size]
+    return cv2.GaussianBlur(pattern, (0, 0), rng.uniform(0.4, 1.2))
 
 
 def collect_hands(images: np.ndarray, size: int, seed: int) -> tuple:
@@ -227,9 +254,24 @@ class Scenes:
         return roughen(recolour(picture, rng, DIM), rng, self.noise), mask
 
     def _background(self, rng):
-        return vary_background(
-            self.backgrounds[rng.integers(len(self.backgrounds))], rng
-        )
+        """A wall, and up to three things in front of it."""
+        scene = vary_background(self._any_background(rng), rng)
+        size = len(scene)
+        for _ in range(rng.integers(4)):
+            shape = np.zeros((size, size), np.uint8)
+            box = rng.uniform(0, size, 2), rng.uniform(0.1, 0.8, 2) * size
+            box = (*box, rng.uniform(0, 180))
+            if rng.random() < 0.3:
+                cv2.ellipse(shape, box, 255, cv2.FILLED)
+            else:
+                corners = cv2.boxPoints(box).astype(np.int32)
+                cv2.fillConvexPoly(shape, corners, 255)
+            thing = recolour(self._any_background(rng), rng, OTHER_ROOMS)
+            cv2.copyTo(thing, shape, scene)
+        return scene
+
+    def _any_background(self, rng):
+        return self.backgrounds[rng.integers(len(self.backgrounds))]
 
 
 def vary_background(background: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -19,7 +19,9 @@ from torch import nn
 from tqdm import tqdm
 
 from data_prep import leftovers
+from data_prep.draw_scene import draw_image
 from data_prep.errors import InputError
+from data_prep.hand_poses import CLASSES
 from training import distributed
 from training.augment import OTHER_ROOMS, noise_pool, random_affine, recolour, roughen
 from training.hand_finder import VIEW_SIZE, HandFinder, HandView
@@ -31,13 +33,14 @@ from training.hand_scenes import (
     collect_hands,
     vary_background,
 )
-from training.loader import in_advance, threads_in_advance
+from training.loader import in_advance, plain_batches, threads_in_advance
 from training.network import autocast_for, pick_device
 from training.optimisation import Recipe, make_optimizer, set_learning_rate
 
 STEPS, FINDER_BATCH, RATE = 4000, 32, 1e-2
 FINDER_FILE = "hand_finder.pt"
 FINDER_SHARE = 0.15  # of --max-minutes
+EXAMPLES = 60  # drawn hands a class, at most
 REPLACED = 0.6  # of the views with a sure mask, share that gets another background
 
 
@@ -180,32 +183,68 @@ def finder_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return entropy + 0.5 * (1 - overlap).mean()
 
 
-def cut_views(view: HandView, images: np.ndarray, file: Path) -> np.ndarray:
+def cut_views(view: HandView, file: Path, *parts: np.ndarray) -> np.ndarray:
     """Cut the views of all images out, once, into a file.
 
     Of several processes the first cuts, for all.
 
+    Args:
+        view: Of a trained finder.
+        file: To write.
+        parts: ``(N, S, S, 3)`` uint8 each.
+
     Returns:
-        ``(N, V, V, 4)`` uint8, a memory map of the file.
+        ``(N, V, V, 4)`` uint8 of all parts, a memory map of the file.
     """
     if distributed.rank() == 0:
-        _write_views(view, images, file)
+        _write_views(view, file, parts)
     distributed.share(None)  # wait for it
     return np.load(file, mmap_mode="r")
 
 
-def _write_views(view: HandView, images: np.ndarray, file: Path) -> None:
+def _write_views(view: HandView, file: Path, parts: tuple) -> None:
     device = view.grid.device
-    shape = (len(images), VIEW_SIZE, VIEW_SIZE, 4)
+    total = sum(map(len, parts))
+    shape = (total, VIEW_SIZE, VIEW_SIZE, 4)
     views = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
-    with torch.inference_mode(), autocast_for(view, device):
-        for start in tqdm(
-            range(0, len(images), 256), desc="cut views", disable=None, leave=False
-        ):
-            batch = torch.from_numpy(np.array(images[start : start + 256])).to(device)
-            made = view(batch.permute(0, 3, 1, 2).float()).permute(0, 2, 3, 1)
-            made = made.round().clamp(0, 255).byte()
-            views[start : start + 256] = made.cpu().numpy()
+    with (
+        torch.inference_mode(),
+        autocast_for(view, device),
+        tqdm(total=total, desc="cut views", disable=None, leave=False) as bar,
+    ):
+        done = 0  # a bar that is not shown does not count
+        for batch in itertools.chain.from_iterable(map(plain_batches, parts)):
+            pixels = batch.to(device).permute(0, 3, 1, 2).float()
+            made = view(pixels).permute(0, 2, 3, 1).round().clamp(0, 255).byte()
+            views[done : done + len(made)] = made.cpu().numpy()
+            done += len(made)
+            bar.update(len(made))
+
+
+def draw_examples(
+    classes: list[str], photographs: int, size: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw hands for the classifier: further signers, who sign as the book says.
+
+    Args:
+        classes: Names of the labels; those that cannot be drawn are left out.
+        photographs: How many there are; at most a quarter as many are drawn.
+        size: Side of the images, pixels.
+        seed: Of all that varies.
+
+    Returns:
+        ``(M, size, size, 3)`` uint8 RGB, drawn in the first process only; and ``(M,)``
+        int64 labels.
+    """
+    known = [i for i, name in enumerate(classes) if name in CLASSES]
+    count = min(EXAMPLES, photographs // (4 * len(classes)))
+    labels = np.repeat(np.array(known, np.int64), count)
+    drawn = np.empty((len(labels), size, size, 3), np.uint8)
+    if distributed.rank() == 0:
+        rng = np.random.default_rng([seed, 7])
+        for i in tqdm(range(len(labels)), desc="draw hands", disable=None, leave=False):
+            drawn[i] = draw_image(classes[labels[i]], rng, size)
+    return drawn, labels
 
 
 class VaryView:

@@ -42,7 +42,7 @@ from training.export import export_onnx, golden_inputs
 from training.floors import floors
 from training.graph import answer, describe_split, read_all_external, split_method
 from training.hand_finder import VIEW_SIZE, HandFinder, HandView
-from training.hand_views import cut_views, learn_to_see, scratch
+from training.hand_views import cut_views, draw_examples, learn_to_see, scratch
 from training.loop import LAST_FILE, fit, predict, read_last
 from training.models import build_model, load_pretrained, load_weights
 from training.network import Classifier, pick_device
@@ -132,9 +132,7 @@ def train_dataset(
         kept = origin | {"loaded": sorted(loaded)}
         (out / ORIGIN_FILE).write_text(json.dumps(kept, indent=1) + "\n")
     manifest, weights = packed.read_manifest(dataset), None
-    if not choices.fast_dev_run:
-        sources, _ = describe_split(manifest, "train", len(train[1]))
-        weights = draw_weights(sources, train[1], recipe.balance)
+    sources, _ = describe_split(manifest, "train", len(train[1]))
 
     with contextlib.ExitStack() as stack:
         seen, judged, vary, seeing = train, val, augment, time.monotonic()
@@ -144,10 +142,16 @@ def train_dataset(
             )
             folder = stack.enter_context(scratch(out)) if first else None
             folder = distributed.share(folder)
-            seen, judged = (
-                (cut_views(classifier.view, images, folder / name), labels)
-                for name, (images, labels) in (("train", train), ("val", val))
+            drawn, more = draw_examples(
+                *(classes, len(train[1]), record.image_size, recipe.seed)
             )
+            cut = functools.partial(cut_views, classifier.view)
+            views = cut(folder / "train", train[0], drawn)
+            seen = views, np.concatenate([train[1], more])
+            sources = [*sources, *["drawn hands"] * len(more)]
+            judged = cut(folder / "val", val[0]), val[1]
+        if not choices.fast_dev_run:
+            weights = draw_weights(sources, seen[1], recipe.balance)
         log = None
         if first:
             writer = stack.enter_context(SummaryWriter(str(out / "tensorboard")))

@@ -27,7 +27,13 @@ from training.hand_scenes import (
     find_wrist,
     is_on_black,
 )
-from training.hand_views import VaryView, fit_finder, is_sure
+from training.hand_views import (
+    VaryView,
+    cut_views,
+    draw_examples,
+    fit_finder,
+    is_sure,
+)
 from training.infer import infer
 from training.loop import train_mode
 from training.optimisation import Recipe
@@ -80,6 +86,24 @@ def test_a_view_does_not_depend_on_the_other_images_of_its_batch():
     images = [photograph(40, 90, 20), photograph(80, 40, 34)]
     together, alone = view_of(*images), view_of(images[1])
     assert np.allclose(together[1], alone[0], atol=1e-3)
+
+
+def test_views_of_photographs_and_of_drawn_hands_lie_in_one_file(tmp_path):
+    classes = ["rose", "B", "nothing"]
+    drawn, labels = draw_examples(classes, photographs=100, size=128, seed=3)
+    assert np.bincount(labels).tolist() == [0, 8, 8]  # a quarter at most
+    assert drawn.shape == (16, 128, 128, 3)
+    again, _ = draw_examples(classes, photographs=100, size=128, seed=3)
+    assert np.array_equal(drawn, again)
+    assert len({image.tobytes() for image in drawn}) == 16
+    view, photos = HandView(RedFinder()), np.stack([photograph(40, 90, 20)] * 3)
+    together = cut_views(view, tmp_path / "together", photos, drawn)
+    apart = [
+        cut_views(view, tmp_path / str(i), p) for i, p in enumerate([photos, drawn])
+    ]
+    assert np.array_equal(together, np.concatenate(apart))
+    none, no_labels = draw_examples(["rose", "tulip"], 100, 128, 3)
+    assert len(none) == len(no_labels) == 0
 
 
 def test_a_hand_on_black_is_cut_out_and_the_gap_of_an_o_stays_open():
