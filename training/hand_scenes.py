@@ -73,11 +73,12 @@ def collect_backgrounds(
             corner = np.ascontiguousarray(images[i, :side, x : x + side])
             if rng.random() < 0.5:  # as fine as it is, mirrored again and again
                 small = int(0.29 * size)
-                corner = cv2.resize(corner, (small, small), cv2.INTER_AREA)
-                around = (size - small + 1) // 2
-                corner = cv2.copyMakeBorder(
-                    corner, *(around,) * 4, cv2.BORDER_REFLECT_101
-                )[:size, :size]
+                corner = cv2.resize(
+                    corner, (small, small), interpolation=cv2.INTER_AREA
+                )
+                around = [(size - small + 1) // 2] * 4
+                corner = cv2.copyMakeBorder(corner, *around, cv2.BORDER_REFLECT_101)
+                corner = corner[:size, :size]
             found.append(cv2.resize(corner, (size, size)))
     return np.stack(found)
 

@@ -165,7 +165,7 @@ def drawn():
 @pytest.mark.slow
 def test_a_finder_trained_briefly_finds_hands_in_scenes_it_has_not_seen(drawn):
     behind = collect_backgrounds(*drawn, VIEW_SIZE, 0)
-    finder = fit_finder(drawn[0], behind, 0, torch.device("cpu"), steps=100)
+    finder = fit_finder(drawn[0], behind, 0, torch.device("cpu"), steps=250)
     scenes = Scenes(
         collect_hands(drawn[0], VIEW_SIZE, 9),
         collect_backgrounds(*drawn, VIEW_SIZE, 9),
