@@ -1,4 +1,5 @@
-"""Training on views of hands: fit the finder, cut the views out once, vary them.
+"""Training on views of hands: fit the finder, draw further hands, cut the views out
+once, vary them.
 
 A view is ``(V, V, 4)`` uint8: RGB, and how surely a pixel is hand. Since the hand is
 known, its background can be replaced while training, which is what makes a network
