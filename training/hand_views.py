@@ -41,7 +41,7 @@ from training.optimisation import Recipe, make_optimizer, set_learning_rate
 STEPS, FINDER_BATCH, RATE = 4000, 32, 1e-2
 FINDER_FILE = "hand_finder.pt"
 FINDER_SHARE = 0.15  # of --max-minutes
-EXAMPLES = 60  # drawn hands a class, at most
+EXAMPLES = 180  # drawn hands a class, at most
 REPLACED = 0.6  # of the views with a sure mask, share that gets another background
 
 
