@@ -1,7 +1,7 @@
 """Where the hand is, and a view of it: small networks in front of the classifier.
 
-`HandFinder` marks the pixels of the hand, down to the wrist: with the forearm, a hand
-would fill half of its view. `HandView` cuts out a square around them and hands the
+`HandFinder` marks the pixels of the hand, down to the wrist: with the forearm, it
+would be small in its view. `HandView` cuts out a square around them and hands the
 mask on as a fourth channel; `even_light` (training/network.py) makes all hands equally
 bright, dark ones and light ones, in sun and in shade. All become part of the exported
 graph, so a client sends whole photographs as ever.

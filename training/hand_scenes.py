@@ -25,6 +25,7 @@ ARM = 80  # pixels of forearm below a wrist, and margin around such a hand
 FOREARMS, SLEEVES = 0.75, 0.3  # share of the wrists with an arm, of arms in sleeves
 PHOTOGRAPHED_HANDS = 4000  # at most
 BACKGROUNDS = 800  # at most, of each kind
+CORNER = 0.29  # of a photograph's side, where a hand is rarely
 
 
 def is_on_black(image: np.ndarray) -> bool:
@@ -66,13 +67,13 @@ def collect_backgrounds(
     empty = labels == (classes.index(NOTHING) if NOTHING in classes else -1)
     for i in rng.permutation(np.flatnonzero(empty))[:BACKGROUNDS]:
         found.append(cv2.resize(images[i], (size, size), interpolation=cv2.INTER_AREA))
-    side = int(0.29 * images.shape[1])
+    side = int(CORNER * images.shape[1])
     for i in rng.permutation(np.flatnonzero(~empty))[:BACKGROUNDS]:
         if not is_on_black(images[i]):
             x = 0 if rng.random() < 0.5 else images.shape[2] - side
             corner = np.ascontiguousarray(images[i, :side, x : x + side])
             if rng.random() < 0.5:  # as fine as it is, mirrored again and again
-                small = int(0.29 * size)
+                small = int(CORNER * size)
                 corner = cv2.resize(
                     corner, (small, small), interpolation=cv2.INTER_AREA
                 )
