@@ -50,11 +50,12 @@ def _draw(letter, rng, size):
     picture = _background(rng, size)
     mask, placed = np.zeros((size, size), np.float32), None
     if letter != "nothing":
-        hand = pose_hand(POSES[letter], rng)
+        poses = POSES[letter]
+        hand = pose_hand(poses[int(rng.integers(len(poses)))], rng)
         left, bottom, right, top = hand.bounds()
         extent = max(right - left, top - bottom)
         # Mostly a true scale, so that a fist is smaller than a stretched hand.
-        scale = size * rng.uniform(0.55, 0.78) / (0.45 * 190 + 0.55 * extent)
+        scale = size * rng.uniform(0.4, 0.78) / (0.45 * 190 + 0.55 * extent)
         drift = 0.09 * size
         x = size / 2 - scale * (left + right) / 2 + rng.uniform(-drift, drift)
         y = size / 2 + scale * (bottom + top) / 2 + rng.uniform(-drift, drift)
@@ -139,7 +140,9 @@ def _lit(picture, relief: Relief, rng, scale):
         side = 2 * round(reach) + 1
         nearer = (cv2.blur(depth, (side, side)) - depth) * (1 / reach)
         furrow += np.minimum(np.maximum(nearer, 0), 1)
-    shade = (1 - 0.55 * np.minimum(furrow, 1)) * (0.45 + 0.55 * np.sqrt(norm))
+    depth_of_furrows, soft = rng.uniform(0.2, 0.6), rng.uniform(0.4, 0.85)
+    shade = 1 - depth_of_furrows * np.minimum(furrow, 1)
+    shade *= soft + (1 - soft) * np.sqrt(norm)
     shade *= relief.albedo[box]
 
     darkness = rng.uniform(0, len(_SKIN) - 1.001)

@@ -15,14 +15,14 @@ import numpy as np
 from data_prep.hand_poses import Pose
 
 # Rows: index, middle, ring, little finger.
-_CARPALS = np.array([[14, 8, 0], [5, 6, 0], [-5, 6, 0], [-14, 8, 0]], np.float64)
+_CARPALS = np.array([[17, 8, 0], [6, 6, 0], [-6, 6, 0], [-17, 8, 0]], np.float64)
 _KNUCKLES = np.array([[29, 91, 0], [9, 96, 2], [-11, 91, 1], [-29, 81, -2]], np.float64)
 _PHALANGES = np.array([[44, 27, 20], [49, 31, 21], [45, 29, 21], [35, 21, 18]])
-_FINGER_RADII = np.array([10.5, 9.3, 8.3, 6.6])  # knuckle, two joints, tip
+_FINGER_RADII = np.array([11.2, 10.0, 9.0, 7.4])  # knuckle, two joints, tip
 _FINGER_THICKNESS = np.array([1.0, 1.03, 0.98, 0.86])
 _THUMB_BASE = np.array([22.0, 18.0, 8.0])
-_THUMB_BONES = np.array([44.0, 33.0, 23.0])
-_THUMB_RADII = np.array([15.0, 12.0, 10.0, 7.6])
+_THUMB_BONES = np.array([46.0, 36.0, 26.0])
+_THUMB_RADII = np.array([16.5, 13.0, 11.0, 8.8])
 _PALM_CREASES = (  # of life, head and heart, on the surface of the palm
     np.array([[24, 78, 11], [10, 66, 12], [2, 46, 13], [3, 20, 14]], np.float64),
     np.array([[30, 76, 11], [12, 64, 12], [-8, 54, 13], [-26, 46, 12]], np.float64),
@@ -93,7 +93,7 @@ def pose_hand(pose: Pose, rng: np.random.Generator) -> Hand:
         pose.nod + rng.normal(0, 9),
     )
     length = rng.normal(1, 0.04) * rng.normal(1, 0.02, 5)
-    thickness = rng.normal(1.06, 0.06)
+    thickness = rng.normal(1.08, 0.08)
     joints, dorsal = _bend_fingers(pose, rng, length)
     thumb, thumb_nail = _bend_thumb(pose, rng, length[4])
 
@@ -102,7 +102,7 @@ def pose_hand(pose: Pose, rng: np.random.Generator) -> Hand:
     nails = np.zeros((_BONES, 3))
     palm = ends[_FOREARM:]
     palm[:4, 0], palm[:4, 1] = _CARPALS, _KNUCKLES
-    palm[4] = [-15, 16, 4], [-29, 62, 2]  # the little finger's ball
+    palm[4] = [-18, 16, 4], [-30, 62, 2]  # the little finger's ball
     palm[5] = thumb[:2]
     palm[6] = thumb[:2].mean(axis=0), 0.3 * _CARPALS[0] + 0.7 * _KNUCKLES[0]  # web
     radii[_FOREARM:_SOFT] = [[15, 11.5]] * 4 + [[15, 12], _THUMB_RADII[:2], [11, 8]]
@@ -123,7 +123,7 @@ def pose_hand(pose: Pose, rng: np.random.Generator) -> Hand:
     wrist = view @ np.array([0.0, -6.0, 0.0]) + 12 * towards
     heel = view @ np.array([0.0, 14.0, 0.0])
     ends[:_FOREARM] = [[heel, wrist], [wrist, wrist + 320 * towards]]
-    radii[:_FOREARM] = np.array([[25, 25], [25, 40]]) * rng.uniform(0.92, 1.12)
+    radii[:_FOREARM] = np.array([[28, 28], [28, 43]]) * rng.uniform(0.88, 1.12)
     creases = [line @ view.T for line in _PALM_CREASES] if view[2, 2] > 0.5 else []
     return Hand(ends, radii, nails, creases)
 

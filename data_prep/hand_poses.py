@@ -52,138 +52,346 @@ def _draped(abduction: float = 0.0) -> Finger:
 
 
 _FIST = (_fist(-2), _fist(-1), _fist(1), _fist(3))
+# less tight, so that the fingertips show
+_HALF_FIST = ((80, 92, 28, -2), (80, 92, 28, -1), (80, 92, 28, 1), (80, 92, 28, 3))
 _ACROSS = ((36, 45), (-50, 30), (-75, 0))  # the thumb lies over closed fingers
 _MEETS_INDEX = ((30, 42), (2, 62), (-20, -5))  # its tip meets the bent index finger's
 
-POSES: dict[str, Pose] = {
-    "A": Pose(_FIST, ((50, 28), (3, 18), (-4, 8))),
-    "B": Pose(
-        (_straight(-2), _straight(-1), _straight(1), _straight(3)),
-        ((28, 22), (-72, 8), (-80, 0)),
+POSES: dict[str, tuple[Pose, ...]] = {
+    "A": (
+        Pose(_FIST, ((50, 28), (3, 18), (-4, 8))),
+        Pose(_HALF_FIST, ((48, 20), (8, 12), (14, 0))),
     ),
-    "C": Pose(
-        ((38, 52, 32, -2), (38, 52, 32, -1), (38, 52, 32, 1), (38, 52, 32, 3)),
-        ((30, 55), (10, 75), (0, 65)),
-        turn=58,
+    "B": (
+        Pose(
+            (_straight(-2), _straight(-1), _straight(1), _straight(3)),
+            ((28, 22), (-72, 8), (-80, 0)),
+        ),
+        Pose(
+            (_straight(1), _straight(0), _straight(-1), _straight(-1)),
+            ((24, 30), (-50, 14), (-62, 0)),
+        ),
     ),
-    "D": Pose(
-        (_straight(0), (58, 76, 42, 1), (60, 76, 42, 2), (62, 76, 42, 4)),
-        ((22, 42), (-12, 60), (-30, 5)),
-        turn=42,
+    "C": (
+        Pose(
+            ((38, 52, 32, -2), (38, 52, 32, -1), (38, 52, 32, 1), (38, 52, 32, 3)),
+            ((30, 55), (10, 75), (0, 65)),
+            turn=58,
+        ),
     ),
-    "E": Pose(
-        ((42, 112, 60, -2), (42, 112, 60, -1), (42, 112, 60, 1), (42, 112, 60, 3)),
-        ((34, 24), (-62, 16), (-84, 4)),
+    "D": (
+        Pose(  # a ring beside the index finger
+            (_straight(0), (58, 76, 42, 1), (60, 76, 42, 2), (62, 76, 42, 4)),
+            ((22, 42), (-12, 60), (-30, 5)),
+            turn=42,
+        ),
+        Pose(  # seen from the front, the thumb on the middle finger
+            (_straight(0), (68, 96, 50, 0), (72, 96, 52, 1), (74, 96, 52, 3)),
+            ((30, 44), (-34, 34), (-50, 8)),
+            turn=8,
+        ),
     ),
-    "F": Pose(
-        ((54, 66, 36, 0), _straight(2), _straight(-8), _straight(-19)),
-        _MEETS_INDEX,
-        turn=34,
+    "E": (
+        Pose(
+            ((42, 112, 60, -2), (42, 112, 60, -1), (42, 112, 60, 1), (42, 112, 60, 3)),
+            ((34, 24), (-62, 16), (-84, 4)),
+        ),
+        Pose(
+            ((64, 102, 34, -2), (64, 102, 34, -1), (64, 102, 34, 1), (64, 102, 34, 3)),
+            ((34, 20), (-68, 14), (-86, 0)),
+        ),
     ),
-    "G": Pose(
-        (_straight(0), _fist(-1), _fist(1), _fist(3)),
-        ((56, 28), (6, 22), (2, 8)),
-        roll=78,
-        forearm=42,
+    "F": (
+        Pose(
+            ((54, 66, 36, 0), _straight(2), _straight(-8), _straight(-19)),
+            _MEETS_INDEX,
+            turn=34,
+        ),
+        Pose(
+            ((58, 70, 40, 0), (16, 12, 6, 3), (12, 10, 6, -6), (8, 8, 5, -14)),
+            _MEETS_INDEX,
+            turn=8,
+        ),
     ),
-    "H": Pose(
-        (_straight(-2), _straight(0), _fist(1), _fist(3)),
-        ((34, 40), (-35, 28), (-55, 5)),
-        roll=78,
-        forearm=42,
+    "G": (
+        Pose(
+            (_straight(0), _fist(-1), _fist(1), _fist(3)),
+            ((56, 28), (6, 22), (2, 8)),
+            roll=78,
+            forearm=42,
+        ),
+        Pose(  # the thumb lies along the fist
+            (_straight(0), _fist(-1), _fist(1), _fist(3)),
+            ((36, 38), (-18, 26), (-30, 8)),
+            roll=84,
+            forearm=66,
+        ),
+        Pose(  # index finger and thumb side by side, seen from the thumb's side
+            ((24, 14, 8, 0), (70, 80, 40, 0), _tight(1), _tight(3)),
+            ((26, 46), (0, 30), (2, 24)),
+            turn=-70,
+            roll=86,
+            forearm=52,
+        ),
     ),
-    "I": Pose((_fist(-2), _fist(-1), _fist(1), _straight(-4)), _ACROSS),
-    "J": Pose(
-        (_fist(-2), _fist(-1), _fist(1), _straight(-8)),
-        _ACROSS,
-        roll=58,
-        forearm=32,
+    "H": (
+        Pose(
+            (_straight(-2), _straight(0), _fist(1), _fist(3)),
+            ((34, 40), (-35, 28), (-55, 5)),
+            roll=78,
+            forearm=42,
+        ),
+        Pose(
+            (_straight(-2), _straight(0), _fist(1), _fist(3)),
+            ((34, 40), (-20, 30), (-40, 10)),
+            turn=-20,
+            roll=84,
+            forearm=62,
+        ),
     ),
-    "K": Pose(
-        (_straight(9), (26, 8, 4, -9), _fist(1), _fist(3)),
-        ((24, 38), (-24, 34), (-8, 18)),
+    "I": (
+        Pose((_fist(-2), _fist(-1), _fist(1), _straight(-4)), _ACROSS),
+        Pose((_fist(-2), _fist(-1), _fist(1), _straight(-10)), _ACROSS, turn=24),
     ),
-    "L": Pose(
-        (_straight(0), _fist(-1), _fist(1), _fist(3)),
-        ((68, 12), (84, 5), (86, 0)),
+    "J": (
+        Pose(
+            (_fist(-2), _fist(-1), _fist(1), _straight(-8)),
+            _ACROSS,
+            roll=58,
+            forearm=32,
+        ),
+        Pose(
+            (_fist(-2), _fist(-1), _fist(1), _straight(-8)),
+            _ACROSS,
+            turn=30,
+            roll=76,
+            forearm=52,
+        ),
     ),
-    "M": Pose(
-        (_draped(-3), _draped(-1), _draped(1), _tight(1)),
-        ((12, 30), (-65, 18), (-75, 14)),
-        nod=30,
+    "K": (
+        Pose(
+            (_straight(9), (26, 8, 4, -9), _fist(1), _fist(3)),
+            ((24, 38), (-24, 34), (-8, 18)),
+        ),
+        Pose(  # the thumb stands up between both fingers
+            (_straight(7), (22, 10, 6, -8), _fist(1), _fist(3)),
+            ((16, 44), (-22, 2), (-26, -12)),
+            turn=-12,
+        ),
     ),
-    "N": Pose(
-        (_draped(-3), _draped(-1), _tight(-3), _tight(1)),
-        ((16, 32), (-50, 26), (-42, 26)),
-        nod=30,
+    "L": (
+        Pose(
+            (_straight(0), _fist(-1), _fist(1), _fist(3)),
+            ((68, 12), (84, 5), (86, 0)),
+        ),
     ),
-    "O": Pose(
-        ((48, 70, 44, -3), (48, 70, 44, -1), (48, 70, 44, 1), (46, 70, 44, 4)),
-        _MEETS_INDEX,
-        turn=58,
+    "M": (
+        Pose(
+            (_draped(-3), _draped(-1), _draped(1), _tight(1)),
+            ((12, 30), (-65, 18), (-75, 14)),
+            nod=30,
+        ),
+        Pose(  # a fist, its fingertips in sight
+            ((50, 88, 38, -3), (50, 88, 38, -1), (50, 88, 38, 1), _tight(1)),
+            ((12, 30), (-65, 18), (-75, 14)),
+            turn=10,
+            nod=4,
+        ),
+        Pose(  # fingers hang down before the palm
+            ((88, 22, 8, -2), (88, 22, 8, 0), (88, 22, 8, 1), _tight(1)),
+            ((12, 30), (-65, 18), (-75, 14)),
+            nod=62,
+        ),
     ),
-    "P": Pose(
-        (_straight(2), (66, 14, 6, -2), _fist(1), _fist(3)),
-        ((22, 50), (4, 62), (0, 44)),
-        turn=-72,
-        roll=92,
-        forearm=38,
+    "N": (
+        Pose(
+            (_draped(-3), _draped(-1), _tight(-3), _tight(1)),
+            ((16, 32), (-50, 26), (-42, 26)),
+            nod=30,
+        ),
+        Pose(
+            ((50, 88, 38, -3), (50, 88, 38, -1), _tight(-2), _tight(1)),
+            ((14, 34), (-46, 24), (-36, 14)),
+            turn=10,
+            nod=4,
+        ),
+        Pose(
+            ((88, 22, 8, -2), (88, 22, 8, 0), _tight(-2), _tight(1)),
+            ((16, 32), (-50, 26), (-42, 26)),
+            nod=62,
+        ),
     ),
-    "Q": Pose(
-        ((48, 26, 12, 0), _fist(-1), _fist(1), _fist(3)),
-        ((30, 55), (4, 72), (0, 60)),
-        turn=-62,
-        roll=104,
-        forearm=48,
+    "O": (
+        Pose(
+            ((48, 70, 44, -3), (48, 70, 44, -1), (48, 70, 44, 1), (46, 70, 44, 4)),
+            _MEETS_INDEX,
+            turn=58,
+        ),
     ),
-    "R": Pose(
-        ((10, 6, 3, -9), (2, 6, 4, 9), _fist(1), _fist(3)),
-        ((34, 42), (-45, 28), (-65, 2)),
+    "P": (
+        Pose(
+            (_straight(2), (66, 14, 6, -2), _tight(1), _tight(3)),
+            ((22, 50), (4, 62), (0, 44)),
+            turn=-72,
+            roll=92,
+            forearm=38,
+        ),
+        Pose(  # held flat, both fingers to the left
+            (_straight(4), (34, 12, 6, -4), _tight(1), _tight(3)),
+            ((20, 48), (-8, 40), (-4, 24)),
+            turn=-58,
+            roll=80,
+            forearm=48,
+        ),
+        Pose(  # the middle finger meets the thumb
+            (_straight(2), (60, 44, 22, -2), (74, 80, 40, 1), _tight(3)),
+            ((26, 52), (4, 66), (-6, 30)),
+            turn=-72,
+            roll=88,
+            forearm=60,
+        ),
     ),
-    "S": Pose(_FIST, _ACROSS),
-    "T": Pose(
-        ((60, 92, 48, 2), _fist(-4), _fist(-2), _fist(1)),
-        ((22, 32), (-26, 24), (-10, 24)),
+    "Q": (
+        Pose(
+            ((48, 26, 12, 0), _tight(-1), _tight(1), _tight(3)),
+            ((30, 55), (4, 72), (0, 60)),
+            turn=-62,
+            roll=104,
+            forearm=48,
+        ),
+        Pose(  # index finger and thumb side by side
+            ((22, 12, 8, 0), _tight(-1), _tight(1), _tight(3)),
+            ((28, 46), (0, 34), (0, 26)),
+            turn=-58,
+            roll=134,
+            forearm=92,
+        ),
     ),
-    "U": Pose(
-        (_straight(-3), _straight(1), _fist(1), _fist(3)),
-        ((34, 42), (-48, 28), (-68, 2)),
+    "R": (
+        Pose(
+            ((10, 6, 3, -9), (2, 6, 4, 9), _fist(1), _fist(3)),
+            ((34, 42), (-45, 28), (-65, 2)),
+        ),
+        Pose(
+            ((14, 10, 5, -12), (2, 8, 5, 11), _fist(1), _fist(3)),
+            ((34, 42), (-40, 28), (-58, 2)),
+            turn=-16,
+        ),
     ),
-    "V": Pose(
-        (_straight(11), _straight(-10), _fist(1), _fist(3)),
-        ((34, 42), (-48, 28), (-68, 2)),
+    "S": (
+        Pose(_FIST, _ACROSS),
+        Pose(_FIST, ((36, 42), (-22, 34), (-50, 4))),
+        Pose(_FIST, ((34, 44), (-30, 28), (-60, 4)), turn=-18),
     ),
-    "W": Pose(
-        (_straight(14), _straight(0), _straight(-14), _fist(5)),
-        ((32, 42), (-62, 26), (-80, 2)),
+    "T": (
+        Pose(
+            ((60, 92, 48, 2), _fist(-4), _fist(-2), _fist(1)),
+            ((22, 32), (-26, 24), (-10, 24)),
+        ),
+        Pose(  # the thumb's tip stands out above
+            ((66, 90, 48, 6), _fist(-5), _fist(-2), _fist(1)),
+            ((18, 36), (-13, 14), (-8, 8)),
+            turn=-16,
+        ),
     ),
-    "X": Pose(
-        ((14, 92, 52, 0), _fist(-1), _fist(1), _fist(3)),
-        _ACROSS,
-        turn=30,
+    "U": (
+        Pose(
+            (_straight(-3), _straight(1), _fist(1), _fist(3)),
+            ((34, 42), (-48, 28), (-68, 2)),
+        ),
     ),
-    "Y": Pose(
-        (_fist(-2), _fist(-1), _fist(1), _straight(-22)),
-        ((58, 15), (68, 5), (66, 0)),
+    "V": (
+        Pose(
+            (_straight(11), _straight(-10), _fist(1), _fist(3)),
+            ((34, 42), (-48, 28), (-68, 2)),
+        ),
     ),
-    "Z": Pose(
-        (_straight(0), _fist(-1), _fist(1), _fist(3)),
-        ((36, 42), (-42, 30), (-66, 2)),
-        roll=-42,
+    "W": (
+        Pose(
+            (_straight(14), _straight(0), _straight(-14), _fist(5)),
+            ((32, 42), (-62, 26), (-80, 2)),
+        ),
     ),
-    "del": Pose(
-        ((42, 20, 10, -2), (44, 20, 10, -1), (46, 20, 10, 1), (48, 20, 10, 3)),
-        ((30, 40), (8, 35), (4, 30)),
-        turn=-70,
-        roll=92,
-        forearm=26,
+    "X": (
+        Pose(
+            ((14, 92, 52, 0), _tight(-1), _tight(1), _tight(3)),
+            _ACROSS,
+            turn=30,
+        ),
+        Pose(  # the hook in profile
+            ((22, 74, 46, 0), _tight(-1), _tight(1), _tight(3)),
+            ((36, 45), (-40, 30), (-66, 0)),
+            turn=-60,
+        ),
+        Pose(
+            ((20, 78, 46, 0), _tight(-1), _tight(1), _tight(3)),
+            ((36, 45), (-40, 30), (-66, 0)),
+            turn=64,
+        ),
     ),
-    "space": Pose(
-        ((34, 34, 20, -2), (32, 34, 20, -1), (30, 34, 20, 1), (28, 34, 20, 3)),
-        ((46, 50), (28, 66), (24, 62)),
-        turn=56,
-        roll=82,
-        forearm=34,
+    "Y": (
+        Pose(
+            (_fist(-2), _fist(-1), _fist(1), _straight(-22)),
+            ((58, 15), (68, 5), (66, 0)),
+        ),
+    ),
+    "Z": (
+        Pose(
+            (_straight(0), _fist(-1), _fist(1), _fist(3)),
+            ((36, 42), (-42, 30), (-66, 2)),
+            roll=-42,
+        ),
+        Pose(  # towards the viewer
+            (_straight(0), _fist(-1), _fist(1), _fist(3)),
+            ((36, 42), (-42, 30), (-66, 2)),
+            nod=38,
+            roll=-16,
+        ),
+        Pose(  # the other way
+            (_straight(0), _fist(-1), _fist(1), _fist(3)),
+            ((36, 42), (-42, 30), (-66, 2)),
+            roll=34,
+            forearm=14,
+        ),
+    ),
+    "del": (
+        Pose(
+            ((42, 20, 10, -2), (44, 20, 10, -1), (46, 20, 10, 1), (48, 20, 10, 3)),
+            ((30, 40), (8, 35), (4, 30)),
+            turn=-70,
+            roll=92,
+            forearm=26,
+        ),
+        Pose(  # fingers down from their knuckles, together
+            ((80, 18, 8, -1), (82, 18, 8, 0), (84, 18, 8, 1), (86, 18, 8, 1)),
+            ((26, 52), (6, 70), (2, 72)),
+            turn=-74,
+            roll=92,
+            forearm=26,
+        ),
+        Pose(  # the whole hand down from the wrist
+            ((40, 34, 16, -1), (42, 34, 16, 0), (44, 34, 16, 1), (46, 34, 16, 1)),
+            ((24, 46), (2, 46), (-2, 40)),
+            turn=-74,
+            roll=132,
+            forearm=40,
+        ),
+    ),
+    "space": (
+        Pose(
+            ((34, 34, 20, -2), (32, 34, 20, -1), (30, 34, 20, 1), (28, 34, 20, 3)),
+            ((46, 50), (28, 66), (24, 62)),
+            turn=56,
+            roll=82,
+            forearm=34,
+        ),
+        Pose(  # the palm faces the viewer
+            ((26, 26, 14, -2), (26, 26, 14, -1), (26, 26, 14, 1), (26, 26, 14, 3)),
+            ((60, 34), (52, 40), (46, 34)),
+            turn=26,
+            roll=74,
+            forearm=30,
+        ),
     ),
 }
 
