@@ -91,7 +91,9 @@ def test_hands_look_like_others_of_their_letter_rather_than_of_another():
     known, asked = features[:, :learnt], features[:, learnt:].reshape(-1, 256)
     away = pairwise_distances(asked, known.reshape(-1, 256))
     # the nearest one and not the mean: a letter has several poses
-    right = away.argmin(axis=1) // learnt == np.repeat(range(len(POSES)), draws - learnt)
+    right = away.argmin(axis=1) // learnt == np.repeat(
+        range(len(POSES)), draws - learnt
+    )
     assert right.mean() > 0.6  # by chance: 0.04
 
 
