@@ -50,8 +50,7 @@ def _draw(letter, rng, size):
     picture = _background(rng, size)
     mask, placed = np.zeros((size, size), np.float32), None
     if letter != "nothing":
-        poses = POSES[letter]
-        hand = pose_hand(poses[int(rng.integers(len(poses)))], rng)
+        hand = pose_hand(_any_pose(letter, rng), rng)
         left, bottom, right, top = hand.bounds()
         extent = max(right - left, top - bottom)
         # Mostly a true scale, so that a fist is smaller than a stretched hand.
@@ -64,6 +63,14 @@ def _draw(letter, rng, size):
         _lit(picture, relief, rng, scale)
         mask = relief.mask
     return _camera(picture, rng), mask, placed
+
+
+def _any_pose(letter, rng):
+    """The first pose in half of all cases, else one of the others."""
+    first, *others = POSES[letter]
+    if not others or rng.random() < 0.5:
+        return first
+    return others[int(rng.integers(len(others)))]
 
 
 def _background(rng, size):

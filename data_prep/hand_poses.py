@@ -35,6 +35,10 @@ class Pose:
     forearm: float = 0.0
 
 
+def _alike(knuckle: float, middle: float, end: float) -> tuple[Finger, ...]:
+    return tuple((knuckle, middle, end, abduction) for abduction in (-2, -1, 1, 3))
+
+
 def _straight(abduction: float = 0.0) -> Finger:
     return (4, 5, 3, abduction)
 
@@ -53,9 +57,17 @@ def _draped(abduction: float = 0.0) -> Finger:
 
 _FIST = (_fist(-2), _fist(-1), _fist(1), _fist(3))
 # less tight, so that the fingertips show
-_HALF_FIST = ((80, 92, 28, -2), (80, 92, 28, -1), (80, 92, 28, 1), (80, 92, 28, 3))
+_HALF_FIST = _alike(80, 92, 28)
 _ACROSS = ((36, 45), (-50, 30), (-75, 0))  # the thumb lies over closed fingers
 _MEETS_INDEX = ((30, 42), (2, 62), (-20, -5))  # its tip meets the bent index finger's
+_POINTING = (_straight(0), _fist(-1), _fist(1), _fist(3))
+_TWO = (_straight(-2), _straight(0), _fist(1), _fist(3))
+_LITTLE = (_fist(-2), _fist(-1), _fist(1), _straight(-8))
+_HOLDS = ((34, 42), (-48, 28), (-68, 2))  # two fingers down
+_BEFORE = ((36, 42), (-42, 30), (-66, 2))  # the middle finger
+_BESIDE_HOOK = ((36, 45), (-40, 30), (-66, 0))
+_UNDER_THREE = ((12, 30), (-65, 18), (-75, 14))
+_UNDER_TWO = ((16, 32), (-50, 26), (-42, 26))
 
 POSES: dict[str, tuple[Pose, ...]] = {
     "A": (
@@ -72,18 +84,12 @@ POSES: dict[str, tuple[Pose, ...]] = {
             ((24, 30), (-50, 14), (-62, 0)),
         ),
     ),
-    "C": (
-        Pose(
-            ((38, 52, 32, -2), (38, 52, 32, -1), (38, 52, 32, 1), (38, 52, 32, 3)),
-            ((30, 55), (10, 75), (0, 65)),
-            turn=58,
-        ),
-    ),
+    "C": (Pose(_alike(38, 52, 32), ((30, 55), (10, 75), (0, 65)), turn=58),),
     "D": (
         Pose(  # a ring beside the index finger
-            (_straight(0), (58, 76, 42, 1), (60, 76, 42, 2), (62, 76, 42, 4)),
-            ((22, 42), (-12, 60), (-30, 5)),
-            turn=42,
+            (_straight(0), (50, 68, 38, 1), (52, 68, 38, 2), (54, 68, 38, 4)),
+            ((24, 44), (-4, 62), (-24, 14)),
+            turn=56,
         ),
         Pose(  # seen from the front, the thumb on the middle finger
             (_straight(0), (68, 96, 50, 0), (72, 96, 52, 1), (74, 96, 52, 3)),
@@ -92,39 +98,25 @@ POSES: dict[str, tuple[Pose, ...]] = {
         ),
     ),
     "E": (
-        Pose(
-            ((42, 112, 60, -2), (42, 112, 60, -1), (42, 112, 60, 1), (42, 112, 60, 3)),
-            ((34, 24), (-62, 16), (-84, 4)),
-        ),
-        Pose(
-            ((64, 102, 34, -2), (64, 102, 34, -1), (64, 102, 34, 1), (64, 102, 34, 3)),
-            ((34, 20), (-68, 14), (-86, 0)),
-        ),
+        Pose(_alike(42, 112, 60), ((34, 24), (-62, 16), (-84, 4))),
+        Pose(_alike(64, 102, 34), ((34, 20), (-68, 14), (-86, 0))),
     ),
     "F": (
         Pose(
-            ((54, 66, 36, 0), _straight(2), _straight(-8), _straight(-19)),
+            ((46, 58, 32, 0), (16, 22, 12, 2), (14, 20, 12, -8), (10, 18, 10, -18)),
             _MEETS_INDEX,
-            turn=34,
+            turn=44,
         ),
         Pose(
-            ((58, 70, 40, 0), (16, 12, 6, 3), (12, 10, 6, -6), (8, 8, 5, -14)),
+            ((50, 62, 36, 0), (16, 12, 6, 3), (12, 10, 6, -6), (8, 8, 5, -14)),
             _MEETS_INDEX,
             turn=8,
         ),
     ),
     "G": (
-        Pose(
-            (_straight(0), _fist(-1), _fist(1), _fist(3)),
-            ((56, 28), (6, 22), (2, 8)),
-            roll=78,
-            forearm=42,
-        ),
+        Pose(_POINTING, ((56, 28), (6, 22), (2, 8)), roll=78, forearm=42),
         Pose(  # the thumb lies along the fist
-            (_straight(0), _fist(-1), _fist(1), _fist(3)),
-            ((36, 38), (-18, 26), (-30, 8)),
-            roll=84,
-            forearm=66,
+            _POINTING, ((36, 38), (-18, 26), (-30, 8)), roll=84, forearm=66
         ),
         Pose(  # index finger and thumb side by side, seen from the thumb's side
             ((24, 14, 8, 0), (70, 80, 40, 0), _tight(1), _tight(3)),
@@ -135,38 +127,16 @@ POSES: dict[str, tuple[Pose, ...]] = {
         ),
     ),
     "H": (
-        Pose(
-            (_straight(-2), _straight(0), _fist(1), _fist(3)),
-            ((34, 40), (-35, 28), (-55, 5)),
-            roll=78,
-            forearm=42,
-        ),
-        Pose(
-            (_straight(-2), _straight(0), _fist(1), _fist(3)),
-            ((34, 40), (-20, 30), (-40, 10)),
-            turn=-20,
-            roll=84,
-            forearm=62,
-        ),
+        Pose(_TWO, ((34, 40), (-35, 28), (-55, 5)), roll=78, forearm=42),
+        Pose(_TWO, ((34, 40), (-20, 30), (-40, 10)), turn=-20, roll=84, forearm=62),
     ),
     "I": (
         Pose((_fist(-2), _fist(-1), _fist(1), _straight(-4)), _ACROSS),
         Pose((_fist(-2), _fist(-1), _fist(1), _straight(-10)), _ACROSS, turn=24),
     ),
     "J": (
-        Pose(
-            (_fist(-2), _fist(-1), _fist(1), _straight(-8)),
-            _ACROSS,
-            roll=58,
-            forearm=32,
-        ),
-        Pose(
-            (_fist(-2), _fist(-1), _fist(1), _straight(-8)),
-            _ACROSS,
-            turn=30,
-            roll=76,
-            forearm=52,
-        ),
+        Pose(_LITTLE, _ACROSS, roll=58, forearm=32),
+        Pose(_LITTLE, _ACROSS, turn=30, roll=76, forearm=52),
     ),
     "K": (
         Pose(
@@ -179,36 +149,23 @@ POSES: dict[str, tuple[Pose, ...]] = {
             turn=-12,
         ),
     ),
-    "L": (
-        Pose(
-            (_straight(0), _fist(-1), _fist(1), _fist(3)),
-            ((68, 12), (84, 5), (86, 0)),
-        ),
-    ),
+    "L": (Pose(_POINTING, ((68, 12), (84, 5), (86, 0))),),
     "M": (
-        Pose(
-            (_draped(-3), _draped(-1), _draped(1), _tight(1)),
-            ((12, 30), (-65, 18), (-75, 14)),
-            nod=30,
-        ),
+        Pose((_draped(-3), _draped(-1), _draped(1), _tight(1)), _UNDER_THREE, nod=30),
         Pose(  # a fist, its fingertips in sight
             ((50, 88, 38, -3), (50, 88, 38, -1), (50, 88, 38, 1), _tight(1)),
-            ((12, 30), (-65, 18), (-75, 14)),
+            _UNDER_THREE,
             turn=10,
             nod=4,
         ),
         Pose(  # fingers hang down before the palm
             ((88, 22, 8, -2), (88, 22, 8, 0), (88, 22, 8, 1), _tight(1)),
-            ((12, 30), (-65, 18), (-75, 14)),
+            _UNDER_THREE,
             nod=62,
         ),
     ),
     "N": (
-        Pose(
-            (_draped(-3), _draped(-1), _tight(-3), _tight(1)),
-            ((16, 32), (-50, 26), (-42, 26)),
-            nod=30,
-        ),
+        Pose((_draped(-3), _draped(-1), _tight(-3), _tight(1)), _UNDER_TWO, nod=30),
         Pose(
             ((50, 88, 38, -3), (50, 88, 38, -1), _tight(-2), _tight(1)),
             ((14, 34), (-46, 24), (-36, 14)),
@@ -216,9 +173,7 @@ POSES: dict[str, tuple[Pose, ...]] = {
             nod=4,
         ),
         Pose(
-            ((88, 22, 8, -2), (88, 22, 8, 0), _tight(-2), _tight(1)),
-            ((16, 32), (-50, 26), (-42, 26)),
-            nod=62,
+            ((88, 22, 8, -2), (88, 22, 8, 0), _tight(-2), _tight(1)), _UNDER_TWO, nod=62
         ),
     ),
     "O": (
@@ -294,18 +249,8 @@ POSES: dict[str, tuple[Pose, ...]] = {
             turn=-16,
         ),
     ),
-    "U": (
-        Pose(
-            (_straight(-3), _straight(1), _fist(1), _fist(3)),
-            ((34, 42), (-48, 28), (-68, 2)),
-        ),
-    ),
-    "V": (
-        Pose(
-            (_straight(11), _straight(-10), _fist(1), _fist(3)),
-            ((34, 42), (-48, 28), (-68, 2)),
-        ),
-    ),
+    "U": (Pose((_straight(-3), _straight(1), _fist(1), _fist(3)), _HOLDS),),
+    "V": (Pose((_straight(11), _straight(-10), _fist(1), _fist(3)), _HOLDS),),
     "W": (
         Pose(
             (_straight(14), _straight(0), _straight(-14), _fist(5)),
@@ -313,21 +258,14 @@ POSES: dict[str, tuple[Pose, ...]] = {
         ),
     ),
     "X": (
-        Pose(
-            ((14, 92, 52, 0), _tight(-1), _tight(1), _tight(3)),
-            _ACROSS,
-            turn=30,
-        ),
+        Pose(((14, 92, 52, 0), _tight(-1), _tight(1), _tight(3)), _ACROSS, turn=30),
         Pose(  # the hook in profile
-            ((22, 74, 46, 0), _tight(-1), _tight(1), _tight(3)),
-            ((36, 45), (-40, 30), (-66, 0)),
-            turn=-60,
+            ((22, 74, 46, 0), _tight(-1), _tight(1), _tight(3)), _BESIDE_HOOK, turn=-60
         ),
         Pose(
-            ((20, 78, 46, 0), _tight(-1), _tight(1), _tight(3)),
-            ((36, 45), (-40, 30), (-66, 0)),
-            turn=64,
+            ((20, 78, 46, 0), _tight(-1), _tight(1), _tight(3)), _BESIDE_HOOK, turn=64
         ),
+        Pose(((8, 62, 42, 0), _fist(-1), _fist(1), _fist(3)), _BEFORE),
     ),
     "Y": (
         Pose(
@@ -336,42 +274,28 @@ POSES: dict[str, tuple[Pose, ...]] = {
         ),
     ),
     "Z": (
-        Pose(
-            (_straight(0), _fist(-1), _fist(1), _fist(3)),
-            ((36, 42), (-42, 30), (-66, 2)),
-            roll=-42,
-        ),
-        Pose(  # towards the viewer
-            (_straight(0), _fist(-1), _fist(1), _fist(3)),
-            ((36, 42), (-42, 30), (-66, 2)),
-            nod=38,
-            roll=-16,
-        ),
-        Pose(  # the other way
-            (_straight(0), _fist(-1), _fist(1), _fist(3)),
-            ((36, 42), (-42, 30), (-66, 2)),
-            roll=34,
-            forearm=14,
-        ),
+        Pose(_POINTING, _BEFORE, roll=-42),
+        Pose(_POINTING, _BEFORE, nod=38, roll=-16),  # towards the viewer
+        Pose(_POINTING, _BEFORE, roll=34, forearm=14),  # the other way
     ),
     "del": (
         Pose(
             ((42, 20, 10, -2), (44, 20, 10, -1), (46, 20, 10, 1), (48, 20, 10, 3)),
-            ((30, 40), (8, 35), (4, 30)),
+            ((18, 42), (-8, 50), (-12, 60)),
             turn=-70,
             roll=92,
             forearm=26,
         ),
         Pose(  # fingers down from their knuckles, together
             ((80, 18, 8, -1), (82, 18, 8, 0), (84, 18, 8, 1), (86, 18, 8, 1)),
-            ((26, 52), (6, 70), (2, 72)),
+            ((18, 48), (-8, 68), (-12, 78)),
             turn=-74,
             roll=92,
             forearm=26,
         ),
         Pose(  # the whole hand down from the wrist
             ((40, 34, 16, -1), (42, 34, 16, 0), (44, 34, 16, 1), (46, 34, 16, 1)),
-            ((24, 46), (2, 46), (-2, 40)),
+            ((18, 44), (-8, 48), (-10, 52)),
             turn=-74,
             roll=132,
             forearm=40,
@@ -386,7 +310,7 @@ POSES: dict[str, tuple[Pose, ...]] = {
             forearm=34,
         ),
         Pose(  # the palm faces the viewer
-            ((26, 26, 14, -2), (26, 26, 14, -1), (26, 26, 14, 1), (26, 26, 14, 3)),
+            _alike(26, 26, 14),
             ((60, 34), (52, 40), (46, 34)),
             turn=26,
             roll=74,

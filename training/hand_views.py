@@ -23,6 +23,7 @@ from data_prep import leftovers
 from data_prep.draw_scene import draw_image
 from data_prep.errors import InputError
 from data_prep.hand_poses import CLASSES
+from data_prep.parallel import cpu_count, run_chunks
 from training import distributed
 from training.augment import OTHER_ROOMS, noise_pool, random_affine, recolour, roughen
 from training.hand_finder import VIEW_SIZE, HandFinder, HandView
@@ -41,7 +42,7 @@ from training.optimisation import Recipe, make_optimizer, set_learning_rate
 STEPS, FINDER_BATCH, RATE = 4000, 32, 1e-2
 FINDER_FILE = "hand_finder.pt"
 FINDER_SHARE = 0.15  # of --max-minutes
-EXAMPLES = 180  # drawn hands a class, at most
+EXAMPLES = 360  # drawn hands a class, at most
 REPLACED = 0.6  # of the views with a sure mask, share that gets another background
 
 
@@ -229,7 +230,7 @@ def draw_examples(
 
     Args:
         classes: Names of the labels; those that cannot be drawn are left out.
-        photographs: How many there are; at most a quarter as many are drawn.
+        photographs: How many there are; at most as many are drawn.
         size: Side of the images, pixels.
         seed: Of all that varies.
 
@@ -238,14 +239,21 @@ def draw_examples(
         int64 labels.
     """
     known = [i for i, name in enumerate(classes) if name in CLASSES]
-    count = min(EXAMPLES, photographs // (4 * len(classes)))
+    count = min(EXAMPLES, photographs // len(classes))
     labels = np.repeat(np.array(known, np.int64), count)
     drawn = np.empty((len(labels), size, size, 3), np.uint8)
     if distributed.rank() == 0:
-        rng = np.random.default_rng([seed, 7])
-        for i in tqdm(range(len(labels)), desc="draw hands", disable=None, leave=False):
-            drawn[i] = draw_image(classes[labels[i]], rng, size)
+        names, done = [classes[i] for i in labels], 0
+        draw = functools.partial(_draw, seed, size)
+        for part in run_chunks(draw, names, cpu_count(), "draw hands"):
+            drawn[done : done + len(part)] = part
+            done += len(part)
     return drawn, labels
+
+
+def _draw(seed: int, size: int, first: int, names: list[str]) -> np.ndarray:
+    rng = np.random.default_rng([seed, 7, first])
+    return np.stack([draw_image(name, rng, size) for name in names])
 
 
 class VaryView:

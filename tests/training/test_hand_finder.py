@@ -91,11 +91,11 @@ def test_a_view_does_not_depend_on_the_other_images_of_its_batch():
 def test_views_of_photographs_and_of_drawn_hands_lie_in_one_file(tmp_path):
     classes = ["rose", "B", "nothing"]
     drawn, labels = draw_examples(classes, photographs=100, size=128, seed=3)
-    assert np.bincount(labels).tolist() == [0, 8, 8]  # a quarter at most
-    assert drawn.shape == (16, 128, 128, 3)
+    assert np.bincount(labels).tolist() == [0, 33, 33]  # no more than photographs
+    assert drawn.shape == (66, 128, 128, 3)
     again, _ = draw_examples(classes, photographs=100, size=128, seed=3)
     assert np.array_equal(drawn, again)
-    assert len({image.tobytes() for image in drawn}) == 16
+    assert len({image.tobytes() for image in drawn}) == 66
     view, photos = HandView(RedFinder()), np.stack([photograph(40, 90, 20)] * 3)
     together = cut_views(view, tmp_path / "together", photos, drawn)
     apart = [
@@ -120,7 +120,7 @@ def test_a_hand_on_black_is_cut_out_and_the_gap_of_an_o_stays_open():
 def test_a_drawing_tells_the_hand_from_its_forearm():
     picture, mask, hand = draw_with_masks("B", np.random.default_rng(4), 96)
     assert np.array_equal(picture, draw_image("B", np.random.default_rng(4), 96))
-    assert 0.1 < hand.mean() < mask.mean() < 0.6
+    assert 0.05 < hand.mean() < mask.mean() < 0.6
     assert not (hand > mask).any()
     assert mask[-1].any() and not hand[-1].any()  # the arm comes from below
     top = np.flatnonzero(mask.any(1))[0]
