@@ -118,14 +118,14 @@ def test_a_hand_on_black_is_cut_out_and_the_gap_of_an_o_stays_open():
 
 
 def test_a_drawing_tells_the_hand_from_its_forearm():
-    picture, mask, hand = draw_with_masks("B", np.random.default_rng(4), 96)
-    assert np.array_equal(picture, draw_image("B", np.random.default_rng(4), 96))
+    picture, mask, hand = draw_with_masks("B", np.random.default_rng(0), 96)
+    assert np.array_equal(picture, draw_image("B", np.random.default_rng(0), 96))
     assert 0.05 < hand.mean() < mask.mean() < 0.6
     assert not (hand > mask).any()
     assert mask[-1].any() and not hand[-1].any()  # the arm comes from below
     top = np.flatnonzero(mask.any(1))[0]
     assert np.array_equal(hand[top : top + 20], mask[top : top + 20])
-    assert draw_with_masks("nothing", np.random.default_rng(4), 96)[1].max() == 0
+    assert draw_with_masks("nothing", np.random.default_rng(0), 96)[1].max() == 0
 
 
 @pytest.mark.parametrize("turns", [0, 1, 3])
