@@ -24,37 +24,42 @@ _SKIN = np.array(
 )
 
 
-def draw_image(letter: str, rng: np.random.Generator, size: int) -> np.ndarray:
+def draw_image(
+    letter: str, rng: np.random.Generator, size: int, strangers: bool = False
+) -> np.ndarray:
     """Draw one of the 29 classes: ``(size, size, 3)`` uint8 RGB.
 
-    Pose, proportions, view, skin, light, background and noise come from `rng`.
+    Proportions, view, skin, light, background and noise come from `rng`. Hands of
+    strangers are also held in the further poses of a letter, and farther away.
     """
-    return _draw(letter, rng, size)[0]
+    return _draw(letter, rng, size, strangers)[0]
 
 
 def draw_with_masks(
     letter: str, rng: np.random.Generator, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw as `draw_image` does.
+    """Draw as `draw_image` does, hands of strangers.
 
     Returns:
         The picture; where the hand and its forearm are; and where the hand is, down to
         the wrist: both ``(size, size)`` float32, 0 or 1.
     """
-    picture, mask, placed = _draw(letter, rng, size)
+    picture, mask, placed = _draw(letter, rng, size, True)
     return picture, mask, silhouette(*placed) if placed else mask
 
 
-def _draw(letter, rng, size):
+def _draw(letter, rng, size, strangers):
     """The picture, its mask, and what `render` was given; None without a hand."""
     picture = _background(rng, size)
     mask, placed = np.zeros((size, size), np.float32), None
     if letter != "nothing":
-        hand = pose_hand(_any_pose(letter, rng), rng)
+        pose = _any_pose(letter, rng) if strangers else POSES[letter][0]
+        hand = pose_hand(pose, rng)
         left, bottom, right, top = hand.bounds()
         extent = max(right - left, top - bottom)
         # Mostly a true scale, so that a fist is smaller than a stretched hand.
-        scale = size * rng.uniform(0.4, 0.78) / (0.45 * 190 + 0.55 * extent)
+        share = rng.uniform(0.4 if strangers else 0.55, 0.78)
+        scale = size * share / (0.45 * 190 + 0.55 * extent)
         drift = 0.09 * size
         x = size / 2 - scale * (left + right) / 2 + rng.uniform(-drift, drift)
         y = size / 2 + scale * (bottom + top) / 2 + rng.uniform(-drift, drift)

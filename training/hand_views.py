@@ -253,7 +253,7 @@ def draw_examples(
 
 def _draw(seed: int, size: int, first: int, names: list[str]) -> np.ndarray:
     rng = np.random.default_rng([seed, 7, first])
-    return np.stack([draw_image(name, rng, size) for name in names])
+    return np.stack([draw_image(name, rng, size, strangers=True) for name in names])
 
 
 class VaryView:
