@@ -96,6 +96,11 @@ POSES: dict[str, tuple[Pose, ...]] = {
             ((30, 44), (-34, 34), (-50, 8)),
             turn=8,
         ),
+        Pose(  # the same, less bent
+            (_straight(0), (46, 76, 46, -1), (50, 76, 46, 0), (54, 76, 46, 2)),
+            ((26, 46), (-14, 50), (-34, 10)),
+            turn=20,
+        ),
     ),
     "E": (
         Pose(_alike(42, 112, 60), ((34, 24), (-62, 16), (-84, 4))),
@@ -124,6 +129,13 @@ POSES: dict[str, tuple[Pose, ...]] = {
             turn=-70,
             roll=86,
             forearm=52,
+        ),
+        Pose(  # the same, both apart as if they held something flat
+            ((42, 8, 4, 0), (66, 84, 44, 0), _tight(1), _tight(3)),
+            ((22, 46), (6, 52), (4, 44)),
+            turn=-66,
+            roll=56,
+            forearm=44,
         ),
     ),
     "H": (
@@ -277,6 +289,7 @@ POSES: dict[str, tuple[Pose, ...]] = {
         Pose(_POINTING, _BEFORE, roll=-42),
         Pose(_POINTING, _BEFORE, nod=38, roll=-16),  # towards the viewer
         Pose(_POINTING, _BEFORE, roll=34, forearm=14),  # the other way
+        Pose(_POINTING, _BEFORE, roll=-4),  # upright, as the stroke begins
     ),
     "del": (
         Pose(
@@ -299,6 +312,13 @@ POSES: dict[str, tuple[Pose, ...]] = {
             turn=-74,
             roll=132,
             forearm=40,
+        ),
+        Pose(  # the same, closed: the thumb meets the fingertips
+            ((62, 36, 18, -1), (64, 36, 18, 0), (66, 36, 18, 1), (68, 36, 18, 1)),
+            ((20, 46), (-4, 64), (-10, 66)),
+            turn=-66,
+            roll=118,
+            forearm=24,
         ),
     ),
     "space": (

@@ -230,7 +230,7 @@ class Scenes:
     def _scene(self, rng):
         size = self.pictures.shape[1]
         choice = rng.random()
-        background = self._background(rng)
+        background = empty_room(self.backgrounds, rng)
         if choice < 0.08:  # none at all
             return roughen(background, rng, self.noise), np.zeros((size, size), "uint8")
         photographed, wrist = len(self.wrists), None
@@ -255,25 +255,30 @@ class Scenes:
             picture = blend(picture, warp(cover), background)
         return roughen(recolour(picture, rng, DIM), rng, self.noise), mask
 
-    def _background(self, rng):
-        """A wall, and up to three things in front of it."""
-        scene = vary_background(self._any_background(rng), rng)
-        size = len(scene)
-        for _ in range(rng.integers(4)):
-            shape = np.zeros((size, size), np.uint8)
-            box = rng.uniform(0, size, 2), rng.uniform(0.1, 0.8, 2) * size
-            box = (*box, rng.uniform(0, 180))
-            if rng.random() < 0.3:
-                cv2.ellipse(shape, box, 255, cv2.FILLED)
-            else:
-                corners = cv2.boxPoints(box).astype(np.int32)
-                cv2.fillConvexPoly(shape, corners, 255)
-            thing = recolour(self._any_background(rng), rng, OTHER_ROOMS)
-            cv2.copyTo(thing, shape, scene)
-        return scene
 
-    def _any_background(self, rng):
-        return self.backgrounds[rng.integers(len(self.backgrounds))]
+def empty_room(backgrounds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Make a picture without a hand: a wall, and up to three things in front of it.
+
+    Args:
+        backgrounds: As `collect_backgrounds` returns them.
+    """
+    scene = vary_background(_any(backgrounds, rng), rng)
+    size = len(scene)
+    for _ in range(rng.integers(4)):
+        shape = np.zeros((size, size), np.uint8)
+        box = rng.uniform(0, size, 2), rng.uniform(0.1, 0.8, 2) * size
+        box = (*box, rng.uniform(0, 180))
+        if rng.random() < 0.3:
+            cv2.ellipse(shape, box, 255, cv2.FILLED)
+        else:
+            corners = cv2.boxPoints(box).astype(np.int32)
+            cv2.fillConvexPoly(shape, corners, 255)
+        cv2.copyTo(recolour(_any(backgrounds, rng), rng, OTHER_ROOMS), shape, scene)
+    return scene
+
+
+def _any(pictures, rng):
+    return pictures[rng.integers(len(pictures))]
 
 
 def vary_background(background: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -29,10 +29,12 @@ from training.augment import OTHER_ROOMS, noise_pool, random_affine, recolour, r
 from training.hand_finder import VIEW_SIZE, HandFinder, HandView
 from training.hand_scenes import (
     DIM,
+    NOTHING,
     Scenes,
     blend,
     collect_backgrounds,
     collect_hands,
+    empty_room,
     vary_background,
 )
 from training.loader import in_advance, plain_batches, threads_in_advance
@@ -42,7 +44,8 @@ from training.optimisation import Recipe, make_optimizer, set_learning_rate
 STEPS, FINDER_BATCH, RATE = 4000, 32, 1e-2
 FINDER_FILE = "hand_finder.pt"
 FINDER_SHARE = 0.15  # of --max-minutes
-EXAMPLES = 360  # drawn hands a class, at most
+EXAMPLES = 720  # drawn hands a class, at most
+EMPTY = 0.1  # empty rooms, as a share of the photographs; at most 2 * EXAMPLES
 REPLACED = 0.6  # of the views with a sure mask, share that gets another background
 
 
@@ -224,31 +227,45 @@ def _write_views(view: HandView, file: Path, parts: tuple) -> None:
 
 
 def draw_examples(
-    classes: list[str], photographs: int, size: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw hands for the classifier: further signers, who sign as the book says.
+    classes: list[str],
+    photographs: int,
+    size: int,
+    seed: int,
+    backgrounds: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Draw hands for the classifier, further signers; and rooms without a hand, in
+    whose clutter the finder may believe to see one.
 
     Args:
         classes: Names of the labels; those that cannot be drawn are left out.
-        photographs: How many there are; at most as many are drawn.
+        photographs: How many there are; at most twice as many hands are drawn.
         size: Side of the images, pixels.
         seed: Of all that varies.
+        backgrounds: From `collect_backgrounds`.
 
     Returns:
-        ``(M, size, size, 3)`` uint8 RGB, drawn in the first process only; and ``(M,)``
-        int64 labels.
+        ``(M, size, size, 3)`` uint8 RGB, drawn in the first process only; ``(M,)``
+        int64 labels; and where each comes from, as the sources of photographs say it.
     """
     known = [i for i, name in enumerate(classes) if name in CLASSES]
-    count = min(EXAMPLES, photographs // len(classes))
-    labels = np.repeat(np.array(known, np.int64), count)
+    count = min(EXAMPLES, 2 * photographs // len(classes))
+    hands = np.repeat(np.array(known, np.int64), count)
+    rooms = min(2 * EXAMPLES, int(EMPTY * photographs)) if NOTHING in classes else 0
+    empty = np.full(rooms, classes.index(NOTHING) if rooms else 0, np.int64)
+    labels = np.concatenate([hands, empty])
     drawn = np.empty((len(labels), size, size, 3), np.uint8)
     if distributed.rank() == 0:
-        names, done = [classes[i] for i in labels], 0
+        names, done = [classes[i] for i in hands], 0
         draw = functools.partial(_draw, seed, size)
         for part in run_chunks(draw, names, cpu_count(), "draw hands"):
             drawn[done : done + len(part)] = part
             done += len(part)
-    return drawn, labels
+        rng = np.random.default_rng([seed, 8])
+        noise = noise_pool(size, seed)
+        for room in drawn[done:]:
+            picture = cv2.resize(empty_room(backgrounds, rng), (size, size))
+            room[:] = roughen(picture, rng, noise)
+    return drawn, labels, ["drawn hands"] * len(hands) + ["empty rooms"] * rooms
 
 
 def _draw(seed: int, size: int, first: int, names: list[str]) -> np.ndarray:

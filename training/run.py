@@ -142,13 +142,14 @@ def train_dataset(
             )
             folder = stack.enter_context(scratch(out)) if first else None
             folder = distributed.share(folder)
-            drawn, more = draw_examples(
-                *(classes, len(train[1]), record.image_size, recipe.seed)
+            drawn, more, kinds = draw_examples(
+                *(classes, len(train[1]), record.image_size, recipe.seed),
+                vary.backgrounds,
             )
             cut = functools.partial(cut_views, classifier.view)
             views = cut(folder / "train", train[0], drawn)
             seen = views, np.concatenate([train[1], more])
-            sources = [*sources, *["drawn hands"] * len(more)]
+            sources = [*sources, *kinds]
             judged = cut(folder / "val", val[0]), val[1]
         if not choices.fast_dev_run:
             weights = draw_weights(sources, seen[1], recipe.balance)

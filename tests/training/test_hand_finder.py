@@ -1,5 +1,6 @@
 """Finding the hand: masks, views, scenes, and a training with them."""
 
+import functools
 import json
 from dataclasses import replace
 
@@ -24,6 +25,7 @@ from training.hand_scenes import (
     collect_backgrounds,
     collect_hands,
     cut_out,
+    empty_room,
     find_wrist,
     is_on_black,
 )
@@ -89,21 +91,32 @@ def test_a_view_does_not_depend_on_the_other_images_of_its_batch():
 
 
 def test_views_of_photographs_and_of_drawn_hands_lie_in_one_file(tmp_path):
+    walls = np.stack([photograph(40, 90, 20)] * 2)
+    draw = functools.partial(draw_examples, size=128, seed=3, backgrounds=walls)
     classes = ["rose", "B", "nothing"]
-    drawn, labels = draw_examples(classes, photographs=100, size=128, seed=3)
-    assert np.bincount(labels).tolist() == [0, 33, 33]  # no more than photographs
-    assert drawn.shape == (66, 128, 128, 3)
-    again, _ = draw_examples(classes, photographs=100, size=128, seed=3)
-    assert np.array_equal(drawn, again)
-    assert len({image.tobytes() for image in drawn}) == 66
+    drawn, labels, kinds = draw(classes, photographs=100)
+    assert np.bincount(labels).tolist() == [0, 66, 66 + 10]  # twice as many, a tenth
+    assert kinds == ["drawn hands"] * 132 + ["empty rooms"] * 10
+    assert drawn.shape == (142, 128, 128, 3)
+    assert np.array_equal(drawn, draw(classes, photographs=100)[0])
+    assert len({image.tobytes() for image in drawn}) == 142
     view, photos = HandView(RedFinder()), np.stack([photograph(40, 90, 20)] * 3)
     together = cut_views(view, tmp_path / "together", photos, drawn)
     apart = [
         cut_views(view, tmp_path / str(i), p) for i, p in enumerate([photos, drawn])
     ]
     assert np.array_equal(together, np.concatenate(apart))
-    none, no_labels = draw_examples(["rose", "tulip"], 100, 128, 3)
-    assert len(none) == len(no_labels) == 0
+    assert draw(["rose", "B"], 100)[2] == ["drawn hands"] * 100
+    assert [len(part) for part in draw(["rose", "tulip"], 100)] == [0, 0, 0]
+
+
+def test_an_empty_room_is_made_of_backgrounds_alone():
+    walls = np.stack([np.full((96, 96, 3), level, np.uint8) for level in (40, 200)])
+    rng = np.random.default_rng(0)
+    rooms = [empty_room(walls, rng) for _ in range(50)]
+    assert {room.shape for room in rooms} == {(96, 96, 3)}
+    pieces = [len(np.unique(room.reshape(-1, 3), axis=0)) for room in rooms]
+    assert min(pieces) == 1 and max(pieces) > 2  # a bare wall; with things before it
 
 
 def test_a_hand_on_black_is_cut_out_and_the_gap_of_an_o_stays_open():
