@@ -96,10 +96,17 @@ POSES: dict[str, tuple[Pose, ...]] = {
             ((30, 44), (-34, 34), (-50, 8)),
             turn=8,
         ),
-        Pose(  # the same, less bent
-            (_straight(0), (46, 76, 46, -1), (50, 76, 46, 0), (54, 76, 46, 2)),
-            ((26, 46), (-14, 50), (-34, 10)),
-            turn=20,
+        Pose(  # the fingertips in sight, on a thumb that stands before the palm
+            (_straight(0), (58, 92, 40, -1), (60, 92, 40, 0), (62, 92, 40, 2)),
+            ((20, 50), (-34, 52), (-64, 22)),
+            turn=8,
+            nod=-10,
+        ),
+        Pose(
+            (_straight(0), (50, 84, 50, -2), (54, 84, 50, -1), (58, 84, 50, 1)),
+            ((20, 52), (-22, 60), (-40, 30)),
+            turn=24,
+            nod=-8,
         ),
     ),
     "E": (
@@ -289,7 +296,9 @@ POSES: dict[str, tuple[Pose, ...]] = {
         Pose(_POINTING, _BEFORE, roll=-42),
         Pose(_POINTING, _BEFORE, nod=38, roll=-16),  # towards the viewer
         Pose(_POINTING, _BEFORE, roll=34, forearm=14),  # the other way
-        Pose(_POINTING, _BEFORE, roll=-4),  # upright, as the stroke begins
+        Pose(  # upright, as the stroke begins
+            _POINTING, ((38, 44), (-56, 30), (-84, -2)), turn=-6, roll=-4
+        ),
     ),
     "del": (
         Pose(
