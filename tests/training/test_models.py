@@ -10,7 +10,7 @@ from data_prep.preprocessing import Preprocessing
 from training.export import check_parity, export_onnx, golden_inputs
 from training.loop import predict
 from training.models import OURS, build_model, load_pretrained, load_weights
-from training.network import Classifier
+from training.network import Classifier, autocast_for, computes_bfloat16
 
 
 def classifier(name, size, classes=5):
@@ -138,3 +138,26 @@ def test_a_grey_model_sees_brightness_only(tmp_path):
     answers = predict(model, colours)
     assert np.abs(answers[0] - answers[1]).max() < 2e-3
     export_onnx(model, tmp_path / "model.onnx", pixels(4, 28), {})
+
+
+@pytest.mark.parametrize(
+    "cpu, expected",
+    [
+        ({"cpu_name": "AMD Zen 5", "avx512_bf16": True, "amx_bf16": False}, True),
+        ({"cpu_name": "AMD Zen 3", "avx512_bf16": False, "amx_bf16": False}, False),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, True),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"architecture": "aarch64"}, False),
+    ],
+)
+def test_bfloat16_is_used_where_the_processor_gains_by_it(cpu, expected):
+    assert computes_bfloat16(cpu) is expected
+
+
+def test_a_network_of_depthwise_convolutions_trains_in_float32_on_any_cpu():
+    cpu, here = torch.device("cpu"), torch.cpu.get_capabilities()
+    dense, depthwise = torch.nn.Conv2d(8, 8, 3), torch.nn.Conv2d(8, 8, 3, groups=8)
+    for network, fast in ((dense, computes_bfloat16(here)), (depthwise, False)):
+        with autocast_for(network, cpu):
+            dtype = network(torch.zeros(1, 8, 4, 4)).dtype
+        assert dtype == (torch.bfloat16 if fast else torch.float32)
