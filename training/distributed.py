@@ -7,6 +7,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from data_prep.errors import InputError
+
 
 def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
@@ -19,11 +21,17 @@ def rank() -> int:
 
 @contextmanager
 def process_group():
-    """Join the other processes of ``torchrun``; does nothing without it."""
+    """Join the other processes of ``torchrun``; does nothing without it.
+
+    Raises:
+        InputError: There are more processes than GPUs.
+    """
     if world_size() == 1:
         yield
         return
     if torch.cuda.is_available():
+        on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        check_gpus(torch.cuda.device_count(), on_this_machine)
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     # rank 0 downloads the dataset and trains the hand finder while the others wait
     dist.init_process_group(
@@ -33,6 +41,17 @@ def process_group():
         yield
     finally:
         dist.destroy_process_group()
+
+
+def check_gpus(gpus: int, processes: int) -> None:
+    """Raise InputError where processes on one machine would have to share a GPU, which
+    NCCL cannot."""
+    if processes > gpus:
+        raise InputError(
+            f"torchrun started {processes} processes on a machine with {gpus} GPU"
+            f"{'s' * (gpus != 1)}; use --nproc-per-node {gpus}, or hide the GPUs with "
+            "CUDA_VISIBLE_DEVICES= in front of the command"
+        )
 
 
 def share(value):

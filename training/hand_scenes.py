@@ -11,6 +11,7 @@ import functools
 
 import cv2
 import numpy as np
+import torch
 
 from data_prep.draw_scene import draw_image, draw_with_masks
 from data_prep.hand_poses import CLASSES
@@ -220,12 +221,12 @@ class Scenes:
         self.pictures, self.covers, self.hands, self.wrists = hands
         self.backgrounds, self.noise, self.seed = backgrounds, noise, seed
 
-    def batch(self, number: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, number: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ``(count, S, S, 3)`` pictures and ``(count, S, S)`` masks, uint8."""
         rng = np.random.default_rng([self.seed, 6, number])
         scenes = [self._scene(rng) for _ in range(count)]
         pictures, masks = zip(*scenes)
-        return np.stack(pictures), np.stack(masks)
+        return torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(masks))
 
     def _scene(self, rng):
         size = self.pictures.shape[1]

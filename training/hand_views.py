@@ -37,7 +37,7 @@ from training.hand_scenes import (
     empty_room,
     vary_background,
 )
-from training.loader import in_advance, plain_batches, threads_in_advance
+from training.loader import in_advance, plain_batches, processes_in_advance
 from training.network import autocast_for, pick_device
 from training.optimisation import Recipe, make_optimizer, set_learning_rate
 
@@ -147,7 +147,10 @@ def fit_finder(
     started = time.monotonic()
     batches = in_advance(
         functools.partial(scenes.batch, count=FINDER_BATCH),
-        *(itertools.count(), threads_in_advance(device)),
+        *(
+            itertools.count(),
+            processes_in_advance(device, FINDER_BATCH * 4 * VIEW_SIZE**2),
+        ),
     )
     with (
         contextlib.closing(batches),
@@ -165,8 +168,8 @@ def fit_finder(
             rate = RATE * min(1, progress / 0.1, (1 - progress) / 0.6)
             set_learning_rate(optimizer, rate)
             pictures, masks = next(batches)
-            pixels = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float()
-            truth = torch.from_numpy(masks)[:, None].to(device).float() / 255
+            pixels = pictures.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+            truth = masks.to(device, non_blocking=True)[:, None].float() / 255
             with autocast_for(finder, device):
                 logits = finder(pixels)
             loss = finder_loss(logits.float(), truth)

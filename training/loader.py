@@ -1,27 +1,34 @@
-"""Batches of a packed split: shuffled, augmented, by threads ready before they are due.
+"""Batches of a packed split: shuffled, augmented, and where a fast device would have to
+wait for them made by processes before they are due.
 
-Threads suffice, since OpenCV releases Python's lock; and they need no copies of the
-data, no shared memory and no worker start-up.
+Threads would not do: much of what augmentation costs is Python, which runs in one of
+them at a time.
 """
 
-import functools
+import atexit
+import itertools
+import mmap
 import os
-from collections import deque
+import shutil
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from data_prep.errors import InputError
 from training import distributed
 from training.augment import augment, noise_pool
 
+CORES = 4  # of a CPU, that one process can supply
+IN_ADVANCE = 3  # batches of a process, in shared memory
 
-class TrainBatches:
+
+class TrainBatches(Dataset):
     """Endless supply of augmented epochs over ``images`` and ``labels``.
 
-    Batch ``b`` of epoch ``e`` depends on ``(seed, e, b)`` alone, not on threads or on
+    Batch ``b`` of epoch ``e`` depends on ``(seed, e, b)`` alone, not on processes or on
     what was drawn before, so a resumed run sees what an uninterrupted one would.
 
     Under ``torchrun`` each process gets its share of every batch.
@@ -35,7 +42,6 @@ class TrainBatches:
         vary: The augmentation, called as `augment` is.
         weights: ``(N,)`` how often each image is to be drawn, relative to the others;
             None draws each once an epoch.
-        threads: That augment in advance; 0 makes each batch when it is asked for.
         variation: Further arguments of `vary`: strength, flip.
     """
 
@@ -47,7 +53,6 @@ class TrainBatches:
         seed: int,
         vary=augment,
         weights=None,
-        threads: int = 0,
         **variation,
     ):
         self.images, self.labels, self.vary = images, labels, vary
@@ -59,26 +64,43 @@ class TrainBatches:
                 f"a batch has {self.batch_size} images and needs {least}; give a "
                 "larger --batch-size, or more training images"
             )
-        self.seed, self.threads, self.variation = seed, threads, variation
+        self.seed, self.variation = seed, variation
         self.noise = noise_pool(images.shape[1], seed)
 
     def __len__(self) -> int:
+        """Batches an epoch."""
         return len(self.labels) // self.batch_size
 
-    def epoch(self, number: int):
-        """Iterate over ``(images uint8 (B, S, S, C), labels int64 (B,))`` tensors."""
-        order = self._order(np.random.default_rng([self.seed, number]))
-        make = functools.partial(self._make, number, order)
-        return in_advance(make, range(len(self)), self.threads)
+    def from_epoch(self, first: int, device: torch.device) -> Iterator:
+        """Yield the batches of epoch ``first`` and all that follow, without an end.
+
+        Args:
+            device: That waits for them.
+
+        Yields:
+            ``(images uint8 (B, S, S, C), labels int64 (B,))`` tensors, in the CPU's
+            memory.
+        """
+        size = self.batch_size * self.images[0].nbytes
+        processes = processes_in_advance(device, size)
+        return in_advance(self.__getitem__, self._plan(first), processes)
+
+    def _plan(self, first: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield epoch, number in it, and rows, of one batch after the other."""
+        for epoch in itertools.count(first):
+            order = self._order(np.random.default_rng([self.seed, epoch]))
+            for batch in range(len(self)):
+                start = batch * self.batch_size
+                yield epoch, batch, order[start : start + self.batch_size]
 
     def _order(self, rng: np.random.Generator) -> np.ndarray:
         if self.chances is None:
             return rng.permutation(len(self.labels))
         return rng.choice(len(self.labels), len(self.labels), p=self.chances)
 
-    def _make(self, epoch: int, order: np.ndarray, batch: int):
+    def __getitem__(self, planned: tuple[int, int, np.ndarray]):
+        epoch, batch, rows = planned
         rank, world = distributed.rank(), distributed.world_size()
-        rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
         rows = rows[rank::world]
         rng = np.random.default_rng([self.seed, epoch, batch, rank])
         images = np.stack(
@@ -86,37 +108,89 @@ class TrainBatches:
         )
         return torch.from_numpy(images), torch.from_numpy(self.labels[rows])
 
+    def __getstate__(self) -> dict:
+        state = self.__dict__.copy()
+        # a process opens the file, instead of getting gigabytes sent
+        if isinstance(getattr(self.images, "base", None), mmap.mmap):
+            state["images"] = _File(self.images)
+        return state
 
-def threads_in_advance(device: torch.device) -> int:
-    """How many threads should augment while the device computes; 0 is none.
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        if isinstance(self.images, _File):
+            self.images = self.images.open()
+
+
+class _File:
+    """Where a whole memory map lies."""
+
+    def __init__(self, array: np.memmap):
+        self.place = array.filename, array.dtype, "r", array.offset, array.shape
+
+    def open(self) -> np.memmap:
+        return np.memmap(*self.place)
+
+
+def processes_in_advance(device: torch.device, batch_bytes: int) -> int:
+    """How many processes should make batches while the device computes; 0 is none.
 
     On a CPU of two cores they would only take these from OpenMP's threads, all of
     which wait for the slowest: 615 instead of 690 images/s (small_resnet, views).
-    """
-    cores = len(os.sched_getaffinity(0)) // distributed.world_size()
-    return max(1, cores) if device.type != "cpu" or cores > 2 else 0
-
-
-def in_advance(make: Callable, numbers: Iterable[int], threads: int) -> Iterator:
-    """Yield ``make(number)`` of each, in order; made by threads before they are due.
 
     Args:
-        threads: 0 makes each when it is asked for.
+        device: That is to be kept busy.
+        batch_bytes: Size of a batch. They wait in shared memory, of which a container
+            may have little.
     """
-    if not threads:
-        yield from map(make, numbers)
+    cores = len(os.sched_getaffinity(0)) // distributed.world_size()
+    if device.type == "cpu":
+        wanted = 0 if cores <= 2 else max(1, cores // CORES)
+    else:
+        wanted = max(1, cores)
+    if os.path.isdir("/dev/shm"):
+        room = shutil.disk_usage("/dev/shm").free // distributed.world_size()
+        wanted = min(wanted, room // (2 * IN_ADVANCE * batch_bytes))
+    return wanted
+
+
+def in_advance(make: Callable, plans: Iterable, processes: int) -> Iterator:
+    """Yield ``make(plan)`` of each plan, in order; made before they are due.
+
+    Args:
+        make: Can be pickled, and returns tensors.
+        plans: May have no end.
+        processes: 0 makes each when it is asked for.
+    """
+    if not processes:
+        yield from map(make, plans)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = deque()
-        try:
-            for number in numbers:
-                waiting.append(pool.submit(make, number))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:  # what is left early must not be made to its end
-            pool.shutdown(wait=True, cancel_futures=True)
+    # spawned, not forked: this process may run CUDA, and ClearML's threads
+    loader = DataLoader(
+        _Made(make),
+        batch_size=None,
+        sampler=plans,
+        num_workers=processes,
+        prefetch_factor=IN_ADVANCE,
+        multiprocessing_context="spawn",
+        worker_init_fn=_start,
+        pin_memory=torch.cuda.is_available(),
+    )
+    yield from loader
+
+
+class _Made(Dataset):
+    def __init__(self, make: Callable):
+        self.make = make
+
+    def __getitem__(self, plan):
+        return self.make(plan)
+
+
+def _start(number: int) -> None:
+    cv2.setNumThreads(1)  # the processes fill the cores already
+    # Else Python 3.11 may abort as it ends, in a thread that still sends a batch which
+    # nobody waits for.
+    atexit.register(os._exit, 0)
 
 
 def plain_batches(images: np.ndarray, batch_size: int = 256):

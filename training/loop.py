@@ -1,6 +1,8 @@
 """The training loop: augmented batches, averaged weights, best epoch, resumable."""
 
+import contextlib
 import copy
+import itertools
 import math
 import shutil
 import time
@@ -16,7 +18,7 @@ from tqdm import tqdm
 from data_prep.errors import InputError
 from training import distributed
 from training.augment import augment
-from training.loader import TrainBatches, plain_batches, threads_in_advance
+from training.loader import TrainBatches, plain_batches
 from training.network import Classifier, Logits, autocast_for
 from training.optimisation import (
     Average,
@@ -89,7 +91,6 @@ def fit(
     autocast = autocast_for(classifier, device)
     batches = TrainBatches(
         *(*train, recipe.batch_size, recipe.seed, vary, weights),
-        threads=threads_in_advance(device),
         strength=recipe.augment,
         flip=recipe.flip,
     )
@@ -103,25 +104,28 @@ def fit(
 
     first = distributed.rank() == 0
     size = batches.batch_size
-    with tqdm(
-        total=run.steps * size,
-        initial=run.step * size,
-        desc="train",
-        unit="img",
-        disable=None if first else True,
-    ) as bar:
+    with (
+        contextlib.closing(batches.from_epoch(run.epoch, device)) as endless,
+        tqdm(
+            total=run.steps * size,
+            initial=run.step * size,
+            desc="train",
+            unit="img",
+            disable=None if first else True,
+        ) as bar,
+    ):
         while not distributed.share(run.is_over()):
             torch.manual_seed(recipe.seed * 100003 + run.epoch)  # of dropout
             train_mode(classifier)
             loss_sum, started, first_step = 0.0, time.monotonic(), run.step
-            for images, labels in batches.epoch(run.epoch):
+            for images, labels in itertools.islice(endless, len(batches)):
                 progress = run.progress()
                 if recipe.max_minutes:  # clocks differ, rates must not
                     progress = distributed.share(progress)
                 set_learning_rate(optimizer, learning_rate(progress, recipe))
                 with autocast:
-                    logits = model(images.to(device))
-                loss = criterion(logits, labels.to(device))
+                    logits = model(images.to(device, non_blocking=True))
+                loss = criterion(logits, labels.to(device, non_blocking=True))
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 if recipe.grad_clip:

@@ -58,45 +58,65 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._move(weight, group)
+            weights = [w for w in group["params"] if w.grad is not None]
+            if not weights:
+                continue
+            for weight in weights:
+                if not self.state[weight]:
+                    self.state[weight]["average"] = torch.zeros_like(weight)
+            gradients = [weight.grad for weight in weights]
+            averages = [self.state[weight]["average"] for weight in weights]
+            torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
+            ahead = torch._foreach_lerp(gradients, averages, group["momentum"])
+            steps = self._directions(ahead)
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            lengths = [LIKE_ADAM * max(w.flatten(1).shape) ** 0.5 for w in weights]
+            torch._foreach_mul_(steps, [-group["lr"] * length for length in lengths])
+            torch._foreach_add_(weights, steps)
 
-    def _move(self, weight: nn.Parameter, group: dict) -> None:
-        state = self.state[weight]
-        if not state:
-            state["average"] = torch.zeros_like(weight)
-        average = state["average"]
-        average.lerp_(weight.grad, 1 - group["momentum"])
-        ahead = weight.grad.lerp(average, group["momentum"])
-        if ahead.ndim == 4:  # no copy where channels come last
-            ahead = ahead.permute(0, 2, 3, 1)
-        rows = ahead.flatten(1)
-        length = LIKE_ADAM * max(rows.shape) ** 0.5
-        step = torch.cat([orthogonalise(block) for block in rows.split(BLOCK)])
-        step = step.reshape(ahead.shape)
-        if step.ndim == 4:
-            step = step.permute(0, 3, 1, 2)
-        weight.mul_(1 - group["lr"] * group["weight_decay"])
-        weight.add_(step, alpha=-group["lr"] * length)
+    def _directions(self, ahead: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Orthogonalise gradients of any shape, all of them at once."""
+        # no copy where channels come last
+        last = [g.permute(0, 2, 3, 1) if g.ndim == 4 else g for g in ahead]
+        blocks = [g.flatten(1).split(BLOCK) for g in last]
+        done = iter(orthogonalise([block for parts in blocks for block in parts]))
+        steps = []
+        for gradient, parts in zip(last, blocks):
+            step = torch.cat([next(done) for _ in parts]).reshape(gradient.shape)
+            steps.append(step.permute(0, 3, 1, 2) if step.ndim == 4 else step)
+        return steps
 
 
-def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
-    """Bring the singular values of ``(M, N)`` near 1, those above a thousandth of all
-    at least; keep its singular vectors.
+def orthogonalise(matrices: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Bring the singular values of matrices near 1, those above a thousandth of all
+    at least; keep their singular vectors.
 
-    The polynomials are of the small square matrix ``X X^T`` alone, and ``X`` is
-    multiplied once, at the end: half the work where one side is much longer.
+    The polynomials are of the small square matrices ``X X^T`` alone, and ``X`` is
+    multiplied once, at the end: half the work where one side is much longer. Squares
+    of one size are worked on together, which spares small operations.
+
+    Args:
+        matrices: ``(M, N)`` each, of any sizes.
     """
-    if matrix.shape[0] > matrix.shape[1]:
-        return orthogonalise(matrix.T).T
-    matrix = matrix.float()
-    matrix = matrix / (1.01 * matrix.norm() + 1e-12)
-    square, product = matrix @ matrix.T, None
-    for number, (a, b, c) in enumerate(POLYNOMIALS, 1):
-        factor = b * square + c * (square @ square)
-        factor.diagonal().add_(a)
-        product = factor if product is None else factor @ product
-        if number < len(POLYNOMIALS):
-            square = factor @ square @ factor
-    return product @ matrix
+    wide = [
+        x if x.shape[0] <= x.shape[1] else x.T
+        for x in map(torch.Tensor.float, matrices)
+    ]
+    alike = {}
+    for i, x in enumerate(wide):
+        alike.setdefault(x.shape[0], []).append(i)
+    results = [None] * len(wide)
+    for numbers in alike.values():
+        square = torch.stack([wide[i] @ wide[i].T for i in numbers])
+        trace = square.diagonal(dim1=1, dim2=2).sum(1)
+        length = (1.01 * trace.sqrt() + 1e-12).view(-1, 1, 1)  # Frobenius norm
+        square, product = square / length**2, 1 / length
+        for number, (a, b, c) in enumerate(POLYNOMIALS, 1):
+            factor = torch.baddbmm(square, square, square, beta=b, alpha=c)
+            factor.diagonal(dim1=1, dim2=2).add_(a)
+            product = factor * product if number == 1 else factor @ product
+            if number < len(POLYNOMIALS):
+                square = factor @ square @ factor
+        for i, p in zip(numbers, product):
+            results[i] = p @ wide[i]
+    return [y if y.shape == x.shape else y.T for x, y in zip(matrices, results)]

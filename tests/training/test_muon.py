@@ -14,7 +14,7 @@ def test_a_step_has_the_gradients_directions_all_equally_long(shape):
     torch.manual_seed(0)
     left, _, right = torch.linalg.svd(torch.randn(shape), full_matrices=False)
     sizes = torch.logspace(0, -2, min(shape))
-    step = orthogonalise(1e-4 * left @ torch.diag(sizes) @ right)
+    (step,) = orthogonalise([1e-4 * left @ torch.diag(sizes) @ right])
     along = left.T @ step @ right.T
     assert along.diagonal().min() > 0.7 and along.diagonal().max() < 1.3
     assert (along - torch.diag(along.diagonal())).abs().max() < 1e-2

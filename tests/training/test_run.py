@@ -19,6 +19,7 @@ from coloured_data import CLASSES, coloured_images, write_dataset
 from data_prep import packed
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
+from training import distributed
 from training.evaluate import calibration, evaluate
 from training.graph import answer
 from training.infer import infer
@@ -217,7 +218,8 @@ def test_two_processes_under_torchrun_train_one_model(dataset, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         + ["--nproc-per-node", "2", str(script)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        # two processes cannot share the one GPU that there may be
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
     )
@@ -227,6 +229,12 @@ def test_two_processes_under_torchrun_train_one_model(dataset, tmp_path):
     for folder in (tmp_path / "two", tmp_path / "two" / "hands"):
         assert len(list((folder / "tensorboard").iterdir())) == 1  # of one process
         assert not list(folder.glob(".views-*"))
+
+
+def test_more_processes_than_gpus_are_refused_with_the_number_to_use():
+    distributed.check_gpus(2, 2)
+    with pytest.raises(InputError, match="3 processes .* 1 GPU; .*-node 1,"):
+        distributed.check_gpus(1, 3)
 
 
 def test_patience_counts_epochs_that_are_not_better():
@@ -328,7 +336,8 @@ def test_a_fast_dev_run_touches_every_part_with_one_batch(dataset, tmp_path):
     assert result["epochs"] == 1 and result["overall"]["images"] == 8
     torch.manual_seed(0)
     untrained = build_model("small_resnet", 4, 48).state_dict()
-    after = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
+    checkpoint = tmp_path / "out" / "checkpoint.pt"
+    after = torch.load(checkpoint, map_location="cpu", weights_only=True)
     assert not torch.equal(untrained["0.weight"], after["network.0.weight"])
 
 
