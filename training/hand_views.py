@@ -145,13 +145,9 @@ def fit_finder(
     finder = HandFinder().to(device, memory_format=torch.channels_last).train()
     optimizer = make_optimizer(finder, Recipe(lr=RATE, weight_decay=0.01), set())
     started = time.monotonic()
-    batches = in_advance(
-        functools.partial(scenes.batch, count=FINDER_BATCH),
-        *(
-            itertools.count(),
-            processes_in_advance(device, FINDER_BATCH * 4 * VIEW_SIZE**2),
-        ),
-    )
+    make = functools.partial(scenes.batch, count=FINDER_BATCH)
+    processes = processes_in_advance(device, FINDER_BATCH * 4 * VIEW_SIZE**2)
+    batches = in_advance(make, itertools.count(), processes)
     with (
         contextlib.closing(batches),
         tqdm(

@@ -25,7 +25,7 @@ CORES = 4  # of a CPU, that one process can supply
 IN_ADVANCE = 3  # batches of a process, in shared memory
 
 
-class TrainBatches(Dataset):
+class TrainBatches:
     """Endless supply of augmented epochs over ``images`` and ``labels``.
 
     Batch ``b`` of epoch ``e`` depends on ``(seed, e, b)`` alone, not on processes or on
@@ -83,9 +83,9 @@ class TrainBatches(Dataset):
         """
         size = self.batch_size * self.images[0].nbytes
         processes = processes_in_advance(device, size)
-        return in_advance(self.__getitem__, self._plan(first), processes)
+        return in_advance(self.make, self.plan(first), processes)
 
-    def _plan(self, first: int) -> Iterator[tuple[int, int, np.ndarray]]:
+    def plan(self, first: int) -> Iterator[tuple[int, int, np.ndarray]]:
         """Yield epoch, number in it, and rows, of one batch after the other."""
         for epoch in itertools.count(first):
             order = self._order(np.random.default_rng([self.seed, epoch]))
@@ -98,7 +98,8 @@ class TrainBatches(Dataset):
             return rng.permutation(len(self.labels))
         return rng.choice(len(self.labels), len(self.labels), p=self.chances)
 
-    def __getitem__(self, planned: tuple[int, int, np.ndarray]):
+    def make(self, planned: tuple[int, int, np.ndarray]):
+        """Make the batch of one item of `plan`."""
         epoch, batch, rows = planned
         rank, world = distributed.rank(), distributed.world_size()
         rows = rows[rank::world]

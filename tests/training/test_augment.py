@@ -71,7 +71,7 @@ def test_processes_make_the_same_batches_in_order_and_end_quietly(
         images = np.load(tmp_path / "images.npy", mmap_mode="r")
     batches = TrainBatches(images, np.arange(40), 8, seed=3, strength=0.5)
     assert (len(pickle.dumps(batches)) < images.nbytes) == (kind == "file")
-    made = in_advance(batches.__getitem__, batches._plan(0), 2)
+    made = in_advance(batches.make, batches.plan(0), 2)
     alone = batches.from_epoch(0, CPU)
     for _ in range(12):  # more than two epochs
         (x, y), (x2, y2) = next(made), next(alone)
