@@ -6,8 +6,11 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from data_prep.further_poses import FURTHER_POSES, idle_pose
 from data_prep.hand_model import Relief, pose_hand, render, silhouette
-from data_prep.hand_poses import POSES
+from data_prep.hand_poses import NOTHING, POSES
+
+IDLE = 0.75  # of the strangers who sign nothing: share that shows a hand
 
 # Skin from very light to very dark, RGB; drawings mix two neighbours.
 _SKIN = np.array(
@@ -30,7 +33,9 @@ def draw_image(
     """Draw one of the 29 classes: ``(size, size, 3)`` uint8 RGB.
 
     Proportions, view, skin, light, background and noise come from `rng`. Hands of
-    strangers are also held in the further poses of a letter, and farther away.
+    strangers are also held in the further poses of a letter, and farther away; and if
+    they sign nothing there may be an open hand, or an arm whose hand has left the
+    picture, at times blurred as it moves.
     """
     return _draw(letter, rng, size, strangers)[0]
 
@@ -52,8 +57,9 @@ def _draw(letter, rng, size, strangers):
     """The picture, its mask, and what `render` was given; None without a hand."""
     picture = _background(rng, size)
     mask, placed = np.zeros((size, size), np.float32), None
-    if letter != "nothing":
-        pose = _any_pose(letter, rng) if strangers else POSES[letter][0]
+    pose = _pose(letter, rng, strangers)
+    idle = pose is not None and letter == NOTHING
+    if pose is not None:
         hand = pose_hand(pose, rng)
         left, bottom, right, top = hand.bounds()
         extent = max(right - left, top - bottom)
@@ -63,18 +69,28 @@ def _draw(letter, rng, size, strangers):
         drift = 0.09 * size
         x = size / 2 - scale * (left + right) / 2 + rng.uniform(-drift, drift)
         y = size / 2 + scale * (bottom + top) / 2 + rng.uniform(-drift, drift)
+        if idle and rng.random() < 0.5:  # leaves the picture
+            away, angle = rng.uniform(0.5, 0.75) * size, rng.uniform(0, 2 * np.pi)
+            x, y = x + away * np.cos(angle), y + away * np.sin(angle)
         placed = hand, size, scale, (x, y)
         relief = render(*placed)
-        _lit(picture, relief, rng, scale)
         mask = relief.mask
-    return _camera(picture, rng), mask, placed
+        if mask.any():  # not all of it has left the picture
+            _lit(picture, relief, rng, scale)
+    picture = _camera(picture, rng)
+    if idle and rng.random() < 0.3:
+        picture = _moved(picture, rng)
+    return picture, mask, placed
 
 
-def _any_pose(letter, rng):
-    """The first pose in half of all cases, else one of the others."""
-    first, *others = POSES[letter]
+def _pose(letter, rng, strangers):
+    """The pose by the book, of strangers in half of all cases another; None for an
+    empty room."""
+    if letter == NOTHING:
+        return idle_pose(rng) if strangers and rng.random() < IDLE else None
+    others = FURTHER_POSES.get(letter, ()) if strangers else ()
     if not others or rng.random() < 0.5:
-        return first
+        return POSES[letter]
     return others[int(rng.integers(len(others)))]
 
 
@@ -194,6 +210,18 @@ def _camera(planes, rng):
     x, y = rng.integers(0, size // 2, 2)
     noise = tile[y : y + size, x : x + size] * np.float32(rng.uniform(1, 6))
     return cv2.add(picture, noise, dtype=cv2.CV_8U)
+
+
+def _moved(picture, rng):
+    """Blur along a line of 5 to 16 pixels in 128."""
+    size = len(picture)
+    length = int(size * rng.uniform(0.04, 0.125)) | 1
+    line = np.zeros((length, length), np.float32)
+    line[length // 2] = 1
+    centre = ((length - 1) / 2,) * 2
+    turn = cv2.getRotationMatrix2D(centre, rng.uniform(0, 180), 1)
+    line = cv2.warpAffine(line, turn, (length, length))
+    return cv2.filter2D(picture, -1, line / line.sum())
 
 
 @lru_cache(maxsize=1)

@@ -199,6 +199,8 @@ def _place(hand, scale, centre):
 def _smooth(depth, sigma):
     """Blur the depth within the surface drawn so far: skin bridges the bones."""
     mask = depth > _FAR
+    if not mask.any():  # out of the picture
+        return
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
     box = np.s_[top : top + height, left : left + width]
     mask, depth = mask[box].astype(np.float32), depth[box]

@@ -14,13 +14,12 @@ import numpy as np
 import torch
 
 from data_prep.draw_scene import draw_image, draw_with_masks
-from data_prep.hand_poses import CLASSES
+from data_prep.hand_poses import CLASSES, NOTHING
 from training.augment import OTHER_ROOMS, random_affine, recolour, roughen
 
 # what hand and background have in common, after each had its own light
 DIM = OTHER_ROOMS.times(0.3)
 BLACK = 28  # of 255; JPEG noise on black stays below
-NOTHING = "nothing"
 DRAWN_HANDS = 1000
 ARM = 80  # pixels of forearm below a wrist, and margin around such a hand
 FOREARMS, SLEEVES = 0.75, 0.3  # share of the wrists with an arm, of arms in sleeves

@@ -22,14 +22,13 @@ from tqdm import tqdm
 from data_prep import leftovers
 from data_prep.draw_scene import draw_image
 from data_prep.errors import InputError
-from data_prep.hand_poses import CLASSES
+from data_prep.hand_poses import CLASSES, NOTHING
 from data_prep.parallel import cpu_count, run_chunks
 from training import distributed
 from training.augment import OTHER_ROOMS, noise_pool, random_affine, recolour, roughen
 from training.hand_finder import VIEW_SIZE, HandFinder, HandView
 from training.hand_scenes import (
     DIM,
-    NOTHING,
     Scenes,
     blend,
     collect_backgrounds,

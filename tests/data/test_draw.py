@@ -11,6 +11,7 @@ from sklearn.metrics import pairwise_distances
 
 from data_prep.draw import draw_dataset, draw_image, image_rng
 from data_prep.errors import InputError
+from data_prep.further_poses import FURTHER_POSES
 from data_prep.hand_model import pose_hand, render
 from data_prep.hand_poses import CLASSES, POSES
 from data_prep.paths import ROOT
@@ -22,7 +23,7 @@ def files(folder):
 
 def relief(letter, index, size=96):
     """Render one hand, filling the picture; its forearm leaves at an edge."""
-    poses = POSES[letter]
+    poses = POSES[letter], *FURTHER_POSES.get(letter, ())
     hand = pose_hand(poses[index % len(poses)], image_rng(7, letter, index))
     left, bottom, right, top = hand.bounds()
     scale = 0.8 * size / max(right - left, top - bottom)
@@ -112,7 +113,7 @@ def test_it_is_a_right_hand_with_the_palm_to_the_viewer():
 
 @pytest.mark.parametrize("letter", POSES)
 def test_the_forearm_leaves_the_picture_and_the_hand_does_not(letter):
-    for index in range(4):
+    for index in range(max(4, 1 + len(FURTHER_POSES.get(letter, ())))):
         _, shown = relief(letter, index)
         edges = shown.mask[0], shown.mask[-1], shown.mask[:, 0], shown.mask[:, -1]
         assert sum(edge.any() for edge in edges) in (1, 2)

@@ -139,7 +139,15 @@ def test_a_drawing_tells_the_hand_from_its_forearm():
     assert mask[-1].any() and not hand[-1].any()  # the arm comes from below
     top = np.flatnonzero(mask.any(1))[0]
     assert np.array_equal(hand[top : top + 20], mask[top : top + 20])
-    assert draw_with_masks("nothing", np.random.default_rng(0), 96)[1].max() == 0
+
+
+def test_strangers_who_sign_nothing_show_an_open_hand_an_arm_or_an_empty_room():
+    rng = np.random.default_rng(0)
+    drawn = [draw_with_masks("nothing", rng, 96) for _ in range(60)]
+    arms, hands = ([part[i].mean() for part in drawn] for i in (1, 2))
+    assert 15 < np.count_nonzero(np.greater(hands, 0.05)) < 45
+    assert any(arm > 0.05 and hand < 0.01 for arm, hand in zip(arms, hands))
+    assert min(arms) == 0
 
 
 @pytest.mark.parametrize("turns", [0, 1, 3])
