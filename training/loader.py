@@ -5,7 +5,6 @@ Threads would not do: much of what augmentation costs is Python, which runs in o
 them at a time.
 """
 
-import atexit
 import itertools
 import mmap
 import os
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 import cv2
 import numpy as np
 import torch
+from torch.multiprocessing import get_context
 from torch.utils.data import DataLoader, Dataset
 
 from data_prep.errors import InputError
@@ -165,14 +165,17 @@ def in_advance(make: Callable, plans: Iterable, processes: int) -> Iterator:
     if not processes:
         yield from map(make, plans)
         return
-    # spawned, not forked: this process may run CUDA, and ClearML's threads
+    # Not forked from here: this process may run CUDA, and ClearML's threads. Nor
+    # spawned: each would import torch before the next is started.
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["torch.utils.data", "cv2"])
     loader = DataLoader(
         _Made(make),
         batch_size=None,
         sampler=plans,
         num_workers=processes,
         prefetch_factor=IN_ADVANCE,
-        multiprocessing_context="spawn",
+        multiprocessing_context=context,
         worker_init_fn=_start,
         pin_memory=torch.cuda.is_available(),
     )
@@ -189,9 +192,6 @@ class _Made(Dataset):
 
 def _start(number: int) -> None:
     cv2.setNumThreads(1)  # the processes fill the cores already
-    # Else Python 3.11 may abort as it ends, in a thread that still sends a batch which
-    # nobody waits for.
-    atexit.register(os._exit, 0)
 
 
 def plain_batches(images: np.ndarray, batch_size: int = 256):
