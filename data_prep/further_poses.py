@@ -189,8 +189,8 @@ FURTHER_POSES: dict[str, tuple[Pose, ...]] = {
         Pose(((8, 62, 42, 0), fist(-1), fist(1), fist(3)), BEFORE),
     ),
     "Z": (
-        Pose(POINTING, BEFORE, nod=38, roll=-16),
-        Pose(POINTING, BEFORE, roll=34, forearm=14),
+        Pose(POINTING, BEFORE, nod=38, roll=-16),  # towards the viewer
+        Pose(POINTING, BEFORE, roll=34, forearm=14),  # the other way
         Pose(  # upright, as the stroke begins
             POINTING, ((38, 44), (-56, 30), (-84, -2)), turn=-6, roll=-4
         ),
