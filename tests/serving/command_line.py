@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from data_prep.paths import ROOT
-from pipelines import serving_environment
-from pipelines.triton_server import TritonServer
+from pipelines.serving import serving_environment
+from pipelines.serving.triton_server import TritonServer
 
 PROBE = ROOT / "triton/server/probe.py"
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_model import make_graph
 from tritonclient.utils import InferenceServerException
 
-from pipelines import preflight
+from pipelines.repository import preflight
 
 pytestmark = pytest.mark.slow
 

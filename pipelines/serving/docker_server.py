@@ -1,0 +1,58 @@
+"""The same repository in NVIDIA's image: built from triton/server, run in front."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from data_prep.errors import InputError
+from data_prep.paths import ROOT
+from pipelines.repository import versions
+from pipelines.repository.model_config import default_instances
+
+IMAGE = "triton-server"
+
+
+def run(repository: Path, http_port: int, grpc_port: int, metrics_port: int) -> None:
+    """Build the image, and become the ``docker run`` of it on a repository.
+
+    Raises:
+        InputError: No deployed model, no Docker engine, or Docker failed.
+    """
+    record = versions.current(repository)
+    if shutil.which("docker") is None:
+        raise InputError(
+            "docker is not installed; install it, or serve without --docker"
+        )
+    engine = subprocess.run(["docker", "info"], capture_output=True, text=True)
+    if engine.returncode:
+        raise InputError(
+            f"the Docker engine does not answer ({engine.stderr.strip()[-200:]}); "
+            "start it, or serve without --docker"
+        )
+    with versions.lock(repository):
+        versions.repair(repository)
+    build = ["docker", "build", "--tag", IMAGE, str(ROOT / "triton" / "server")]
+    if code := subprocess.run(build).returncode:
+        raise InputError(f"'{' '.join(build)}' ended with code {code}")
+    command = run_command(repository, record, http_port, grpc_port, metrics_port)
+    # In place of this process: docker gets its signals, and passes them on.
+    os.execvp(command[0], command)
+
+
+def run_command(
+    repository: Path, record: dict, http_port: int, grpc_port: int, metrics_port: int
+) -> list[str]:
+    """Build the ``docker run`` command: loopback ports, the repository read-only."""
+    ports = {8000: http_port, 8001: grpc_port, 8002: metrics_port}
+    return [
+        *("docker", "run", "--rm", "--init"),
+        # Python models and server exchange tensors through it; Docker's 64 MB are few
+        "--shm-size=1g",
+        *(["--gpus=all"] if record["device"] == "gpu" else []),
+        *(f"--publish=127.0.0.1:{host}:{inside}" for inside, host in ports.items()),
+        f"--volume={repository.resolve()}:/models:ro",
+        IMAGE,
+        # with more than there are cores, time goes into switching
+        f"--http-thread-count={default_instances()}",
+    ]
