@@ -99,7 +99,7 @@ def _start(home: Path) -> str:
     log = home / "start.log"
     with open(log, "wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.clearml_server"]
+            [sys.executable, "-m", "pipelines.clearml_server"]
             + ["--home", str(home), "--exit-with-users"],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
