@@ -13,7 +13,9 @@ The pixels, step by step (`Preprocessing.apply`):
 2. cut ``round(border_crop * side)`` pixels from each of the four sides (less where
    nothing would be left);
 3. resize to ``image_size`` x ``image_size``, by pixel area where the image shrinks in
-   both directions and bilinearly elsewhere;
+   both directions and bilinearly elsewhere. `resize_mode` says how a photograph that
+   is not square gets there: "squash" changes its proportions; "letterbox" keeps them
+   and repeats the last pixels along the shorter side;
 4. channel order RGB.
 
 Scaling to floats and normalisation (by `mean` and `std`, or by the light on the hand
@@ -34,6 +36,7 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
 FILE_NAME = "preprocessing.json"
+RESIZE_MODES = ("squash", "letterbox")
 
 
 class BrokenImage(ValueError):
@@ -49,6 +52,8 @@ class Preprocessing:
         border_crop: Share of each side cut off before resizing, 0 to below 0.5. The
             Kaggle ASL photographs have a blue line there that a network would learn.
         interpolation: "area": by area when shrinking, bilinear when enlarging.
+        resize_mode: "squash" or "letterbox", see above. Records without it are older:
+            they mean "squash".
         channel_order: Order of the last axis of the result.
         dtype: Of the result, and of the ONNX graph's input.
         mean: Per channel, of pixels scaled to 0..1; subtracted inside the graph.
@@ -58,6 +63,7 @@ class Preprocessing:
     image_size: int = 128
     border_crop: float = 0.03
     interpolation: str = "area"
+    resize_mode: str = "squash"
     channel_order: str = "RGB"
     dtype: str = "uint8"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -82,6 +88,10 @@ class Preprocessing:
                     f"{name} is {getattr(self, name)!r}; this version knows only "
                     f"{only!r}"
                 )
+        if self.resize_mode not in RESIZE_MODES:
+            raise ValueError(
+                f"resize_mode is {self.resize_mode!r}; choose {' or '.join(RESIZE_MODES)}"
+            )
         # JSON has lists only; equality and hashing want tuples.
         for name in ("mean", "std"):
             values = tuple(float(value) for value in getattr(self, name))
@@ -122,12 +132,30 @@ class Preprocessing:
         )
         bgr = bgr[y : height - y, x : width - x]
         size = self.image_size
-        shrinks = min(bgr.shape[:2]) >= size
+        height, width = bgr.shape[:2]
+        tall = wide = size
+        if self.resize_mode == "letterbox":
+            longer = max(height, width)
+            tall, wide = (
+                max(1, (2 * side * size + longer) // (2 * longer))  # rounded
+                for side in (height, width)
+            )
+        shrinks = height >= tall and width >= wide
         bgr = cv2.resize(
             bgr,
-            (size, size),
+            (wide, tall),
             interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
         )
+        top, left = (size - tall) // 2, (size - wide) // 2
+        if (tall, wide) != (size, size):
+            bgr = cv2.copyMakeBorder(
+                bgr,
+                top=top,
+                bottom=size - tall - top,
+                left=left,
+                right=size - wide - left,
+                borderType=cv2.BORDER_REPLICATE,
+            )
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
