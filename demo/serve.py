@@ -1,0 +1,160 @@
+"""The page in the browser: point a camera at your hand, and it spells.
+
+    scripts/demo [--port N] [--url HOST:PORT] [--host ADDRESS] [--admin]
+
+Talks to the server of scripts/serve, or starts the embedded one if none runs. The page
+is for this machine; behind scripts/remote-access, or with --host, for others.
+"""
+
+import argparse
+import contextlib
+import ipaddress
+import signal
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from data_prep.errors import exit_2_on_input_error
+from data_prep.paths import data_home
+from demo import gateway, guard
+from demo.model import Model
+from demo.tabs.model_page import Admin, Server
+from pipelines.serving import running_server
+from pipelines.serving.triton_server import TritonServer, pick_ports
+from pipelines.serving.watchdog import Watchdog
+
+LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+METRICS = "http://127.0.0.1:8002/metrics"  # where scripts/serve has them
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/demo", description="A page in the browser that reads your hand."
+    )
+    parser.add_argument(
+        "--port", type=int, default=8080, help="0: any free one (default 8080)"
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at (default %(default)s); any other lets everybody who "
+        "reaches this machine and has the token use the page, and wants TLS in front: "
+        "browsers give a camera to https and localhost only",
+    )
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a name by which browsers ask for the page, such as that of a proxy in "
+        "front of it; may be given several times",
+    )
+    parser.add_argument(
+        "--url",
+        metavar="HOST:PORT",
+        help="gRPC address of the Triton server (default: the one that runs on the "
+        "repository, else the embedded one, which is started)",
+    )
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        default=data_home() / "models",
+        help="Triton model repository (default %(default)s)",
+    )
+    parser.add_argument(
+        "--metrics-url", default=METRICS, help="Triton's metrics (default %(default)s)"
+    )
+    parser.add_argument(
+        "--admin",
+        action="store_true",
+        help="the page may go back to the version before, with a token that is printed",
+    )
+    return parser
+
+
+@exit_2_on_input_error
+def main() -> None:
+    options = arguments().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the clean-up below
+    (port,) = pick_ports(options.port, host=options.host)
+    outside = not is_loopback(options.host)
+    token = guard.new_token() if outside or options.name else None
+    admin = Admin(guard.new_token()) if options.admin else None
+    hosts = LOOPBACK | {name.lower() for name in options.name}
+    if outside:
+        hosts |= {options.host.lower()}
+        print(
+            f"warning: listening at {options.host}: whoever reaches this machine and "
+            "has the token can use the page, and without TLS in front others can read "
+            "along",
+            file=sys.stderr,
+        )
+    with contextlib.ExitStack() as stack:
+        server = Server(options.repository, options.metrics_url)
+        if options.url:
+            server.repository = None
+        elif running_server.find(options.repository) is None:
+            server.metrics_url = start(stack, options.repository)
+        app = gateway.create(
+            Model(lambda: find(options)), hosts, token, admin, server
+        )
+        print(announcement(options, port, token, admin), flush=True)
+        uvicorn.run(
+            app,
+            host=options.host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ws_max_size=gateway.MAX_FRAME_BYTES,
+            ws_max_queue=4,
+            limit_concurrency=128,
+            timeout_graceful_shutdown=2,
+            proxy_headers=False,
+        )
+
+
+def start(stack: contextlib.ExitStack, repository: Path) -> str:
+    """Run the embedded server for as long as we do; return where its metrics are."""
+    print(f"starting tritonserver on {repository}", flush=True)
+    server = stack.enter_context(TritonServer(repository))
+    stack.enter_context(
+        running_server.noted(repository, server.grpc_url, server.http_url)
+    )
+    stack.enter_context(
+        Watchdog(server.grpc_url, repository, lambda text: print(text, flush=True))
+    )
+    return server.metrics_url
+
+
+def find(options: argparse.Namespace) -> str | None:
+    """The gRPC address of the server to ask."""
+    if options.url:
+        return options.url
+    urls = running_server.find(options.repository)
+    return urls["grpc"] if urls else None
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def announcement(options, port: int, token: str | None, admin: Admin | None) -> str:
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    host = f"localhost:{port}" if is_loopback(options.host) else f"{host}:{port}"
+    address = f"http://{host}/" + (f"?token={token}" if token else "")
+    lines = [f"open {address}"]
+    if options.name:
+        lines.append("by the names of --name with the same ?token=")
+    if admin:
+        lines.append(f"token for rolling back: {admin.token}")
+    lines.append("Ctrl-C stops it")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
