@@ -14,7 +14,7 @@ from pipelines import model_config, preflight
 from pipelines.model_config import CLASSIFIER, DECODE, FUSED, Settings
 
 PYTHON_MODELS = ROOT / "triton" / "server" / "python_models"
-SHARED = ("photographs.py", "image_headers.py", "metrics.py")  # by fused and decode
+SHARED = ("photographs.py", "metrics.py")  # by fused and decode
 
 
 def fill(kind: str, artifacts: Path, folder: Path) -> None:
