@@ -24,7 +24,7 @@ import tritonclient.grpc as triton
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from data_prep.preprocessing import FILE_NAME, Preprocessing
-from pipelines import model_config, model_repository, preflight
+from pipelines import model_config, model_repository, preflight, server_keys
 from pipelines.bench_serve_load import (
     GRPC_METHOD,
     GRPC_PREFIX,
@@ -86,7 +86,7 @@ def serving(
     region = SHM / f"asl_bench_{os.getpid()}"
     with (
         TritonServer(folder) as server,
-        triton.InferenceServerClient(server.grpc_url) as client,
+        server_keys.client(server.grpc_url, folder) as client,
     ):
         client.load_model(IDLE)
         try:

@@ -21,7 +21,7 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from data_prep.errors import InputError
-from pipelines import model_repository, smoke
+from pipelines import model_repository, server_keys, smoke
 from pipelines.asker import one_line
 from pipelines.model_config import (
     CLASSIFIER,
@@ -55,7 +55,7 @@ def switch(urls: dict[str, str], repository: Path, record: dict) -> None:
             cannot load the version, or a version that answers wrongly.
     """
     version = record["version"]
-    with triton.InferenceServerClient(urls["grpc"]) as client:
+    with server_keys.client(urls["grpc"], repository) as client:
         before = served(client, repository)
         noted = model_repository.current_number(repository)
         names = part_names(repository, version)
@@ -128,6 +128,12 @@ def check_repository(client, urls: dict[str, str], repository: Path, names) -> N
     try:
         index = client.get_model_repository_index().models
     except InferenceServerException as error:
+        if "restricted" in error.message():
+            raise InputError(
+                f"the Triton server at {urls['grpc']} wants a key: it serves another "
+                f"repository than {repository}, or others have started it; then name "
+                "the file of its key in TRITON_KEY_FILE"
+            ) from None
         raise InputError(
             f"no Triton server answers at {urls['grpc']} ({one_line(error)}); start "
             "one with scripts/serve"
@@ -225,7 +231,7 @@ def heal(grpc_url: str, repository: Path, version: int, part: str) -> None:
         InputError: It cannot be loaded.
     """
     model_repository.deployment(repository, version)  # its files are there
-    with triton.InferenceServerClient(grpc_url) as client:
+    with server_keys.client(grpc_url, repository) as client:
         model_repository.point_to(repository, version)
         try:
             client.unload_model(part)
