@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from data_prep.paths import ROOT
-from pipelines import server_keys, serving_environment
-from pipelines.triton_server import LAUNCH, TritonServer
+from pipelines.serving import server_keys, serving_environment
+from pipelines.serving.triton_server import LAUNCH, TritonServer
 
 PROBE = ROOT / "triton/server/probe.py"
 

@@ -21,8 +21,8 @@ from closed_calls import (
 from leftovers import running_in_session
 from tritonclient.utils import InferenceServerException
 
-from pipelines import server_keys
-from pipelines.triton_server import LAUNCH
+from pipelines.serving import server_keys
+from pipelines.serving.triton_server import LAUNCH
 
 pytestmark = pytest.mark.slow
 
@@ -172,7 +172,7 @@ def test_a_key_file_that_is_missing_is_refused(tmp_path):
 
 def test_a_key_of_a_server_that_has_gone_does_not_count(tmp_path, monkeypatch):
     program = (
-        "import os, sys; from pipelines import server_keys\n"
+        "import os, sys; from pipelines.serving import server_keys\n"
         "server_keys.make(sys.argv[1], 'localhost:8001'); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", program, tmp_path], check=True)

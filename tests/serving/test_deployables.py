@@ -13,9 +13,8 @@ from tiny_model import expect
 from traffic import load
 
 from data_prep.paths import ROOT
-from pipelines import deployment, model_repository
-from pipelines.docker_server import run_command
-from pipelines.model_config import (
+from pipelines.repository import versions
+from pipelines.repository.model_config import (
     CLASSIFIER,
     DECODE,
     ENGINE_CACHE,
@@ -24,6 +23,8 @@ from pipelines.model_config import (
     Settings,
     part_name,
 )
+from pipelines.serving import deployment
+from pipelines.serving.docker_server import run_command
 
 TRITON = ROOT / "triton"
 KUBERNETES = TRITON / "kubernetes"
@@ -59,7 +60,7 @@ def test_a_server_that_watches_the_repository_swaps_without_a_failed_request(
     """By the very arguments of the Kubernetes Deployment, with a shorter interval."""
     repository = tmp_path / "models"
     settings = Settings(instances=1)
-    model_repository.render(artifacts, repository, {}, settings)
+    versions.render(artifacts, repository, {}, settings)
     container, _ = containers()
     launched(container["command"])
     options = [x for x in container["args"] if "poll-secs" not in x]
@@ -217,8 +218,8 @@ def test_what_does_not_watch_the_repository_loads_what_clients_call():
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_compose_runs_the_image_as_serve_does(device, artifacts, tmp_path):
-    model_repository.render(artifacts, tmp_path, {}, Settings(device))
-    record = model_repository.current(tmp_path)
+    versions.render(artifacts, tmp_path, {}, Settings(device))
+    record = versions.current(tmp_path)
     command = run_command(tmp_path, record, 8000, 8001, 8002)
     service = COMPOSE["services"][device]
 

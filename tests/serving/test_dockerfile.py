@@ -15,9 +15,9 @@ from command_line import PROBE, launched, probe, run_probe, running
 from leftovers import running_in_session
 
 from data_prep.paths import ROOT
-from pipelines import model_repository
-from pipelines.docker_server import run_command
-from pipelines.model_config import Settings, default_instances
+from pipelines.repository import versions
+from pipelines.repository.model_config import Settings, default_instances
+from pipelines.serving.docker_server import run_command
 
 DOCKERFILE = (ROOT / "triton/server/Dockerfile").read_text()
 
@@ -38,7 +38,7 @@ def kill_a_model_process(server):
 def test_the_entry_point_serves_the_repository_and_the_health_check_finds_its_death(
     artifacts, tmp_path, home
 ):
-    model_repository.render(artifacts, tmp_path / "models", {}, Settings(instances=2))
+    versions.render(artifacts, tmp_path / "models", {}, Settings(instances=2))
     wrapper, *launch = command("ENTRYPOINT")
     assert wrapper == "/opt/nvidia/nvidia_entrypoint.sh"
     options = launched(launch)
@@ -80,7 +80,7 @@ def health_check(tmp_path):
 def test_a_server_that_stays_ill_ends_so_that_docker_starts_it_again(
     artifacts, tmp_path, home, health_check
 ):
-    model_repository.render(artifacts, tmp_path / "models", {}, Settings(instances=1))
+    versions.render(artifacts, tmp_path / "models", {}, Settings(instances=1))
     options = launched(command("ENTRYPOINT")[1:])
 
     with running(options, tmp_path / "models", tmp_path / "log") as server:
@@ -137,11 +137,9 @@ def test_the_tag_of_the_image_is_one_argument():
 def test_docker_run_mounts_the_repository_and_publishes_on_loopback(
     device, artifacts, tmp_path
 ):
-    model_repository.render(artifacts, tmp_path, {}, Settings(device))
+    versions.render(artifacts, tmp_path, {}, Settings(device))
 
-    command = run_command(
-        tmp_path, model_repository.current(tmp_path), 18000, 18001, 18002
-    )
+    command = run_command(tmp_path, versions.current(tmp_path), 18000, 18001, 18002)
 
     assert f"--volume={tmp_path}:/models:ro" in command
     published = [x for x in command if x.startswith("--publish=")]
@@ -194,7 +192,7 @@ def test_where_the_embedded_server_cannot_run_one_line_names_docker(
 
 
 def test_what_is_to_end_docker_run_reaches_docker(artifacts, tmp_path, other_machine):
-    model_repository.render(artifacts, tmp_path / "models", {}, Settings())
+    versions.render(artifacts, tmp_path / "models", {}, Settings())
     docker = '[ "$1" != run ] || exec sleep 60  # info and build succeed'
 
     with other_machine({"docker": docker}, "--docker") as serving:

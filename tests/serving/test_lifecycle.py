@@ -16,14 +16,10 @@ from leftovers import children_of, running_in_session, shared_memory_of
 
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
-from pipelines import (
-    model_control,
-    model_repository,
-    running_server,
-    serving_environment,
-)
-from pipelines.model_config import Settings
-from pipelines.triton_server import TritonServer, pick_ports
+from pipelines.repository import versions
+from pipelines.repository.model_config import Settings
+from pipelines.serving import model_control, running_server, serving_environment
+from pipelines.serving.triton_server import TritonServer, pick_ports
 
 pytestmark = pytest.mark.slow
 FREE_PORTS = ("--http-port=0", "--grpc-port=0", "--metrics-port=0")
@@ -31,7 +27,7 @@ FREE_PORTS = ("--http-port=0", "--grpc-port=0", "--metrics-port=0")
 
 @pytest.fixture
 def repository(artifacts, tmp_path):
-    model_repository.render(artifacts, tmp_path / "models", {}, Settings(instances=1))
+    versions.render(artifacts, tmp_path / "models", {}, Settings(instances=1))
     return tmp_path / "models"
 
 
@@ -151,7 +147,7 @@ def test_only_a_server_of_this_very_repository_is_found_and_the_note_goes_with_i
 
     # left by one that was killed
     program = (
-        "import os, sys; from pipelines import running_server as r\n"
+        "import os, sys; from pipelines.serving import running_server as r\n"
         "with r.noted(sys.argv[1], 'a:1', 'a:2'): os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", program, repository], cwd=ROOT, check=True)

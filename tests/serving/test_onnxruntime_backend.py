@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_model import make_graph
 from tritonclient.utils import InferenceServerException
 
-from pipelines import preflight, server_keys
+from pipelines.repository import preflight
+from pipelines.serving import server_keys
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from tritonclient.utils import InferenceServerException
 
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
-from pipelines import remote_access, remote_credentials
+from pipelines.serving import remote_access, remote_credentials
 
 try:
     remote_access.find_nginx()
