@@ -117,7 +117,7 @@ def arguments() -> argparse.ArgumentParser:
 
 @exit_2_on_input_error
 def main() -> None:
-    from pipelines.tracking import ensure_clearml
+    from pipelines.tracking.connection import ensure_clearml
 
     args = arguments().parse_args()
     if args.output_uri:

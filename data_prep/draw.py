@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep.draw_scene import draw_image
+from data_prep.drawing.hand_poses import CLASSES
+from data_prep.drawing.scene import draw_image
 from data_prep.errors import InputError, exit_2_on_input_error
-from data_prep.hand_poses import CLASSES
 from data_prep.parallel import cpu_count, run_chunks
 
 

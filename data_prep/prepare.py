@@ -12,11 +12,11 @@ if not __package__:  # run as a script, as clearml-task does
 
 from data_prep import leftovers, preparation, registry  # noqa: E402
 from data_prep.errors import InputError, exit_2_on_input_error  # noqa: E402
-from data_prep.methods import METHODS, SplitOptions  # noqa: E402
 from data_prep.parallel import cpu_count  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
 from data_prep.preprocessing import Preprocessing  # noqa: E402
 from data_prep.sources import name_folders  # noqa: E402
+from data_prep.splitting.methods import METHODS, SplitOptions  # noqa: E402
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -102,7 +102,7 @@ def make_options(args: argparse.Namespace) -> preparation.Options:
 
 @exit_2_on_input_error
 def main() -> None:
-    from pipelines.task_edge import set_output, step_task
+    from pipelines.tracking.task import set_output, step_task
 
     with step_task("prepare", arguments()) as (task, args):
         options = make_options(args)

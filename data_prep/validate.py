@@ -11,16 +11,12 @@ if not __package__:  # run as a script, as clearml-task does
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from data_prep import registry  # noqa: E402
+from data_prep.checks.findings import Thresholds  # noqa: E402
+from data_prep.checks.validation import example_rows, require_ok, validate
 from data_prep.errors import exit_2_on_input_error  # noqa: E402
-from data_prep.findings import Thresholds  # noqa: E402
 from data_prep.parallel import cpu_count  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
 from data_prep.sources import Listing, name_folders  # noqa: E402
-from data_prep.validation import (  # noqa: E402
-    example_rows,
-    require_ok,
-    validate,
-)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -77,7 +73,7 @@ def arguments() -> argparse.ArgumentParser:
 
 @exit_2_on_input_error
 def main() -> None:
-    from pipelines.task_edge import set_output, step_task
+    from pipelines.tracking.task import set_output, step_task
 
     with step_task("validate", arguments(), "qc") as (task, args):
         registry.check_destination(args.output_uri)

@@ -25,9 +25,9 @@ from pathlib import Path
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT, data_home
-from pipelines import checkout
 from pipelines.clearml_server.home import home_folder
-from pipelines.tracking import ensure_clearml, is_configured
+from pipelines.tracking import checkout
+from pipelines.tracking.connection import ensure_clearml, is_configured
 
 QUEUES = ("services", "default")
 PROGRAM = ROOT / ".venv-agent" / "bin" / "clearml-agent"

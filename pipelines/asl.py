@@ -9,8 +9,8 @@
 Step options are set by --set, such as --set train.model=resnet18 prepare.image-size=96.
 In the web UI, this and the other options are parameters of the pipeline. A step before
 deployment is taken from an earlier run if code, input and options are the same
-(pipelines/step_cache.py). What promote chooses is deployed: this run's model, or, if
-that is no better, the one that serves already.
+(pipelines/orchestration/step_cache.py). What promote chooses is deployed: this run's
+model, or, if that is no better, the one that serves already.
 """
 
 import argparse
@@ -23,16 +23,17 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import REQUIREMENTS, ROOT
-from pipelines import checkout, run_report, step_cache, steps
 from pipelines.clearml_server.home import home_folder
-from pipelines.task_edge import (
+from pipelines.orchestration import run_report, step_cache, steps
+from pipelines.tracking import checkout
+from pipelines.tracking.connection import ensure_clearml, is_configured
+from pipelines.tracking.task import (
     ERROR,
     OUTPUTS,
     PROJECT,
     exit_code_for_agents,
     set_output,
 )
-from pipelines.tracking import ensure_clearml, is_configured
 
 NAME = "asl"
 SERVICES = "services"  # the queue of agents that run controllers

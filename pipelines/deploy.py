@@ -24,10 +24,10 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
-from pipelines import deployment, running_server
-from pipelines.model_config import ACCELERATORS, PRECISIONS, Settings
-from pipelines.task_edge import set_output, step_task
-from pipelines.trainings import fetch, find_training
+from pipelines.repository.model_config import ACCELERATORS, PRECISIONS, Settings
+from pipelines.serving import deployment, running_server
+from pipelines.tracking.task import set_output, step_task
+from pipelines.tracking.trainings import fetch, find_training
 from training.reports import DEPLOYABLES
 
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from data_prep.errors import InputError, exit_2_on_input_error
 from pipelines.clearml_server.home import conf_path, home_folder
 from pipelines.migration import Server, Translation
-from pipelines.tracking import CONFIG_FILE, embedded_server, is_configured
+from pipelines.tracking.connection import CONFIG_FILE, embedded_server, is_configured
 
 ENDED = ("completed", "published", "failed", "stopped", "closed")
 # Entries of a copied task's runtime section, and of a copied model's metadata.

@@ -19,9 +19,9 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.registry import PROJECT
-from pipelines import trainings
-from pipelines.promotion_lock import TYPE, only_promotion
-from pipelines.task_edge import set_output, step_task
+from pipelines.promotion.lock import TYPE, only_promotion
+from pipelines.tracking import trainings
+from pipelines.tracking.task import set_output, step_task
 
 TABLE = "candidates"
 PROMOTED = "promoted"  # on models: this one is, or was, the best
@@ -93,8 +93,8 @@ def promote(task, args: argparse.Namespace) -> None:
     Raises:
         InputError: There is nothing to compare, or nothing fit to serve.
     """
-    from pipelines import candidates
-    from pipelines.yardstick import Yardstick
+    from pipelines.promotion import candidates
+    from pipelines.promotion.comparison_set import Yardstick
     from training.train import newest_dataset
 
     yardstick = Yardstick(args.dataset_id or newest_dataset(), tuple(args.external))
@@ -141,7 +141,7 @@ def gather(yardstick, always: list, limit: int) -> tuple[list, dict[str, str]]:
         The candidates; why others do not compare, by task: of ``always`` and of those
         whose files cannot be had.
     """
-    from pipelines.candidates import Candidate
+    from pipelines.promotion.candidates import Candidate
 
     compared, left_out = [], {}
 

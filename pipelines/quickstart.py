@@ -23,10 +23,12 @@ from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.parallel import cpu_count
 from data_prep.paths import ROOT, data_home
 from data_prep.sources import RawImage, find_images
-from pipelines import asl, steps, trainings
+from pipelines import asl
 from pipelines.clearml_server.home import home_folder
-from pipelines.tracking import ensure_clearml, is_configured
-from pipelines.triton_server import TritonServer
+from pipelines.orchestration import steps
+from pipelines.serving.triton_server import TritonServer
+from pipelines.tracking import trainings
+from pipelines.tracking.connection import ensure_clearml, is_configured
 from pipelines.verify import summary, verify_training
 
 SAMPLES_PER_CLASS = 160

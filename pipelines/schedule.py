@@ -15,9 +15,10 @@ import signal
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.registry import PROJECT, RAW
-from pipelines import asl, steps
-from pipelines.task_edge import pin_requirements
-from pipelines.tracking import ensure_clearml
+from pipelines import asl
+from pipelines.orchestration import steps
+from pipelines.tracking.connection import ensure_clearml
+from pipelines.tracking.task import pin_requirements
 
 NAME = "schedule"
 

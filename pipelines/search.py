@@ -18,8 +18,9 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
-from pipelines import asl, step_options, steps
-from pipelines.task_edge import set_output, step_task
+from pipelines import asl
+from pipelines.orchestration import step_options, steps
+from pipelines.tracking.task import set_output, step_task
 
 METRIC = ("accuracy", "val")  # title and series of the scalar, an epoch
 SPACE = (

@@ -4,9 +4,9 @@
 
 By default with the embedded tritonserver, reachable from this machine only. --docker
 builds triton/server/Dockerfile and runs that image instead. A model whose process has
-died is brought back within seconds (`pipelines.watchdog`), and what is deployed to the
-repository meanwhile is served at once (`pipelines.running_server`); neither with
---docker.
+died is brought back within seconds (`pipelines.serving.watchdog`), and what is deployed
+to the repository meanwhile is served at once (`pipelines.serving.running_server`);
+neither with --docker.
 """
 
 import argparse
@@ -16,9 +16,10 @@ from pathlib import Path
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
-from pipelines import docker_server, model_repository, running_server
-from pipelines.triton_server import TritonServer
-from pipelines.watchdog import Watchdog
+from pipelines.repository import versions
+from pipelines.serving import docker_server, running_server
+from pipelines.serving.triton_server import TritonServer
+from pipelines.serving.watchdog import Watchdog
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -59,7 +60,7 @@ def main() -> None:
         TritonServer(options.repository, *ports) as server,
         running_server.noted(options.repository, server.grpc_url, server.http_url),
     ):
-        record = model_repository.current(options.repository)
+        record = versions.current(options.repository)
         print(announcement(server, record), flush=True)
         try:
             with Watchdog(server.grpc_url, options.repository, say):

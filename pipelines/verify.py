@@ -25,12 +25,12 @@ from data_prep import packed, registry
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from data_prep.sources import Listing
-from pipelines import running_server
-from pipelines.asker import Asker
-from pipelines.task_edge import set_output, step_task
-from pipelines.trainings import artifact, find_training, raw_dataset
-from pipelines.triton_server import TritonServer
-from pipelines.verification import summary, table, verify
+from pipelines.serving import running_server
+from pipelines.serving.client import Asker
+from pipelines.serving.triton_server import TritonServer
+from pipelines.serving.verification import summary, table, verify
+from pipelines.tracking.task import set_output, step_task
+from pipelines.tracking.trainings import artifact, find_training, raw_dataset
 
 PROBABILITIES = "test_probabilities.npy"  # torch's answers, left by a training
 

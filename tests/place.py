@@ -13,7 +13,11 @@ from pathlib import Path
 
 from data_prep.paths import ROOT
 
-START = "import json\nfrom pipelines.tracking import ensure_clearml\nensure_clearml()\n"
+START = (
+    "import json\n"
+    "from pipelines.tracking.connection import ensure_clearml\n"
+    "ensure_clearml()\n"
+)
 
 
 @dataclass

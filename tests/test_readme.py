@@ -18,10 +18,6 @@ COMMANDS = [
 ]
 
 
-def test_the_readme_is_short_enough_to_be_read():
-    assert len(README.splitlines()) <= 150
-
-
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("scripts/")])
 def test_scripts_of_the_readme_exist_and_can_be_run(command):
     script = ROOT / command.split()[0]

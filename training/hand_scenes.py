@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import torch
 
-from data_prep.draw_scene import draw_image, draw_with_masks
-from data_prep.hand_poses import CLASSES, NOTHING
+from data_prep.drawing.hand_poses import CLASSES, NOTHING
+from data_prep.drawing.scene import draw_image, draw_with_masks
 from training.augment import OTHER_ROOMS, random_affine, recolour, roughen
 
 # what hand and background have in common, after each had its own light

@@ -20,9 +20,9 @@ from torch import nn
 from tqdm import tqdm
 
 from data_prep import leftovers
-from data_prep.draw_scene import draw_image
+from data_prep.drawing.hand_poses import CLASSES, NOTHING
+from data_prep.drawing.scene import draw_image
 from data_prep.errors import InputError
-from data_prep.hand_poses import CLASSES, NOTHING
 from data_prep.parallel import cpu_count, run_chunks
 from training import distributed
 from training.augment import OTHER_ROOMS, noise_pool, random_affine, recolour, roughen

@@ -32,8 +32,8 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from data_prep import packed, preprocessing
+from data_prep.drawing.hand_poses import CLASSES
 from data_prep.errors import InputError
-from data_prep.hand_poses import CLASSES
 from data_prep.preprocessing import Preprocessing
 from training import distributed, reports
 from training.augment import augment, noise_pool

@@ -18,8 +18,8 @@ if not __package__:  # started as a script, by an agent or by hand
 from data_prep import registry
 from data_prep.errors import exit_2_on_input_error
 from data_prep.paths import data_home
-from pipelines.task_edge import set_output, step_task
-from pipelines.trainings import artifact, find_training
+from pipelines.tracking.task import set_output, step_task
+from pipelines.tracking.trainings import artifact, find_training
 from training.reports import EVALUATION, PICTURES, report_evaluation
 
 

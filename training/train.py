@@ -22,8 +22,8 @@ if not __package__:  # started as a script, by an agent or by hand
 from data_prep import registry
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
-from pipelines.task_edge import set_output, step_task
-from pipelines.trainings import TRIED
+from pipelines.tracking.task import set_output, step_task
+from pipelines.tracking.trainings import TRIED
 from training.reports import DEPLOYABLES, EVALUATION, report_evaluation
 
 

@@ -1,7 +1,7 @@
 """Run the embedded ClearML server: python -m pipelines.clearml_server
 
 It ends on Ctrl-C or SIGTERM. Programs of this project start one by themselves where no
-ClearML is configured; see `pipelines.tracking`.
+ClearML is configured; see `pipelines.tracking.connection`.
 """
 
 import argparse

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from pipelines.triton_server import TritonServer
+from pipelines.serving.triton_server import TritonServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # on a busy machine
 COMMON = ("prepare.image-size=48", "train.model=baseline_cnn", "train.no-floors=1")

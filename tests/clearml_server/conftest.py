@@ -23,7 +23,7 @@ from data_prep.paths import ROOT
 PRELUDE = """
 import json, os, sys
 from pathlib import Path
-from pipelines.tracking import ensure_clearml
+from pipelines.tracking.connection import ensure_clearml
 address = ensure_clearml()
 def show(value):
     Path(os.environ["SHOWN"]).write_text(json.dumps(value, default=str))

@@ -6,7 +6,7 @@ pytestmark = pytest.mark.slow
 
 STEP = """
 import argparse, sys
-from pipelines.tracking import ensure_clearml
+from pipelines.tracking.connection import ensure_clearml
 ensure_clearml()
 from clearml import Task
 parser = argparse.ArgumentParser()

@@ -12,7 +12,7 @@ from data_prep.paths import ROOT
 
 PROGRAM = """
 import json, os, sys
-from pipelines.tracking import ensure_clearml
+from pipelines.tracking.connection import ensure_clearml
 assert ensure_clearml() == ensure_clearml()
 assert "clearml" not in sys.modules and "torch" not in sys.modules
 print(json.dumps([ensure_clearml(), os.environ["CLEARML_CONFIG_FILE"]]), flush=True)
@@ -55,7 +55,7 @@ def test_programs_that_start_at_once_share_one_server_that_ends_after_them(
 def test_a_configured_server_is_left_alone(own_embedded):
     host = {"CLEARML_API_HOST": "http://a.invalid:1", "CLEARML_WEB_HOST": "http://w:2"}
     text = (
-        "import os; from pipelines.tracking import ensure_clearml; "
+        "import os; from pipelines.tracking.connection import ensure_clearml; "
         "print(ensure_clearml(), os.environ.get('CLEARML_CONFIG_FILE'))"
     )
     output, _ = _program(own_embedded, text, **host).communicate(timeout=60)

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from raw_sets import write_raw_set
 
-from data_prep.bench import WAYS, compare, enlarge
+from benchmarks.data import WAYS, compare, enlarge
 from data_prep.preprocessing import decode
 from data_prep.sources import find_images
 

@@ -57,7 +57,8 @@ def clearml(environment):
 
     def ask(code):
         program = (
-            "from pipelines.tracking import ensure_clearml; ensure_clearml()\n"
+            "from pipelines.tracking.connection import ensure_clearml\n"
+            "ensure_clearml()\n"
             f"from clearml import Dataset, Task\n{code}"
         )
         done = subprocess.run(

@@ -10,10 +10,10 @@ import pytest
 from sklearn.metrics import pairwise_distances
 
 from data_prep.draw import draw_dataset, draw_image, image_rng
+from data_prep.drawing.further_poses import FURTHER_POSES
+from data_prep.drawing.hand_model import pose_hand, render
+from data_prep.drawing.hand_poses import CLASSES, POSES
 from data_prep.errors import InputError
-from data_prep.further_poses import FURTHER_POSES
-from data_prep.hand_model import pose_hand, render
-from data_prep.hand_poses import CLASSES, POSES
 from data_prep.paths import ROOT
 
 

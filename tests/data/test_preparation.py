@@ -9,10 +9,10 @@ from raw_sets import encoded, picture, write, write_raw_set
 
 from data_prep import packed
 from data_prep.errors import InputError
-from data_prep.methods import SplitOptions
 from data_prep.preparation import Options, prepare
 from data_prep.preprocessing import Preprocessing
 from data_prep.sources import find_images
+from data_prep.splitting.methods import SplitOptions
 
 SMALL = Options(Preprocessing(image_size=32))
 

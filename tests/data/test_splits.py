@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.errors import InputError
-from data_prep.grouping import has_twin
-from data_prep.methods import LEFT_OUT, METHODS, SplitOptions, assign
 from data_prep.packed import SPLITS
 from data_prep.preparation import Options, prepare
 from data_prep.sources import RawImage, find_images
-from data_prep.splits import deal
+from data_prep.splitting.grouping import has_twin
+from data_prep.splitting.methods import LEFT_OUT, METHODS, SplitOptions, assign
+from data_prep.splitting.splits import deal
 
 RATIOS = st.sampled_from(
     [(80, 10, 10), (90, 5, 5), (70, 20, 10), (80, 20, 0), (1, 1, 1)]

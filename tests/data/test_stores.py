@@ -52,7 +52,7 @@ def store():
 PROGRAM = """if True:
     import os, runpy, sys
     from pathlib import Path
-    from pipelines.tracking import ensure_clearml
+    from pipelines.tracking.connection import ensure_clearml
 
     raw, store, key, secret = sys.argv[1:]
     ensure_clearml()

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 from raw_sets import encoded, picture, write, write_raw_set
 
+from data_prep.checks.findings import Thresholds
+from data_prep.checks.inspection import decoder_complaints
+from data_prep.checks.validation import require_ok, validate
 from data_prep.errors import InputError
-from data_prep.findings import Thresholds
-from data_prep.inspection import decoder_complaints
 from data_prep.preprocessing import decode
 from data_prep.sources import find_images
-from data_prep.validation import require_ok, validate
 
 
 @pytest.fixture

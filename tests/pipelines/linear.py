@@ -8,8 +8,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from data_prep import packed, preparation, preprocessing, registry
-from data_prep.methods import SplitOptions
 from data_prep.preprocessing import Preprocessing
+from data_prep.splitting.methods import SplitOptions
 from training.graph import answer
 
 CELLS = 8  # pixels are averaged over a grid of CELLS x CELLS

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from pipelines.candidates import Candidate, Score, as_text, decide, measure, rows
+from pipelines.promotion.candidates import (
+    Candidate,
+    Score,
+    as_text,
+    decide,
+    measure,
+    rows,
+)
 
 LABELS = np.repeat([0, 1, 2], 20)
 CLASSES = ["A", "B", "C"]

@@ -11,8 +11,8 @@ import pytest
 
 from data_prep.draw import draw_dataset
 from data_prep.paths import ROOT
-from pipelines import steps
-from pipelines.triton_server import TritonServer
+from pipelines.orchestration import steps
+from pipelines.serving.triton_server import TritonServer
 
 pytestmark = pytest.mark.slow
 
@@ -161,8 +161,8 @@ def test_two_processes_of_torchrun_are_one_training_task(quickstart, home):
     assert done.stdout.count("test accuracy") == 1
     # and it only tried the code: nobody deploys it by mistake
     program = (
-        "from pipelines.tracking import ensure_clearml; ensure_clearml()\n"
-        "from pipelines.trainings import find_training\n"
+        "from pipelines.tracking.connection import ensure_clearml; ensure_clearml()\n"
+        "from pipelines.tracking.trainings import find_training\n"
         "print(find_training('last').id)"
     )
     last = run("-c", program, home=home).stdout.split()[-1]

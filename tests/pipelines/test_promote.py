@@ -36,7 +36,7 @@ better = linear.train(here / "d48", large, here / "better")
 # a promotion that was killed, and is heard of no more
 killed = Task.create("ASL", "promote", task_type="custom")
 killed.mark_started()
-from pipelines.trainings import find_training
+from pipelines.tracking.trainings import find_training
 print(json.dumps([large, better, killed.id, find_training("best").id]))
 """
 

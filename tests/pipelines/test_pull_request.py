@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from data_prep.paths import ROOT
-from pipelines.pull_request import MARK
+from pipelines.ci.pull_request import MARK
 
 TOKEN = "a-token-of-this-test"
 

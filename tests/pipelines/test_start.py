@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from data_prep.paths import ROOT
-from pipelines import start
+from pipelines.ci import start
 
 EVALUATION = {
     "overall": {"accuracy": 0.91, "top3_accuracy": 0.99, "macro_f1": 0.9, "images": 50},

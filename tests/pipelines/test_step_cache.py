@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from pipelines import step_cache, steps
+from pipelines.orchestration import step_cache, steps
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_only_the_code_of_a_step_decides(checkout):
     for path, changed in (
         ("pipelines/deploy.py", ()),
         ("training/loop.py", ("train", "evaluate")),
-        ("data_prep/splits.py", names),
+        ("data_prep/splitting/splits.py", names),
         ("requirements.txt", names),
     ):
         source = checkout / path

@@ -3,7 +3,7 @@
 import pytest
 
 from data_prep.errors import InputError
-from pipelines import step_options, steps
+from pipelines.orchestration import step_options, steps
 
 
 def test_every_step_tells_its_options():

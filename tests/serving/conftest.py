@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from tiny_model import make_artifacts
 
-from pipelines import deployment, model_repository
-from pipelines.triton_server import TritonServer
+from pipelines.repository import versions
+from pipelines.serving import deployment
+from pipelines.serving.triton_server import TritonServer
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,7 +37,7 @@ def other_artifacts(tmp_path_factory) -> Path:
 def server(tmp_path_factory, artifacts, home):
     """A server on which version 1, made from ``artifacts``, is current."""
     repository = tmp_path_factory.mktemp("served") / "models"
-    model_repository.render(artifacts, repository, {"task_id": "first"})
+    versions.render(artifacts, repository, {"task_id": "first"})
     with TritonServer(repository) as server:
         yield server
 

@@ -8,8 +8,8 @@ from data_prep.paths import ROOT
 DEPLOY = """
 import sys
 from pathlib import Path
-from pipelines.deployment import deploy
-from pipelines.model_config import Settings
+from pipelines.serving.deployment import deploy
+from pipelines.repository.model_config import Settings
 artifacts, repository, shape, grpc, http = sys.argv[1:]
 settings = Settings(instances=1, shape=shape)
 print("imported", flush=True)

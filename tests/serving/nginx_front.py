@@ -11,10 +11,10 @@ import tritonclient.grpc
 import tritonclient.http
 
 from data_prep.paths import ROOT
-from pipelines import remote_credentials
+from pipelines.serving import remote_credentials
 
 LIBRARIES = {"grpc": tritonclient.grpc, "http": tritonclient.http}
-COMMAND = [sys.executable, "-m", "pipelines.remote_access"]
+COMMAND = [sys.executable, "-m", "pipelines.serving.remote_access"]
 
 
 class Front:

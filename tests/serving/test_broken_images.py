@@ -10,9 +10,9 @@ import pytest
 from tiny_model import expect
 
 from data_prep.errors import InputError
-from pipelines import deployment
-from pipelines.asker import Asker
-from pipelines.model_config import Settings
+from pipelines.repository.model_config import Settings
+from pipelines.serving import deployment
+from pipelines.serving.client import Asker
 
 pytestmark = pytest.mark.slow
 

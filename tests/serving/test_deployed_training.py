@@ -15,16 +15,16 @@ from data_prep.draw import draw_dataset
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from data_prep.sources import find_images
-from pipelines import deployment, running_server
-from pipelines.asker import Asker
-from pipelines.smoke import TOLERANCES
-from pipelines.triton_server import TritonServer
-from pipelines.verification import verify
+from pipelines.serving import deployment, running_server
+from pipelines.serving.client import Asker
+from pipelines.serving.golden_check import TOLERANCES
+from pipelines.serving.triton_server import TritonServer
+from pipelines.serving.verification import verify
 from pipelines.verify import check_model, held_out
 
 LAST_TASK = """
 import json, sys
-from pipelines.tracking import ensure_clearml
+from pipelines.tracking.connection import ensure_clearml
 ensure_clearml()
 from clearml import Task
 filter = {"order_by": ["-created"], "page": 0, "page_size": 1}

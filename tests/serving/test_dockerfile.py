@@ -11,13 +11,13 @@ import time
 
 import pytest
 import yaml
-from command_line import PROBE, probe, run_probe, running
+from command_line import PROBE, launched, probe, run_probe, running
 from leftovers import running_in_session
 
 from data_prep.paths import ROOT
-from pipelines import model_repository
-from pipelines.docker_server import run_command
-from pipelines.model_config import Settings, default_instances
+from pipelines.repository import versions
+from pipelines.repository.model_config import Settings, default_instances
+from pipelines.serving.docker_server import run_command
 
 DOCKERFILE = (ROOT / "triton/server/Dockerfile").read_text()
 
@@ -38,9 +38,10 @@ def kill_a_model_process(server):
 def test_the_entry_point_serves_the_repository_and_the_health_check_finds_its_death(
     artifacts, tmp_path, home
 ):
-    model_repository.render(artifacts, tmp_path / "models", {}, Settings(instances=2))
-    wrapper, program, *options = command("ENTRYPOINT")
-    assert (wrapper, program) == ("/opt/nvidia/nvidia_entrypoint.sh", "tritonserver")
+    versions.render(artifacts, tmp_path / "models", {}, Settings(instances=2))
+    wrapper, *launch = command("ENTRYPOINT")
+    assert wrapper == "/opt/nvidia/nvidia_entrypoint.sh"
+    options = launched(launch)
     assert command("CMD") == ["python3", "/opt/asl/probe.py"]
 
     with running(options, tmp_path / "models", tmp_path / "log") as server:
@@ -60,7 +61,8 @@ def test_the_entry_point_serves_the_repository_and_the_health_check_finds_its_de
 def health_check(tmp_path):
     """A function that runs the check as compose does, for a process other than 1."""
     compose = yaml.safe_load((ROOT / "triton/compose.yaml").read_text())
-    variables = compose["services"]["cpu"]["environment"]
+    named = compose["services"]["cpu"]["environment"]
+    variables = {name: value for name, value in named.items() if value}
 
     def check(url: str, process: int):
         options = ["--process", str(process), "--state", str(tmp_path / "state")]
@@ -78,8 +80,8 @@ def health_check(tmp_path):
 def test_a_server_that_stays_ill_ends_so_that_docker_starts_it_again(
     artifacts, tmp_path, home, health_check
 ):
-    model_repository.render(artifacts, tmp_path / "models", {}, Settings(instances=1))
-    options = command("ENTRYPOINT")[2:]
+    versions.render(artifacts, tmp_path / "models", {}, Settings(instances=1))
+    options = launched(command("ENTRYPOINT")[1:])
 
     with running(options, tmp_path / "models", tmp_path / "log") as server:
         asked = f"http://{server.http_url}", server.process.pid
@@ -117,8 +119,9 @@ def test_a_server_that_accepts_and_says_nothing_is_ill():
 
 
 def test_what_the_image_copies_is_there():
-    for source in re.findall(r"^COPY (\S+) ", DOCKERFILE, re.MULTILINE):
-        assert (ROOT / "triton/server" / source).exists()
+    for sources in re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.MULTILINE):
+        for source in sources.split():
+            assert (ROOT / "triton/server" / source).exists()
 
 
 def test_the_image_does_not_run_as_root():
@@ -134,11 +137,9 @@ def test_the_tag_of_the_image_is_one_argument():
 def test_docker_run_mounts_the_repository_and_publishes_on_loopback(
     device, artifacts, tmp_path
 ):
-    model_repository.render(artifacts, tmp_path, {}, Settings(device))
+    versions.render(artifacts, tmp_path, {}, Settings(device))
 
-    command = run_command(
-        tmp_path, model_repository.current(tmp_path), 18000, 18001, 18002
-    )
+    command = run_command(tmp_path, versions.current(tmp_path), 18000, 18001, 18002)
 
     assert f"--volume={tmp_path}:/models:ro" in command
     published = [x for x in command if x.startswith("--publish=")]
@@ -191,7 +192,7 @@ def test_where_the_embedded_server_cannot_run_one_line_names_docker(
 
 
 def test_what_is_to_end_docker_run_reaches_docker(artifacts, tmp_path, other_machine):
-    model_repository.render(artifacts, tmp_path / "models", {}, Settings())
+    versions.render(artifacts, tmp_path / "models", {}, Settings())
     docker = '[ "$1" != run ] || exec sleep 60  # info and build succeed'
 
     with other_machine({"docker": docker}, "--docker") as serving:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipelines.asker import Asker
-from pipelines.bench_serve_models import make_artifacts
+from benchmarks.serve_models import make_artifacts
+from pipelines.serving.client import Asker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

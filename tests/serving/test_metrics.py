@@ -9,9 +9,9 @@ import pytest
 from tiny_model import expect
 
 from data_prep.errors import InputError
-from pipelines import deployment, model_control
-from pipelines.asker import Asker
-from pipelines.model_config import Settings, part_name
+from pipelines.repository.model_config import Settings, part_name
+from pipelines.serving import deployment, model_control
+from pipelines.serving.client import Asker
 
 pytestmark = pytest.mark.slow
 

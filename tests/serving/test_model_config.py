@@ -3,8 +3,8 @@ import os
 import pytest
 from google.protobuf import text_format
 
-from pipelines import model_config
-from pipelines.model_config import (
+from pipelines.repository import model_config
+from pipelines.repository.model_config import (
     CLASSIFIER,
     DECODE,
     FUSED,

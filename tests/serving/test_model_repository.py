@@ -11,7 +11,8 @@ from tiny_model import make_artifacts
 from data_prep import preprocessing
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
-from pipelines import deployment, model_config, model_parts, model_repository
+from pipelines.repository import model_config, model_parts, versions
+from pipelines.serving import deployment
 
 
 def files_in(folder: Path) -> set[str]:
@@ -26,7 +27,7 @@ def repository(tmp_path):
 def test_a_first_deployment_is_complete_and_leaves_nothing_staged(
     artifacts, repository
 ):
-    assert model_repository.render(artifacts, repository, {"task_id": "t"}) == 1
+    assert versions.render(artifacts, repository, {"task_id": "t"}) == 1
 
     assert files_in(repository) == {
         ".lock",
@@ -60,14 +61,14 @@ def test_a_first_deployment_is_complete_and_leaves_nothing_staged(
 def test_another_training_becomes_the_next_version_and_its_shapes_the_configs(
     artifacts, other_artifacts, repository
 ):
-    model_repository.render(artifacts, repository, {"task_id": "first"})
+    versions.render(artifacts, repository, {"task_id": "first"})
     before = {
         name: (repository / name).read_bytes()
         for name in files_in(repository)
         if "_1/" in name or "/1/" in name
     }
 
-    assert model_repository.render(other_artifacts, repository, {"task_id": "2nd"}) == 2
+    assert versions.render(other_artifacts, repository, {"task_id": "2nd"}) == 2
 
     def config(model):
         path = repository / model / "config.pbtxt"
@@ -77,7 +78,7 @@ def test_another_training_becomes_the_next_version_and_its_shapes_the_configs(
     assert list(config("asl_classifier").output[0].dims) == [2]
     assert list(config("asl_fused_2").output[0].dims) == [2]
     assert list(config("asl").output[0].dims) == [2]
-    assert model_repository.current(repository)["metadata"]["task_id"] == "2nd"
+    assert versions.current(repository)["metadata"]["task_id"] == "2nd"
     # the old version lies there as it was
     assert before == {name: (repository / name).read_bytes() for name in before}
 
@@ -85,30 +86,30 @@ def test_another_training_becomes_the_next_version_and_its_shapes_the_configs(
 def test_the_configs_of_an_old_version_can_be_written_again(
     artifacts, other_artifacts, repository
 ):
-    model_repository.render(artifacts, repository, {"task_id": "first"})
+    versions.render(artifacts, repository, {"task_id": "first"})
     names = files_in(repository) - {".last-version"}  # counts on
     first = {name: (repository / name).read_bytes() for name in names}
-    model_repository.render(other_artifacts, repository, {"task_id": "second"})
+    versions.render(other_artifacts, repository, {"task_id": "second"})
 
-    model_repository.activate(repository, model_repository.deployment(repository, 1))
+    versions.activate(repository, versions.deployment(repository, 1))
 
     assert first == {name: (repository / name).read_bytes() for name in first}
 
 
 def test_a_refused_model_changes_nothing(artifacts, repository, tmp_path):
-    model_repository.render(artifacts, repository, {"task_id": "good"})
+    versions.render(artifacts, repository, {"task_id": "good"})
     before = {x: (repository / x).read_bytes() for x in files_in(repository)}
     bad = make_artifacts(tmp_path / "bad")
     (bad / "classes.txt").write_text("A\n")
 
     with pytest.raises(InputError):
-        model_repository.render(bad, repository, {"task_id": "bad"})
+        versions.render(bad, repository, {"task_id": "bad"})
 
     assert before == {x: (repository / x).read_bytes() for x in files_in(repository)}
 
 
 def test_the_record_says_where_the_model_comes_from(artifacts, repository):
-    model_repository.render(artifacts, repository, {"task_id": "t", "accuracy": "0.9"})
+    versions.render(artifacts, repository, {"task_id": "t", "accuracy": "0.9"})
 
     record = json.loads((repository / "current.json").read_text())
 
@@ -120,10 +121,10 @@ def test_the_record_says_where_the_model_comes_from(artifacts, repository):
 
 def test_an_empty_repository_and_an_unknown_version_are_named(artifacts, repository):
     with pytest.raises(InputError, match="no model has been deployed"):
-        model_repository.current(repository)
-    model_repository.render(artifacts, repository, {})
+        versions.current(repository)
+    versions.render(artifacts, repository, {})
     with pytest.raises(InputError, match="no version 5; it has: 1"):
-        model_repository.deployment(repository, 5)
+        versions.deployment(repository, 5)
 
 
 @pytest.mark.parametrize(
@@ -149,27 +150,27 @@ def test_what_runs_in_an_older_python_is_valid_there(source, version):
 def test_the_number_of_a_deployment_that_was_killed_is_not_given_again(
     artifacts, repository
 ):
-    model_repository.render(artifacts, repository, {"task_id": "first"})
-    model_repository.add(artifacts, repository, {}, model_config.Settings())  # killed
-    model_repository.repair(repository)
-    assert model_repository.versions(repository) == [1]
-    assert model_repository.render(artifacts, repository, {"task_id": "next"}) == 3
+    versions.render(artifacts, repository, {"task_id": "first"})
+    versions.add(artifacts, repository, {}, model_config.Settings())  # killed
+    versions.repair(repository)
+    assert versions.versions(repository) == [1]
+    assert versions.render(artifacts, repository, {"task_id": "next"}) == 3
 
 
 @pytest.mark.parametrize("lost", ["asl/2", "asl_classifier_2", "asl_fused_2", "*_2"])
 def test_if_files_of_the_current_version_are_lost_the_one_before_takes_its_place(
     lost, artifacts, other_artifacts, repository, capsys
 ):
-    model_repository.render(artifacts, repository, {"task_id": "first"})
+    versions.render(artifacts, repository, {"task_id": "first"})
     config = (repository / "asl/config.pbtxt").read_bytes()
-    model_repository.render(other_artifacts, repository, {"task_id": "second"})
+    versions.render(other_artifacts, repository, {"task_id": "second"})
     for folder in repository.glob(lost):
         shutil.rmtree(folder)
 
-    model_repository.repair(repository)
+    versions.repair(repository)
 
-    assert model_repository.current(repository)["metadata"]["task_id"] == "first"
-    assert model_repository.numbers(repository) == [1]
+    assert versions.current(repository)["metadata"]["task_id"] == "first"
+    assert versions.numbers(repository) == [1]
     assert (repository / "asl/config.pbtxt").read_bytes() == config
     said = "version 2 are missing; version 1 is the current one instead"
     assert said in capsys.readouterr().err
@@ -180,7 +181,7 @@ def test_if_files_of_the_current_version_are_lost_the_one_before_takes_its_place
 def test_if_the_files_of_the_only_version_are_lost_nothing_is_deployed(
     artifacts, repository
 ):
-    model_repository.render(artifacts, repository, {"task_id": "first"})
+    versions.render(artifacts, repository, {"task_id": "first"})
     shutil.rmtree(repository / "asl_fused_1")
 
     with pytest.raises(InputError, match="no model has been deployed"):
@@ -218,13 +219,13 @@ def test_withdrawn_versions_do_not_count_as_kept_and_go_with_those_of_their_time
     deploy_all(artifacts, repository, "1", "2", "3 bad", keep=2)
     deployment.roll_back(repository)
     deploy_all(artifacts, repository, "4", keep=2)
-    assert model_repository.versions(repository) == [1, 2, 3, 4]
-    assert model_repository.withdrawn(repository) == [3]
+    assert versions.versions(repository) == [1, 2, 3, 4]
+    assert versions.withdrawn(repository) == [3]
 
     deploy_all(artifacts, repository, "5", keep=2)
-    assert model_repository.versions(repository) == [2, 3, 4, 5]
+    assert versions.versions(repository) == [2, 3, 4, 5]
     deploy_all(artifacts, repository, "6", keep=2)
-    assert model_repository.versions(repository) == [4, 5, 6]
+    assert versions.versions(repository) == [4, 5, 6]
 
 
 def test_of_many_withdrawn_versions_only_the_last_stays(artifacts, repository):
@@ -234,7 +235,7 @@ def test_of_many_withdrawn_versions_only_the_last_stays(artifacts, repository):
         deployment.roll_back(repository)
     deploy_all(artifacts, repository, "better", keep=1)
 
-    assert model_repository.versions(repository) == [1, 4, 5]
+    assert versions.versions(repository) == [1, 4, 5]
     parts = {path.name for path in repository.glob("asl_fused_*")}
     assert parts == {"asl_fused_1", "asl_fused_4", "asl_fused_5"}
 
@@ -244,7 +245,8 @@ def test_a_version_that_cannot_be_written_whole_leaves_nothing(artifacts, reposi
     before = sorted(repository.rglob("*"))
     program = (
         "import resource, sys; from pathlib import Path\n"
-        "from data_prep.errors import InputError; from pipelines import deployment\n"
+        "from data_prep.errors import InputError\n"
+        "from pipelines.serving import deployment\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "artifacts, repository = map(Path, sys.argv[1:])\n"
         "try: deployment.deploy(artifacts, repository, {'task_id': 'x'})\n"
@@ -260,13 +262,13 @@ def test_a_version_that_cannot_be_written_whole_leaves_nothing(artifacts, reposi
 
     assert "File too large" in done.stdout and len(done.stdout.splitlines()) == 1
     assert sorted(repository.rglob("*")) == before
-    assert model_repository.current(repository)["metadata"]["task_id"] == "first"
+    assert versions.current(repository)["metadata"]["task_id"] == "first"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_clients_can_read_the_precision(precision, artifacts, repository):
     settings = model_config.Settings("gpu", accelerator="tensorrt", precision=precision)
-    model_repository.render(artifacts, repository, {}, settings)
+    versions.render(artifacts, repository, {}, settings)
 
     config = model_config.from_text((repository / "asl/config.pbtxt").read_text())
     assert config.parameters["precision"].string_value == precision

@@ -6,7 +6,7 @@ from tiny_model import make_artifacts, make_graph
 
 from data_prep.errors import InputError
 from data_prep.preprocessing import Preprocessing
-from pipelines import preflight
+from pipelines.repository import preflight
 
 
 def save(graph):

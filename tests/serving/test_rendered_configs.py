@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import model_config
-from pipelines.model_config import GraphShapes, Settings
+from pipelines.repository import model_config
+from pipelines.repository.model_config import GraphShapes, Settings
 
 FOLDER = Path(__file__).parent / "rendered"
 SHAPES = GraphShapes(

@@ -10,8 +10,9 @@ from tiny_model import expect, make_artifacts
 from tritonclient.utils import InferenceServerException
 
 from data_prep.errors import InputError
-from pipelines import deployment, model_control, model_parts, model_repository
-from pipelines.model_config import SERVED, Settings
+from pipelines.repository import model_parts, versions
+from pipelines.repository.model_config import SERVED, Settings
+from pipelines.serving import deployment, model_control, server_keys
 
 pytestmark = pytest.mark.slow
 
@@ -88,34 +89,37 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_answering(
     server, artifacts, photographs, tmp_path
 ):
     file = photographs["wide.jpg"].read_bytes()
-    before = model_repository.current(server.repository)["version"]
+    before = versions.current(server.repository)["version"]
     candidate = make_artifacts(tmp_path / "candidate", image_size=40, seed=3)
-    record = model_repository.add(candidate, server.repository, {}, Settings())
+    record = versions.add(candidate, server.repository, {}, Settings())
     broken = server.repository / f"asl_fused_{record['version']}"
     (broken / "1" / "preprocessing.json").unlink()
 
     with pytest.raises(InputError) as caught:
         model_control.switch({"grpc": server.grpc_url}, server.repository, record)
-    model_repository.remove(server.repository, record["version"])
+    versions.remove(server.repository, record["version"])
 
     assert f"has not loaded {broken.name}" in str(caught.value)  # the part at fault
     assert "preprocessing.json" in str(caught.value)
     assert f"version {before} stays" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert model_repository.current(server.repository)["version"] == before
+    assert versions.current(server.repository)["version"] == before
     np.testing.assert_allclose(
         ask(server, [file]), expect(artifacts, [file]), atol=1e-5
     )
 
 
 def test_a_server_on_another_repository_is_not_taken_for_ours(
-    server, other_artifacts, tmp_path
+    server, other_artifacts, tmp_path, monkeypatch
 ):
-    elsewhere = tmp_path / "models"
+    elsewhere, urls = tmp_path / "models", {"grpc": server.grpc_url}
+    with pytest.raises(InputError, match="wants a key: it serves another repository"):
+        deployment.deploy(other_artifacts, elsewhere, {}, urls=urls)
+
+    key = server_keys.find(server.repository, server.grpc_url)
+    monkeypatch.setenv("TRITON_KEY", key)
     with pytest.raises(InputError, match="serves another model repository"):
-        deployment.deploy(
-            other_artifacts, elsewhere, {}, urls={"grpc": server.grpc_url}
-        )
+        deployment.deploy(other_artifacts, elsewhere, {}, urls=urls)
 
 
 def test_loading_without_a_server_says_so_and_leaves_nothing(artifacts, tmp_path):
@@ -124,7 +128,7 @@ def test_loading_without_a_server_says_so_and_leaves_nothing(artifacts, tmp_path
             artifacts, tmp_path / "models", {}, urls={"grpc": "127.0.0.1:1"}
         )
 
-    assert model_repository.versions(tmp_path / "models") == []
+    assert versions.versions(tmp_path / "models") == []
 
 
 def test_the_same_model_again_does_nothing_and_rolling_back_answers_as_before(
@@ -156,15 +160,15 @@ def test_going_back_starts_from_what_a_killed_deployment_left_on_the_server(
     redeploy(artifacts, task_id="before")
     good = redeploy(artifacts, task_id="good")
     urls = {"grpc": server.grpc_url}
-    record = model_repository.add(
+    record = versions.add(
         other_artifacts, server.repository, {"task_id": "killed"}, Settings()
     )
-    model_repository.accept(server.repository, record)
-    model_repository.point_to(server.repository, record["version"])
-    with tritonclient.grpc.InferenceServerClient(server.grpc_url) as client:
+    versions.accept(server.repository, record)
+    versions.point_to(server.repository, record["version"])
+    with server_keys.client(server.grpc_url, server.repository) as client:
         model_control.load(client, urls, SERVED)
     assert ask(server, files).shape == (4, 2)
-    assert model_repository.current(server.repository)["version"] == good
+    assert versions.current(server.repository)["version"] == good
 
     assert deployment.roll_back(server.repository, urls)["version"] == good
 
@@ -174,7 +178,7 @@ def test_going_back_starts_from_what_a_killed_deployment_left_on_the_server(
 def test_two_deployments_at_the_same_time_follow_one_another(
     server, photographs, tmp_path, redeploy
 ):
-    before = model_repository.versions(server.repository)
+    before = versions.versions(server.repository)
     candidates = [make_artifacts(tmp_path / str(n), seed=20 + n) for n in range(2)]
 
     processes = [start_deployment(server, x, Settings()) for x in candidates]
@@ -182,8 +186,8 @@ def test_two_deployments_at_the_same_time_follow_one_another(
     for process in processes:
         process.stdout.close()
 
-    added = set(model_repository.versions(server.repository)) - set(before)
-    record = model_repository.current(server.repository)
+    added = set(versions.versions(server.repository)) - set(before)
+    record = versions.current(server.repository)
     assert len(added) == 2 and record["version"] == max(added)
     digest = record["metadata"]["model_sha256"]
     (last,) = [

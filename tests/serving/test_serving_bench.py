@@ -33,7 +33,7 @@ ROWS = {
 
 def test_every_contestant_answers_and_has_a_row(home, tmp_path):
     file = tmp_path / "result.json"
-    command = [sys.executable, "-m", "pipelines.bench_serve", "--json", file]
+    command = [sys.executable, "-m", "benchmarks.serve", "--json", file]
     command += ["--networks", "mlp:int8", "--image-size", "32"]
     done = subprocess.run(
         [*command, "--seconds", "1", "--rounds", "1"],

@@ -15,10 +15,11 @@ from tiny_model import expect, make_artifacts, make_nan_artifacts
 from traffic import load
 
 from data_prep.errors import InputError
-from pipelines import deployment, model_repository
-from pipelines.asker import Asker
-from pipelines.model_config import Settings
-from pipelines.triton_server import TritonServer
+from pipelines.repository import versions
+from pipelines.repository.model_config import Settings
+from pipelines.serving import deployment
+from pipelines.serving.client import Asker
+from pipelines.serving.triton_server import TritonServer
 
 pytestmark = pytest.mark.slow
 DEPLOYMENTS = {"fused": 20, "ensemble": 6}
@@ -33,7 +34,7 @@ def settings(request):
 def running(settings, artifacts, tmp_path):
     """A server of its own on version 1, made from ``artifacts``."""
     repository = tmp_path / "models"
-    model_repository.render(artifacts, repository, {}, settings)
+    versions.render(artifacts, repository, {}, settings)
     with TritonServer(repository) as server:
         yield server
 
@@ -115,7 +116,7 @@ def everything(repository):
     return {
         str(path.relative_to(repository)): path.read_bytes()
         for path in repository.rglob("*")
-        if path.is_file() and path.name != model_repository.NUMBER_FILE
+        if path.is_file() and path.name != versions.NUMBER_FILE
     }
 
 
@@ -134,8 +135,8 @@ def test_a_deployment_killed_at_any_moment_harms_nobody(
             time.sleep(moments.uniform(0, 3))
             process.send_signal(signal.SIGINT if number % 3 else signal.SIGKILL)
             process.communicate()
-            now = model_repository.current(running.repository)["version"]
-            assert now in model_repository.versions(running.repository)
+            now = versions.current(running.repository)["version"]
+            assert now in versions.versions(running.repository)
         record = deployment.deploy(
             other_artifacts,
             running.repository,
@@ -146,7 +147,7 @@ def test_a_deployment_killed_at_any_moment_harms_nobody(
     assert seen
     with Asker(running.grpc_url) as ask:
         np.testing.assert_allclose(ask(files), expected[0], atol=1e-4)
-    assert model_repository.current(running.repository) == record
+    assert versions.current(running.repository) == record
 
     # killed once more, in the middle of writing; then the server starts again
     running.stop()
@@ -170,7 +171,7 @@ def slow_requests(server):
 
 def wait_until_current(version, repository):
     deadline = time.monotonic() + 60
-    while model_repository.current(repository)["version"] != version:
+    while versions.current(repository)["version"] != version:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(0.5)  # it waits for the request in the version before by now
@@ -191,7 +192,7 @@ def test_a_deployment_interrupted_after_the_swap_leaves_the_new_version(
 
     # what was under way is answered by the version before all the same
     assert {answer.result().shape for answer in answers} == {(64, 5)}
-    assert model_repository.current(running.repository)["version"] == 2
+    assert versions.current(running.repository)["version"] == 2
     with Asker(running.grpc_url) as ask:
         np.testing.assert_allclose(
             ask(files), expect(other_artifacts, files), atol=1e-4
@@ -227,7 +228,7 @@ def test_a_server_that_ends_after_the_swap_serves_the_new_version_when_it_is_bac
     running.stop()
     shutil.rmtree(repository / "asl_fused_2")
     running.start()
-    assert model_repository.current(repository)["version"] == 1
+    assert versions.current(repository)["version"] == 1
     with Asker(running.grpc_url) as ask:
         assert ask(files).shape == (4, 5)
     record = deployment.deploy(other_artifacts, repository, {}, settings, urls(running))

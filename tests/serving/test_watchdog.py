@@ -9,11 +9,12 @@ import pytest
 from leftovers import running_in_session
 from tiny_model import expect
 
-from pipelines import deployment, model_repository
-from pipelines.asker import Asker
-from pipelines.model_config import Settings
-from pipelines.triton_server import TritonServer
-from pipelines.watchdog import Watchdog, find_fault
+from pipelines.repository import versions
+from pipelines.repository.model_config import Settings
+from pipelines.serving import deployment
+from pipelines.serving.client import Asker
+from pipelines.serving.triton_server import TritonServer
+from pipelines.serving.watchdog import Watchdog, find_fault
 
 pytestmark = pytest.mark.slow
 
@@ -41,11 +42,11 @@ def test_a_killed_model_process_is_noticed_and_the_model_brought_back(
     kind, artifacts, photographs, tmp_path
 ):
     repository = tmp_path / "models"
-    model_repository.render(artifacts, repository, {}, Settings(instances=2))
+    versions.render(artifacts, repository, {}, Settings(instances=2))
     files = [path.read_bytes() for path in photographs.values()]
     said = []
     with TritonServer(repository) as server:
-        record = model_repository.current(repository)
+        record = versions.current(repository)
         assert find_fault(server.grpc_url, repository, record) is None
         with Watchdog(server.grpc_url, repository, said.append):
             killed = time.monotonic()
@@ -64,7 +65,7 @@ def test_a_version_that_the_server_was_not_told_of_stays_out_whatever_is_brought
     artifacts, other_artifacts, photographs, tmp_path
 ):
     repository, settings = tmp_path / "models", Settings(instances=1)
-    model_repository.render(artifacts, repository, {}, settings)
+    versions.render(artifacts, repository, {}, settings)
     files = [path.read_bytes() for path in photographs.values()]
     old, new = (expect(x, files) for x in (artifacts, other_artifacts))
     said = []
@@ -81,7 +82,7 @@ def test_a_version_that_the_server_was_not_told_of_stays_out_whatever_is_brought
             assert said[0].endswith("it was loaded afresh")
             np.testing.assert_allclose(ask(server, files), old, atol=1e-5)
             assert processes_of("asl_fused_2", server) == []
-            assert model_repository.current(repository)["version"] == 2
+            assert versions.current(repository)["version"] == 2
 
             # told of it, the server serves it, and that is watched from then on
             deployment.deploy(other_artifacts, repository, {}, settings, urls)

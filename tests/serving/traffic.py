@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from pipelines.asker import Asker
+from pipelines.serving.client import Asker
 
 PAUSE_S = 0.01  # between two requests of one client, to leave the machine usable
 

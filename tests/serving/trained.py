@@ -16,7 +16,7 @@ from tiny_model import infer, make_artifacts, make_nan_artifacts
 
 from data_prep import packed, preparation, preprocessing, registry
 from data_prep.sources import find_images
-from pipelines.tracking import ensure_clearml
+from pipelines.tracking.connection import ensure_clearml
 
 IMAGE_SIZE = 32
 

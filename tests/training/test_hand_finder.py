@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from data_prep.draw import draw_dataset
-from data_prep.draw_scene import draw_image, draw_with_masks
+from data_prep.drawing.scene import draw_image, draw_with_masks
 from data_prep.errors import InputError
 from data_prep.preparation import Options, prepare
 from data_prep.preprocessing import Preprocessing

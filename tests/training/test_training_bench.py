@@ -11,7 +11,7 @@ from data_prep.paths import ROOT
 
 @pytest.mark.slow
 def test_the_bench_measures_all_three_loops():
-    command = [sys.executable, "-m", "training.bench", "--image-size", "32"]
+    command = [sys.executable, "-m", "benchmarks.train", "--image-size", "32"]
     command += ["--seconds", "0.5", "--batch-size", "16"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,7 +1,7 @@
 """Logging in, who am I, and what every client asks before anything else.
 
 Relied on by every Session of the SDK and of agents (``auth.login``), by
-``clearml-init``, and by `pipelines.tracking` (``embedded.lease``).
+``clearml-init``, and by `pipelines.tracking.connection` (``embedded.lease``).
 """
 
 from .. import documents

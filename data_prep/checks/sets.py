@@ -1,0 +1,101 @@
+"""What is wrong with the names and classes of a raw set: no image is opened for it."""
+
+from collections import Counter, defaultdict
+from typing import Iterator
+
+from data_prep.checks.findings import ERROR, WARNING, Finding, Thresholds, finding
+from data_prep.sources import Listing
+
+
+def check_classes(
+    listing: Listing, expected: set[str], thresholds: Thresholds
+) -> Iterator[Finding]:
+    """Hold the classes against the expected ones (empty: any) and each other."""
+    counts = Counter(image.label for image in listing.images)
+    empty = sorted({label for _, label in listing.empty} - set(counts))
+    if empty:
+        yield finding(
+            "empty_class",
+            ERROR,
+            f"class {', '.join(empty)} holds no image; add images or remove the folder",
+            empty,
+        )
+    missing = sorted(expected - set(counts) - set(empty))
+    if missing:
+        yield finding(
+            "missing_class",
+            ERROR,
+            f"class {', '.join(missing)} is expected but has no folder",
+            missing,
+        )
+    unknown = sorted(set(counts) - expected) if expected else []
+    if unknown:
+        yield finding(
+            "unknown_class",
+            ERROR,
+            f"class {', '.join(unknown)} is not among the expected ones; remove the "
+            "folder or extend --expected-classes",
+            unknown,
+        )
+    if len(counts) == 1:
+        yield finding(
+            "single_class",
+            ERROR,
+            f"there is one class only ({min(counts)}); nothing can be learned",
+            sorted(counts),
+        )
+    spellings = defaultdict(set)
+    for label in [*counts, *empty]:
+        spellings[label.casefold()].add(label)
+    clashes = sorted(x for same in spellings.values() if len(same) > 1 for x in same)
+    if clashes:
+        yield finding(
+            "class_case",
+            ERROR,
+            f"classes {', '.join(clashes)} differ only in case; merge them",
+            clashes,
+        )
+    few = sorted(label for label, n in counts.items() if n < thresholds.few)
+    if few:
+        yield finding(
+            "few_images",
+            WARNING,
+            f"class {', '.join(few)} has fewer than {thresholds.few} images",
+            few,
+            images={label: counts[label] for label in few},
+        )
+    most, least = max(counts, key=counts.get), min(counts, key=counts.get)
+    ratio = counts[most] / counts[least]
+    if ratio > thresholds.imbalance:
+        yield finding(
+            "imbalance",
+            WARNING,
+            f"{most} has {counts[most]} images, {least} only {counts[least]}: "
+            f"{ratio:.1f} times fewer",
+            [most, least],
+            ratio=round(ratio, 3),
+        )
+
+
+def check_names(listing: Listing) -> Iterator[Finding]:
+    """Find files that are no images of a class, and names that differ in case only."""
+    if listing.strays:
+        yield finding(
+            "stray_files",
+            WARNING,
+            f"{len(listing.strays)} files are no images of a class and are ignored, "
+            f"such as {listing.strays[0]}",
+            listing.strays,
+        )
+    spellings = defaultdict(list)
+    for image in listing.images:
+        spellings[image.path.casefold()].append(image.path)
+    clashes = [path for same in spellings.values() if len(same) > 1 for path in same]
+    if clashes:
+        yield finding(
+            "name_case",
+            WARNING,
+            f"{len(clashes)} names differ only in upper and lower case and would "
+            f"overwrite each other on other systems, such as {clashes[0]}",
+            clashes,
+        )

@@ -1,0 +1,84 @@
+"""When an earlier run of a pipeline step will do: the same code, input and options.
+
+ClearML would compare the commit and the uncommitted changes, so that any commit made
+all steps anew, and a checkout without git was never compared; and of folders it knows
+the names only. Here a step carries a digest of what decides: the source files that it
+runs, and the content of the files that its options name. ClearML compares that, and
+the options.
+"""
+
+import ast
+import hashlib
+from pathlib import Path
+
+from data_prep.containers import files_below
+from data_prep.paths import ROOT
+
+CONTENT = "Cache/content"  # the step's parameter that holds the digest
+# What a script runs, besides COMMON.
+SOURCES = {
+    "data_prep/validate.py": ("data_prep",),
+    "data_prep/prepare.py": ("data_prep",),
+    "training/train.py": ("data_prep", "training"),
+    "training/score.py": ("data_prep", "training"),
+}
+COMMON = ("pipelines/tracking/task.py", "requirements.txt")
+FILE_OPTIONS = ("raw", "external", "weights")
+
+
+def digest(script: str, options: dict) -> str:
+    """Sum up a step's code and the files that it is given.
+
+    Args:
+        script: Path in the repository.
+        options: The step's options by name, as ClearML keeps or gets them.
+
+    Returns:
+        Hexadecimal; "" if the step must not be taken from an earlier run: it acts on
+        the world, goes on from an interrupted run, or a file cannot be read here.
+    """
+    if script not in SOURCES or options.get("resume"):
+        return ""
+    total = hashlib.sha256()
+    for part in (*COMMON, *SOURCES[script]):
+        total.update(content(ROOT / part, "*.py").encode())
+    for name in FILE_OPTIONS:
+        for file in as_list(options.get(name)):
+            if not Path(file).exists():
+                return ""
+            total.update(f"{name}={content(Path(file))}\n".encode())
+    return total.hexdigest()
+
+
+def content(path: Path, pattern: str = "*") -> str:
+    """Digest of a file, or of all files below a folder with their names."""
+    total = hashlib.sha256()
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in files_below(path) if file.match(pattern))
+    for file in files:
+        if file.is_file():
+            with open(file, "rb") as opened:
+                inside = hashlib.file_digest(opened, "sha256").hexdigest()
+            total.update(f"{file.relative_to(path).as_posix()}\0{inside}\n".encode())
+    return total.hexdigest()
+
+
+def as_list(value) -> list[str]:
+    """Read an option of several values as ClearML does: a list, or its text."""
+    if isinstance(value, str) and value.startswith("["):
+        value = ast.literal_eval(value)
+    if isinstance(value, str):
+        value = [value] if value else []
+    return [str(item) for item in value or []]
+
+
+def compare_by_content(task: dict) -> dict:
+    """Tell ClearML what makes two steps the same.
+
+    Args:
+        task: ClearML's description of a task that it is about to hash.
+    """
+    if task["hyper_params"].get(CONTENT):
+        task["script"] = None
+    return task

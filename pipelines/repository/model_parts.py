@@ -1,0 +1,83 @@
+"""What the parts of a version consist of: a training's files and the server's code."""
+
+import hashlib
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_prep import preprocessing
+from data_prep.paths import ROOT
+from pipelines.repository import model_config, preflight
+from pipelines.repository.model_config import CLASSIFIER, DECODE, FUSED, Settings
+
+PYTHON_MODELS = ROOT / "triton" / "server" / "python_models"
+SHARED = ("photographs.py", "metrics.py")  # by fused and decode
+
+
+def fill(kind: str, artifacts: Path, folder: Path) -> None:
+    """Copy what one part consists of, but for its config."""
+    inside = folder / "1"
+    labels = artifacts / model_config.LABELS_FILE
+    shutil.copyfile(labels, folder / labels.name)
+    (folder / "warmup").mkdir()
+    if kind == CLASSIFIER:
+        shutil.copyfile(artifacts / preflight.GOLDEN_FILE, folder / "golden.npz")
+        pixels = golden_images(artifacts)[0].tobytes()
+        (folder / "warmup" / model_config.WARM_UP_PIXELS).write_bytes(pixels)
+    else:
+        source = {FUSED: "fused.py", DECODE: "decode.py"}[kind]
+        shutil.copyfile(PYTHON_MODELS / source, inside / "model.py")
+        for path in (
+            *(PYTHON_MODELS / name for name in SHARED),
+            Path(preprocessing.__file__),
+            artifacts / preprocessing.FILE_NAME,
+        ):
+            shutil.copyfile(path, inside / path.name)
+        # Where this is no folder, Python leaves no compiled files. They would make the
+        # model look changed, and Triton load it again with whatever refers to it.
+        (inside / "__pycache__").touch()
+        # Triton's form of a string: its length in four bytes, then itself
+        data = golden_files(artifacts)[0]
+        (folder / "warmup" / model_config.WARM_UP_FILE).write_bytes(
+            len(data).to_bytes(4, "little") + data
+        )
+    if kind != DECODE:
+        model = artifacts / preflight.MODEL_FILE
+        shutil.copyfile(model, inside / model.name)
+
+
+def golden_files(folder: Path) -> list[bytes]:
+    """The golden images of a folder as PNG files, as a camera might send them."""
+    images = golden_images(folder)
+    return [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
+
+
+def golden_images(folder: Path) -> np.ndarray:
+    """The golden images of a folder, ``(n, H, W, 3)`` uint8."""
+    with np.load(Path(folder) / preflight.GOLDEN_FILE, allow_pickle=False) as arrays:
+        return arrays["images"]
+
+
+def identity(artifacts: Path) -> dict[str, str]:
+    """Hash what makes the answers of a version: model, labels, record and our code."""
+    hashes = {
+        "model_sha256": [artifacts / preflight.MODEL_FILE],
+        "preprocessing_sha256": [artifacts / preprocessing.FILE_NAME],
+        "labels_sha256": [artifacts / model_config.LABELS_FILE],
+        "code_sha256": sorted(
+            [*PYTHON_MODELS.glob("*.py"), Path(preprocessing.__file__)]
+        ),
+    }
+    return {name: sha256(*paths) for name, paths in hashes.items()}
+
+
+def describe(artifacts: Path, metadata: dict[str, str], settings: Settings) -> dict:
+    """What a version's record says but for its number and its time."""
+    return {**asdict(settings), "metadata": metadata | identity(Path(artifacts))}
+
+
+def sha256(*paths: Path) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()

@@ -1,0 +1,241 @@
+"""TLS and tokens in front of Triton: nginx, for clients on other machines.
+
+    scripts/remote-access certify asl.example.org        a certificate, for trying
+    scripts/remote-access grant laptop                   a token for one client
+    scripts/remote-access serve --host 0.0.0.0           nginx, until Ctrl-C
+
+HTTP and gRPC pass on one port, health without a token, inference and metadata with one,
+and nothing else: triton/nginx/asl.conf.template. Certificates, tokens, configuration
+and log lie in ``<data folder>/remote-access``, readable by their owner only.
+"""
+
+import argparse
+import grp
+import os
+import pwd
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.paths import ROOT
+from pipelines.serving.remote_credentials import (
+    DAYS,
+    certify,
+    clients,
+    folder,
+    grant,
+    renew,
+    revoke,
+    running,
+    write,
+)
+from pipelines.serving.triton_server import pick_ports
+
+TEMPLATE = ROOT / "triton/nginx/asl.conf.template"
+# scripts/setup unpacks Debian's package there; an installed nginx comes first
+UNPACKED = ROOT / ".nginx/usr/sbin/nginx"
+# An ordinary user's PATH lacks it.
+SYSTEM = "/usr/sbin"
+
+# What stands around the template. Workers write nothing but to files that are opened
+# for them, so they may be another user than the owner of the folder.
+FRAME = """\
+daemon off;
+pid nginx.pid;
+error_log stderr;
+worker_processes {workers};
+# so long may connections of before a change of tokens go on
+worker_shutdown_timeout 30s;
+{user}
+events {{}}
+http {{
+    client_body_temp_path tmp/body;
+    proxy_temp_path tmp/proxy;
+    fastcgi_temp_path tmp/fastcgi;
+    uwsgi_temp_path tmp/uwsgi;
+    scgi_temp_path tmp/scgi;
+    include asl.conf;
+}}
+"""
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/remote-access",
+        description="Let clients of other machines reach Triton: TLS and tokens.",
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    serve = actions.add_parser("serve", help="run nginx until Ctrl-C")
+    serve.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at; 0.0.0.0: all (default %(default)s)",
+    )
+    serve.add_argument("--port", type=int, default=8443, help="0: any free one (8443)")
+    serve.add_argument(
+        "--http", default="127.0.0.1:8000", help="Triton's HTTP port (%(default)s)"
+    )
+    serve.add_argument(
+        "--grpc", default="127.0.0.1:8001", help="Triton's gRPC port (%(default)s)"
+    )
+    for option, file in ("--certificate", "chain"), ("--key", "private key"):
+        serve.add_argument(
+            option,
+            type=Path,
+            metavar="FILE",
+            help=f"PEM {file} (default: what certify has made)",
+        )
+    certify = actions.add_parser("certify", help="make a self-signed certificate")
+    certify.add_argument(
+        "names",
+        nargs="+",
+        metavar="HOST",
+        help="names and addresses by which clients reach the server",
+    )
+    for action, text in (
+        ("grant", "make a token for a client"),
+        ("revoke", "a client's token is valid no longer"),
+    ):
+        command = actions.add_parser(action, help=text)
+        command.add_argument("client", metavar="NAME")
+    return parser
+
+
+def render(listen: str, http: str, grpc: str, certificate: Path, key: Path) -> Path:
+    """Write nginx's configuration; return its file.
+
+    Args:
+        listen: Where nginx listens, ``host:port``.
+        http, grpc: Triton's two ports, ``host:port`` each.
+        certificate, key: PEM files.
+    """
+    values = {
+        "LISTEN": listen,
+        "TRITON_HTTP": http,
+        "TRITON_GRPC": grpc,
+        "CERTIFICATE": quote(certificate),
+        "KEY": quote(key),
+        "TOKENS": quote(folder() / "tokens.conf"),
+        "ACCESS_LOG": quote(folder() / "access.log"),
+    }
+    text = TEMPLATE.read_text(encoding="utf-8")
+    for name, value in values.items():
+        text = text.replace(f"${{{name}}}", value)
+    write(folder() / "asl.conf", text)
+    frame = FRAME.format(workers=min(4, os.cpu_count()), user=user())
+    write(folder() / "nginx.conf", frame)
+    (folder() / "tmp").mkdir(exist_ok=True)
+    return folder() / "nginx.conf"
+
+
+def user() -> str:
+    """Let workers of a root's nginx be nobody; others stay who they are."""
+    if os.geteuid():
+        return ""
+    nobody = pwd.getpwnam("nobody")
+    return f"user nobody {grp.getgrgid(nobody.pw_gid).gr_name};"
+
+
+def quote(path: Path) -> str:
+    text = str(path.resolve())
+    if re.search(r'["\\$\n]', text):
+        raise InputError(f"nginx cannot be told the path {text!r}; use a plainer one")
+    return f'"{text}"'
+
+
+def find_nginx() -> str:
+    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:{SYSTEM}")
+    if program:
+        return program
+    if UNPACKED.exists():
+        return str(UNPACKED)
+    raise InputError(
+        "there is no nginx; install it (Debian: apt install nginx), or run "
+        "scripts/setup nginx, which unpacks Debian's package here"
+    )
+
+
+def address(text: str) -> str:
+    """Check a ``host:port``.
+
+    Raises:
+        InputError: It is none.
+    """
+    if not re.fullmatch(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}", text):
+        raise InputError(f"'{text}' is not host:port, such as 127.0.0.1:8000")
+    return text
+
+
+def prepare(options: argparse.Namespace) -> tuple[list[str], str]:
+    """Make everything ready for nginx; return its command line and its address.
+
+    Raises:
+        InputError: Something is missing or wrong.
+    """
+    nginx = find_nginx()
+    if pid := running():
+        raise InputError(
+            f"nginx runs on {folder()} already (process {pid}); stop it first, or set "
+            "ASL_HOME to another folder"
+        )
+    if bool(options.certificate) != bool(options.key):
+        raise InputError("give both --certificate and --key, or none of them")
+    certificate = options.certificate or folder() / "certificate.pem"
+    key = options.key or folder() / "key.pem"
+    for path in certificate, key:
+        if not path.is_file():
+            raise InputError(
+                f"there is no {path}; name others by --certificate and --key, or, for "
+                "trying, make one: scripts/remote-access certify HOST"
+            )
+    if clients() == "none":
+        raise InputError(
+            "nobody may come in yet; run scripts/remote-access grant NAME for each "
+            "client"
+        )
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    (port,) = pick_ports(options.port, host=options.host)
+    renew()
+    listen = address(f"{host}:{port}")
+    http, grpc = address(options.http), address(options.grpc)
+    configuration = render(listen, http, grpc, certificate, key)
+    command = [nginx, "-p", str(folder()), "-c", str(configuration), "-e", "stderr"]
+    check = subprocess.run([*command, "-t", "-q"], capture_output=True, text=True)
+    if check.returncode:
+        raise InputError(f"nginx refuses: {check.stderr.strip().splitlines()[0]}")
+    return command, listen
+
+
+def announcement(listen: str, http: str, grpc: str) -> str:
+    where = folder()
+    return f"""\
+nginx at {listen}, for Triton at {http} (HTTP) and {grpc} (gRPC)
+  clients  {clients()}
+  log      {where / 'access.log'}
+a client's two files are the certificate's authority, which for a self-made one is
+{where / 'certificate.pem'}, and its own of {where / 'clients'}:
+  client.py --url HOST:{listen.rpartition(':')[2]} --ssl --ca certificate.pem \
+--header @NAME.header --image PHOTO.jpg
+Ctrl-C stops it"""
+
+
+@exit_2_on_input_error
+def main() -> None:
+    options = arguments().parse_args()
+    if options.action == "certify":
+        print(f"{certify(options.names)} is valid for {DAYS} days; the key lies beside")
+    elif options.action == "grant":
+        print(f"hand this file over to {options.client}: {grant(options.client)}")
+    elif options.action == "revoke":
+        revoke(options.client)
+        print(f"{options.client} has no access any more")
+    else:
+        command, listen = prepare(options)
+        print(announcement(listen, options.http, options.grpc), flush=True)
+        os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Where ClearML is configured: the user's server, or the embedded one.
+
+Programs call `ensure_clearml` before they import ``clearml``; from then on everything
+is the same code for everybody. The address, keys and settings of the embedded server
+reach this process and its children by one environment variable, CLEARML_CONFIG_FILE.
+"""
+
+import base64
+import fcntl
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from data_prep.errors import InputError
+from data_prep.paths import ROOT
+from pipelines.clearml_server.home import conf_path, home_folder, running
+from pipelines.clearml_server.leases import start_time
+
+CONFIG_FILE = "CLEARML_CONFIG_FILE"
+LOOPBACK = "127.0.0.1"
+START_SECONDS = 20.0
+END_SECONDS = 5.0
+
+
+def ensure_clearml() -> str:
+    """Make sure that ``import clearml`` finds a server; return its web address.
+
+    A configured ClearML (CLEARML_API_HOST, CLEARML_CONFIG_FILE, ``~/clearml.conf``, or
+    a task run by an agent) is left as it is. Otherwise the embedded server of the data
+    folder is used; it is started in the background where it does not run yet, and ends
+    by itself a few seconds after the last process that called this has ended. Calling
+    it again does no harm.
+
+    Raises:
+        InputError: The embedded server cannot be started.
+    """
+    home = home_folder()
+    if is_configured(home):
+        from clearml.backend_api import Session
+
+        return Session.get_app_server_host()
+    address = embedded_server(home)
+    os.environ[CONFIG_FILE] = str(conf_path(home))
+    return address
+
+
+def embedded_server(home: Path) -> str:
+    """Use the embedded server of a folder, started if need be; return its address.
+
+    Raises:
+        InputError: It cannot be started.
+    """
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open(home / "start.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two processes, one starts the server
+        address = _register(home)
+        if address is None:
+            _wait_for_the_end(home)
+            address = _start(home)
+    _no_proxy_for(LOOPBACK)
+    return address
+
+
+def is_configured(home: Path) -> bool:
+    """Has the user (or an agent) chosen a ClearML server other than that of `home`?"""
+    chosen = os.environ.get(CONFIG_FILE)
+    if os.environ.get("CLEARML_API_HOST"):
+        return True
+    if chosen:
+        return Path(chosen) != conf_path(home)
+    return (
+        "CLEARML_TASK_ID" in os.environ or Path("~/clearml.conf").expanduser().exists()
+    )
+
+
+def _no_proxy_for(host: str) -> None:
+    """Keep a proxy that the environment names out of the way."""
+    for name in ("no_proxy", "NO_PROXY"):
+        hosts = os.environ.get(name, "")
+        if host not in hosts.split(","):
+            os.environ[name] = f"{hosts},{host}".lstrip(",")
+
+
+def _wait_for_the_end(home: Path) -> None:
+    """Let a server that is just ending leave the folder."""
+    state = running(home)
+    deadline = time.monotonic() + END_SECONDS
+    while state and start_time(state["pid"]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _start(home: Path) -> str:
+    """Start the server in the background, register with it, return its address."""
+    log = home / "start.log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.clearml_server"]
+            + ["--home", str(home), "--exit-with-users"],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C is for the program, not for its server
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if address := _register(home):
+            return address
+        if process.poll() is not None:
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            raise InputError(
+                "the embedded ClearML server did not start: "
+                f"{lines[-1] if lines else 'no message'} (see {log}); to use another "
+                "server, set CLEARML_API_HOST"
+            )
+        time.sleep(0.02)
+    process.terminate()
+    raise InputError(
+        f"the embedded ClearML server did not answer within {START_SECONDS:.0f} s; "
+        f"see {log} and {home / 'server.log'}"
+    )
+
+
+def _register(home: Path) -> str | None:
+    """Tell the running server that this process uses it; None if none answers.
+
+    Only the owner of the folder's keys answers this call with success, so a foreign
+    program at the same port is not mistaken for the server.
+    """
+    state = running(home)
+    if state is None:
+        return None
+    try:
+        keys = json.loads((home / "credentials.json").read_text(encoding="utf-8"))
+        pair = f"{keys['access_key']}:{keys['secret_key']}".encode()
+        request = urllib.request.Request(
+            f"{state['address']}/embedded.lease",
+            data=json.dumps({"pid": os.getpid()}).encode(),
+            headers={"Authorization": f"Basic {base64.b64encode(pair).decode()}"},
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=5) as answer:
+            json.load(answer)
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    return state["address"]

@@ -1,0 +1,125 @@
+"""The ClearML side of a step: one task around a plain function.
+
+    with step_task("prepare", parser) as (task, args):
+        ...
+
+The task's parameters are the parser's options. An override made in the web UI, by a
+pipeline or by ``clearml-task`` is in ``args``, with the option's type.
+"""
+
+import argparse
+import os
+import sys
+from contextlib import contextmanager
+from typing import Iterator
+
+from data_prep.errors import InputError
+from data_prep.paths import REQUIREMENTS
+from data_prep.registry import PROJECT
+from pipelines.orchestration import step_options
+from pipelines.tracking.connection import ensure_clearml
+
+OUTPUTS = "Outputs"  # the section of task parameters that later steps refer to
+ERROR = "error"  # the output of a failed step: why
+
+
+@contextmanager
+def step_task(
+    name: str, parser: argparse.ArgumentParser, task_type: str = "data_processing"
+) -> Iterator[tuple]:
+    """Run the body as the ClearML task ``name`` of the project.
+
+    Yields:
+        The task, and the parsed options.
+
+    A failing body leaves a failed task: with the one line of an InputError as its
+    reason (and as its output ``error``), with the exception's otherwise. Ctrl-C leaves
+    a stopped one.
+    """
+    parser.parse_args()  # --help and misspelt options, before anything is started
+    ensure_clearml()
+    from clearml import Task
+
+    with exit_code_for_agents():
+        check_arrived(parser)
+    pin_requirements()
+    task = Task.init(
+        project_name=PROJECT,
+        task_name=name,
+        task_type=task_type,
+        reuse_last_task_id=False,
+        # torch.save would upload every checkpoint as a model
+        auto_connect_frameworks={"pytorch": False, "matplotlib": False},
+        auto_resource_monitoring=False,
+    )
+    with exit_code_for_agents():
+        try:
+            # Only now is argparse connected: a second time, for the overrides.
+            yield task, parser.parse_args()
+        except BaseException as error:
+            # Its watcher would take the coming change of status for an abort by
+            # somebody else, and kill this process while it still tidies up.
+            if task._dev_worker:
+                task._dev_worker.unregister()
+            if isinstance(error, KeyboardInterrupt):
+                task.mark_stopped(status_message="interrupted")
+            else:
+                reason = str(error) if isinstance(error, InputError) else repr(error)
+                # An agent replaces the status's reason by the exit code.
+                set_output(task, ERROR, reason)
+                task.mark_failed(status_reason=reason, status_message=reason)
+            raise
+        finally:
+            task.close()  # leaves the status of a failed or stopped task as it is
+
+
+def pin_requirements() -> None:
+    """Let the coming task name the pinned requirements, not what imports suggest: an
+    agent that runs a clone installs them."""
+    from clearml import Task
+
+    Task.force_requirements_env_freeze(requirements_file=REQUIREMENTS)
+
+
+@contextmanager
+def exit_code_for_agents() -> Iterator[None]:
+    """End with 1 on an InputError if an agent runs this; it takes 2 for an abort."""
+    try:
+        yield
+    except InputError as error:
+        if "CLEARML_TASK_ID" not in os.environ:
+            raise
+        sys.exit(f"error: {error}")  # to standard error; the exit code is 1
+
+
+def check_arrived(parser: argparse.ArgumentParser) -> None:
+    """Check the options that a task was made with, if an agent or a pipeline runs it.
+
+    ClearML would pass over misspelt ones, and end with a code that means an abort.
+
+    Raises:
+        InputError: One does not exist, or cannot have that value.
+    """
+    from clearml import Task
+
+    if Task.running_locally():
+        return
+    task = Task.get_task(task_id=os.environ["CLEARML_TASK_ID"])
+    sent = task.get_parameters()
+    try:
+        step_options.check(
+            parser,
+            {key[5:]: value for key, value in sent.items() if key.startswith("Args/")},
+            "the task's option ",
+        )
+    except InputError as error:
+        set_output(task, ERROR, str(error))
+        raise
+
+
+def set_output(task, name: str, value: str) -> None:
+    """Record a result that later pipeline steps use.
+
+    They refer to it as ``${<step>.parameters.Outputs/<name>}``.
+    """
+    task.set_parameter(f"{OUTPUTS}/{name}", value)
