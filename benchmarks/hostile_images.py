@@ -76,9 +76,9 @@ def claiming(data: bytes, width: int, height: int, frame: int = 0xC0) -> bytes:
     return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
 
 
-def scan_bomb(scans: int, side: int = 64) -> bytes:
+def scan_bomb(scans: int) -> bytes:
     """A progressive JPEG that goes over its pixels again and again."""
-    data = jpeg(np.full((side, side, 3), 90, np.uint8), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    data = jpeg(np.full((64, 64, 3), 90, np.uint8), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     last = data.rindex(b"\xff\xda")
     return data[:-2] + data[last:-2] * scans + b"\xff\xd9"
 
@@ -102,13 +102,13 @@ def with_segments(data: bytes, *segments: bytes) -> bytes:
     return data[:2] + b"".join(segments) + data[2:]
 
 
-def riff(*chunks: tuple[bytes, bytes]) -> bytes:
+def riff(*chunks: bytes) -> bytes:
     """A WebP of chunks."""
-    body = b"WEBP"
-    for name, content in chunks:
-        body += name + struct.pack("<I", len(content)) + content
-        body += bytes(len(content) % 2)
-    return b"RIFF" + struct.pack("<I", len(body)) + body
+    return riff_chunk(b"RIFF", b"WEBP" + b"".join(chunks))
+
+
+def riff_chunk(name: bytes, body: bytes = b"") -> bytes:
+    return name + struct.pack("<I", len(body)) + body + bytes(len(body) % 2)
 
 
 def nasties(megabytes: int = 4) -> dict[str, Callable[[], bytes]]:
@@ -157,13 +157,14 @@ def nasties(megabytes: int = 4) -> dict[str, Callable[[], bytes]]:
             noise, "WEBP", save_all=True, append_images=[Image.fromarray(grey)]
         ),
         "WebP, an animation without pictures": lambda: riff(
-            (b"VP8X", b"\x02" + bytes(9)), (b"ANIM", bytes(6))
+            riff_chunk(b"VP8X", b"\x02" + bytes(9)), riff_chunk(b"ANIM", bytes(6))
         ),
         "WebP, a picture beside the canvas": lambda: riff(
-            (b"VP8X", b"\x02" + bytes(9)), (b"ANMF", b"\xff" * 16 + webp[12:])
+            riff_chunk(b"VP8X", b"\x02" + bytes(9)),
+            riff_chunk(b"ANMF", b"\xff" * 16 + webp[12:]),
         ),
         "WebP, a canvas of gigapixels": lambda: riff(
-            (b"VP8X", b"\x10\0\0\0" + b"\xff" * 6), (b"VP8 ", webp[20:])
+            riff_chunk(b"VP8X", b"\x10\0\0\0" + b"\xff" * 6), webp[12:]
         ),
         "JPEG, two pictures": lambda: saved(
             noise, "MPO", save_all=True, append_images=[Image.fromarray(grey)]
@@ -174,12 +175,12 @@ def nasties(megabytes: int = 4) -> dict[str, Callable[[], bytes]]:
         "JPEG, a film behind it": lambda: photo + film,
         "JPEG, two frame headers": lambda: twice,
         "PNG, an unknown feature": lambda: png(8, 8, chunk(b"CgBI", bytes(4))),
-        "PNG, two headers": lambda: png(8, 8, png(4000, 4000)[8:33]),
-        "PNG, a text that unpacks to 1 GB": lambda: png(
-            8, 8, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 28), 9))
+        "PNG, two headers": lambda: png(8, 8, png(400, 400)[8:33]),
+        "PNG, a text that unpacks to 64 MB": lambda: png(
+            8, 8, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 26), 1))
         ),
-        "PNG, a profile that unpacks to 256 MB": lambda: png(
-            8, 8, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1 << 28), 9))
+        "PNG, a profile that unpacks to 64 MB": lambda: png(
+            8, 8, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1 << 26), 1))
         ),
         "PNG, ten thousand palettes": lambda: png(8, 8, palette * 10_000, colour=3),
         # header loops
@@ -196,13 +197,16 @@ def nasties(megabytes: int = 4) -> dict[str, Callable[[], bytes]]:
         "JPEG, filling at its end": lambda: b"\xff\xd8\xff\xe1\0\x10Exif\0\0MM\xff\xff",
         "PNG of empty chunks": lambda: png(8, 8, chunk(b"teXt") * (size // 12), exif),
         "PNG of empty pixel chunks": lambda: png(8, 8, chunk(b"IDAT") * (size // 12)),
-        "WebP of empty chunks": lambda: riff(*[(b"XMP ", b"")] * (size // 8)),
+        "WebP of empty chunks": lambda: riff(riff_chunk(b"XMP ") * (size // 8)),
         "WebP, empty chunks in a picture": lambda: riff(
-            (b"VP8X", b"\x02" + bytes(9)),
-            (b"ANMF", bytes(16) + b"XMP \0\0\0\0" * (size // 8)),
+            riff_chunk(b"VP8X", b"\x02" + bytes(9)),
+            riff_chunk(b"ANMF", bytes(16) + riff_chunk(b"XMP ") * (size // 8)),
         ),
         "JPEG, 20,000 scans": lambda: scan_bomb(20_000),
-        "JPEG, 60 scans of 64 megapixels": lambda: scan_bomb(50, 8000),
+        "JPEG, 60 scans of 64 megapixels": lambda: claiming(
+            scan_bomb(50), 8000, 8000, frame=0xC2
+        )
+        + film,
         # sizes
         "PNG, 33 megapixels of nothing": lambda: png(5760, 5760, colour=0),
         "PNG, claims 10 gigapixels": lambda: png(100_000, 100_000, pixels=bytes(99)),
