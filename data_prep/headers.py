@@ -40,10 +40,8 @@ def damage(data: bytes) -> str:
     end = 8 + int.from_bytes(data[4:8], "little")
     if end + end % 2 < len(data):
         return f"{len(data) - end} bytes follow its end"
-    at = 12
-    for _, _, at in parts(data):
-        pass
-    if end - at - at % 2 not in (0, -1):
+    *_, (_, _, last) = parts(data)
+    if end - last - last % 2 not in (0, -1):
         return "its parts do not fill the length that its header says"
     # one colour alone compresses to zeros, but never to so many of them
     zeros = len(data) - len(data.rstrip(b"\0"))

@@ -53,7 +53,9 @@ def _check_one(known: dict, name: str, text: str, said: str) -> str:
         if text.lower() not in WORDS:
             raise InputError(f"{shown} is {text!r}; it must be true or false")
         return WORDS[text.lower()]
-    if action.nargs is None and text != "":
+    # nothing stands for an option that need not be given, but is no number
+    may_be_empty = action.default in (None, "")
+    if action.nargs is None and not (may_be_empty and text == ""):
         try:
             value = (action.type or str)(text)
         except ValueError:

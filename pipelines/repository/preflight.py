@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from data_prep import packed
 from data_prep.errors import InputError
 from data_prep.preprocessing import FILE_NAME as PREPROCESSING_FILE
 from data_prep.preprocessing import Preprocessing
@@ -128,7 +129,7 @@ def check_labels(path: Path, graph: GraphShapes) -> None:
     Raises:
         InputError: Otherwise.
     """
-    labels = path.read_text(encoding="utf-8").splitlines()
+    labels = packed.read_names(path)
     classes = graph.output_dims[0]
     if len(labels) != classes:
         raise InputError(

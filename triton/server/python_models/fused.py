@@ -30,8 +30,10 @@ class TritonPythonModel:
         )
         self.input = self.session.get_inputs()[0].name
         self.output = self.session.get_outputs()[0].name
-        labels = (HERE.parent / "classes.txt").read_text(encoding="utf-8")
-        self.metrics = Metrics(args["model_instance_name"], labels.splitlines())
+        # as Triton reads them: only a line feed ends a line
+        labels = (HERE.parent / "classes.txt").read_bytes().decode("utf-8")
+        labels = labels.removesuffix("\n").split("\n")
+        self.metrics = Metrics(args["model_instance_name"], labels)
 
     def execute(self, requests):
         """Infer the images of all requests in one run."""
