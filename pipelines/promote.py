@@ -18,9 +18,9 @@ if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep.errors import InputError, exit_2_on_input_error
-from data_prep.registry import PROJECT
 from pipelines.promotion.lock import TYPE, only_promotion
-from pipelines.tracking import trainings
+from pipelines.tracking import datasets, trainings
+from pipelines.tracking.datasets import PROJECT
 from pipelines.tracking.task import set_output, step_task
 
 TABLE = "candidates"
@@ -95,9 +95,10 @@ def promote(task, args: argparse.Namespace) -> None:
     """
     from pipelines.promotion import candidates
     from pipelines.promotion.comparison_set import Yardstick
-    from training.train import newest_dataset
 
-    yardstick = Yardstick(args.dataset_id or newest_dataset(), tuple(args.external))
+    yardstick = Yardstick(
+        args.dataset_id or datasets.newest_dataset(), tuple(args.external)
+    )
     best = trainings.promoted()
     current = best.id if best else ""
     always = [best] if best else []

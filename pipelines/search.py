@@ -19,7 +19,8 @@ if not __package__:  # started as a script, by an agent or by hand
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
 from pipelines import asl
-from pipelines.orchestration import step_options, steps
+from pipelines.orchestration import steps
+from pipelines.tracking.options import check, parser_of
 from pipelines.tracking.task import set_output, step_task
 
 METRIC = ("accuracy", "val")  # title and series of the scalar, an epoch
@@ -77,7 +78,7 @@ def parse_space(space: list[str]) -> dict[str, dict]:
     Raises:
         InputError: One is misspelt.
     """
-    found, trained = {}, step_options.parser_of(steps.STEPS["train"].script)
+    found, trained = {}, parser_of(steps.STEPS["train"].script)
     for text in space:
         name, _, values = text.partition("=")
         try:
@@ -98,7 +99,7 @@ def parse_space(space: list[str]) -> dict[str, dict]:
             )
         name = name.replace("-", "_")
         for value in known.get("values") or values.split(":")[:2]:
-            step_options.check(trained, {name: value}, "--space ")
+            check(trained, {name: value}, "--space ")
         if "values" not in known:
             known["whole"] = type(trained.get_default(name)) is int
         if known.get("whole") and known["log"]:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from data_prep.errors import InputError
 from data_prep.paths import REQUIREMENTS
-from data_prep.registry import PROJECT
-from pipelines.orchestration import step_cache, step_options
+from pipelines.orchestration import step_cache
 from pipelines.promotion import lock
+from pipelines.tracking.datasets import PROJECT
+from pipelines.tracking.options import check, parser_of
 
 BEST = "${promote.parameters.Outputs/task_id}"
 
@@ -95,8 +96,8 @@ def parse_settings(settings: list[str], defaults: dict = {}) -> dict[str, dict]:
                 f"{', '.join(STEPS)}; for example --set train.epochs=30"
             )
         given = {option.replace("-", "_"): value[0]}
-        parser = step_options.parser_of(STEPS[step].script)
-        options[step] |= step_options.check(parser, given, f"--set {step}.")
+        parser = parser_of(STEPS[step].script)
+        options[step] |= check(parser, given, f"--set {step}.")
     return options
 
 

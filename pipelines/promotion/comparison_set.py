@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep import packed, preprocessing, registry
+from data_prep import packed, preprocessing
 from data_prep.errors import InputError
 from data_prep.preprocessing import BrokenImage, Preprocessing
+from pipelines.tracking import datasets
 from pipelines.tracking.trainings import artifact, raw_dataset
 from training.graph import answer, read_external
-
-ANSWERS = "test_probabilities.npy"  # of a training, to its own test split
+from training.reports import TEST_PROBABILITIES
 
 
 class Yardstick:
@@ -38,7 +38,7 @@ class Yardstick:
         """
         self.dataset_id = dataset_id
         self.external = external
-        self._folder = registry.local_copy(dataset_id, registry.PREPARED)
+        self._folder = datasets.local_copy(dataset_id, datasets.PREPARED)
         self.classes = packed.read_classes(self._folder)
         self._images, self.labels = packed.load_split(self._folder, "test")
         rows = packed.read_manifest(self._folder)
@@ -56,8 +56,8 @@ class Yardstick:
         Raises:
             InputError: Its files or the photographs cannot be had.
         """
-        if self._is_of(training) and ANSWERS in training.artifacts:
-            known = np.load(artifact(training, ANSWERS))
+        if self._is_of(training) and TEST_PROBABILITIES in training.artifacts:
+            known = np.load(artifact(training, TEST_PROBABILITIES))
             if len(known) == len(self.labels):  # a trial run answered a part only
                 return known.argmax(1)
         pixels = self._pixels(_pixel_rule(training))
@@ -72,7 +72,7 @@ class Yardstick:
         if self._is_of(training):
             return np.zeros(len(self.labels), bool)
         dataset_id = training.get_parameter("Outputs/dataset_id")
-        folder = registry.local_copy(dataset_id, registry.PREPARED)
+        folder = datasets.local_copy(dataset_id, datasets.PREPARED)
         rows = packed.read_manifest(folder)
         used = {row.sha256 for row in rows if row.split != "test"}
         return np.array([row.sha256 in used for row in self._rows])
@@ -112,7 +112,7 @@ class Yardstick:
                 f"{self.dataset_id}, of {self._rule.image_size} px, was not prepared "
                 "from a registered raw Dataset"
             )
-        found = {i.path: i for i in registry.find_raw(None, raw).images}
+        found = {i.path: i for i in datasets.find_raw(None, raw).images}
         try:
             pixels = [rule.apply(found[row.path].read()) for row in self._rows]
         except (KeyError, BrokenImage) as error:

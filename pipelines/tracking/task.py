@@ -15,9 +15,9 @@ from typing import Iterator
 
 from data_prep.errors import InputError
 from data_prep.paths import REQUIREMENTS
-from data_prep.registry import PROJECT
-from pipelines.orchestration import step_options
 from pipelines.tracking.connection import ensure_clearml
+from pipelines.tracking.datasets import PROJECT
+from pipelines.tracking.options import check
 
 OUTPUTS = "Outputs"  # the section of task parameters that later steps refer to
 ERROR = "error"  # the output of a failed step: why
@@ -107,7 +107,7 @@ def check_arrived(parser: argparse.ArgumentParser) -> None:
     task = Task.get_task(task_id=os.environ["CLEARML_TASK_ID"])
     sent = task.get_parameters()
     try:
-        step_options.check(
+        check(
             parser,
             {key[5:]: value for key, value in sent.items() if key.startswith("Args/")},
             "the task's option ",

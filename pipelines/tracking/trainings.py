@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Iterator
 
 from data_prep.errors import InputError
-from data_prep.registry import PROJECT, RAW
+from pipelines.tracking.datasets import PROJECT, RAW
 
 ENDED_WELL = ("completed", "published")
 # ClearML's title of single values, and the value by which its server orders trainings.

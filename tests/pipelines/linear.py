@@ -7,9 +7,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from data_prep import packed, preparation, preprocessing, registry
+from data_prep import packed, preparation, preprocessing
 from data_prep.preprocessing import Preprocessing
 from data_prep.splitting.methods import SplitOptions
+from pipelines.tracking import datasets
 from training.graph import answer
 
 CELLS = 8  # pixels are averaged over a grid of CELLS x CELLS
@@ -17,10 +18,10 @@ CELLS = 8  # pixels are averaged over a grid of CELLS x CELLS
 
 def prepare(raw_id: str, folder: Path, size: int) -> str:
     """Prepare a registered raw Dataset, as the step does; return the new id."""
-    images = registry.find_raw(None, raw_id).images
+    images = datasets.find_raw(None, raw_id).images
     options = preparation.Options(Preprocessing(size), SplitOptions("random"))
     preparation.prepare(images, folder, options, 1)
-    return registry.upload_prepared(folder, raw_id=raw_id)
+    return datasets.upload_prepared(folder, raw_id=raw_id)
 
 
 def train(folder: Path, dataset_id: str, out: Path, noise: float = 0.0) -> str:

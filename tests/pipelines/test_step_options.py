@@ -3,12 +3,13 @@
 import pytest
 
 from data_prep.errors import InputError
-from pipelines.orchestration import step_options, steps
+from pipelines.orchestration import steps
+from pipelines.tracking import options
 
 
 def test_every_step_tells_its_options():
     for step in steps.STEPS.values():
-        known = {action.dest for action in step_options.parser_of(step.script)._actions}
+        known = {action.dest for action in options.parser_of(step.script)._actions}
         assert set(step.inputs) < known
 
 
