@@ -20,10 +20,11 @@ from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
 from pipelines import asl
 from pipelines.orchestration import steps
+from pipelines.text_table import text_table
 from pipelines.tracking.options import check, parser_of
 from pipelines.tracking.task import set_output, step_task
+from pipelines.tracking.trainings import METRIC
 
-METRIC = ("accuracy", "val")  # title and series of the scalar, an epoch
 SPACE = (
     "lr=0.0005:0.01:log",
     "weight-decay=0.005:0.2:log",
@@ -172,8 +173,8 @@ def search(base, space: dict[str, dict], args: argparse.Namespace) -> list[dict]
         pool_period_min=1 / 30,
     )
     optimizer.set_report_period(0.1)  # minutes; the end waits for the last report
-    started = optimizer.start_locally() if args.local else optimizer.start()
-    assert started
+    if not (optimizer.start_locally() if args.local else optimizer.start()):
+        raise RuntimeError("ClearML's optimizer did not start; its log says why")
     try:
         optimizer.wait()
     finally:
@@ -224,8 +225,7 @@ def report(task, trials: list[dict], space: dict[str, dict]) -> None:
         [t["task_id"], f"{t['accuracy']:.4f}", *map(str, t["options"].values())]
         for t in trials
     ]
-    for row in table:
-        print("  ".join(row))
+    print(text_table(table))
     task.get_logger().report_table("trials", "all", 0, table_plot=table)
     best = trials[0]
     set_output(task, "task_id", best["task_id"])

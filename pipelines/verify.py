@@ -29,6 +29,7 @@ from pipelines.serving import running_server
 from pipelines.serving.client import Asker
 from pipelines.serving.triton_server import TritonServer
 from pipelines.serving.verification import summary, table, verify
+from pipelines.text_table import text_table
 from pipelines.tracking import datasets
 from pipelines.tracking.task import set_output, step_task
 from pipelines.tracking.trainings import artifact, find_training, raw_dataset
@@ -264,9 +265,7 @@ def check_labels(served: list[str], expected: list[str]) -> None:
 def report(task, result: dict) -> None:
     """Print the outcome, put it on the ClearML task and into its folder."""
     rows = table(result)
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        print("  ".join(cell.rjust(width) for cell, width in zip(row, widths)))
+    print(text_table(rows))
     print(summary(result))
     logger = task.get_logger()
     logger.report_table("Verification", "server and torch", 0, table_plot=rows)

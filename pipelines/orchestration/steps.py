@@ -1,7 +1,9 @@
 """The steps of the pipeline: their scripts, options, and what they take from others."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from data_prep.errors import InputError
 from data_prep.paths import REQUIREMENTS
@@ -75,7 +77,9 @@ RECIPE = {
 }
 
 
-def parse_settings(settings: list[str], defaults: dict = {}) -> dict[str, dict]:
+def parse_settings(
+    settings: list[str], defaults: Mapping[str, dict] = MappingProxyType({})
+) -> dict[str, dict]:
     """Turn ["train.max-minutes=1", ...] into {"train": {"max_minutes": "1"}, ...}.
 
     All steps are keys; their options come before those of the same names in `defaults`.

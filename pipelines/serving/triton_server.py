@@ -9,7 +9,6 @@ It listens on 127.0.0.1 only.
 """
 
 import contextlib
-import ctypes
 import functools
 import os
 import re
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from data_prep.errors import InputError
 from data_prep.paths import data_home
+from pipelines.child_process import end_with_parent
 from pipelines.repository import versions
 from pipelines.repository.model_config import SERVED, default_instances
 from pipelines.serving import model_control, serving_environment
@@ -103,7 +103,7 @@ class TritonServer:
                 cwd=self.state,
                 env=serving_environment.variables(serving),
                 start_new_session=True,  # Ctrl-C reaches us alone; we stop it
-                preexec_fn=functools.partial(_end_with_parent, os.getpid()),
+                preexec_fn=functools.partial(end_with_parent, os.getpid()),
             )
         try:
             self._wait_until_ready()
@@ -230,11 +230,3 @@ def remove_stale_shared_memory() -> None:
         if starter.isdecimal() and not Path("/proc", starter).exists():
             with contextlib.suppress(PermissionError):  # another user's
                 path.unlink(missing_ok=True)
-
-
-def _end_with_parent(parent: int) -> None:
-    """In the child: be told to end when the parent does, even if that is killed."""
-    PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)

@@ -41,13 +41,16 @@ def train(folder: Path, dataset_id: str, out: Path, noise: float = 0.0) -> str:
     images, labels = packed.load_split(folder, "test")
     probabilities = answer(out / "model.onnx", images)
     np.save(out / "test_probabilities.npy", probabilities)
+    method = json.loads((folder / "split.json").read_text())["method"]
+    evaluation = {"split_method": method}
+    (out / "evaluation.json").write_text(json.dumps(evaluation))
     accuracy = float((probabilities.argmax(1) == labels).mean())
     task = Task.create("ASL", "train", task_type="training")
     task.mark_started()
     task.output_uri = True
     for file in sorted(out.iterdir()):
         task.upload_artifact(file.name, file, wait_on_upload=True)
-    task.get_logger().report_single_value("test accuracy", accuracy)
+    task.get_logger().report_scalar("accuracy", "val", accuracy, 0)
     model = OutputModel(task=task, name="asl_classifier", framework="ONNX")
     model.update_weights(str(out / "model.onnx"), auto_delete_file=False)
     task.set_parameters(
