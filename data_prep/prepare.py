@@ -85,8 +85,8 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def make_options(args: argparse.Namespace) -> preparation.Options:
-    """Check the options.
+def check(args: argparse.Namespace) -> preparation.Options:
+    """Make of the command line what preparation takes.
 
     Raises:
         InputError: One of them is out of range.
@@ -107,8 +107,8 @@ def main(tracking) -> None:
     Args:
         tracking: The package `pipelines.tracking`.
     """
-    with tracking.step_task("prepare", arguments()) as (task, args):
-        options = make_options(args)
+    with tracking.step_task("prepare", arguments(), check=check) as (task, args):
+        options = check(args)
         tracking.check_destination(args.output_uri)
         listing = tracking.find_raw(
             args.raw, args.dataset_id, args.classes or (), args.limit

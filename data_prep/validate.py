@@ -5,6 +5,7 @@ python -m data_prep.validate --raw DIR [DIR ...]
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 if not __package__:  # run as a script, as clearml-task does
@@ -70,6 +71,17 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
+def check(args: argparse.Namespace) -> Thresholds:
+    """Make of the command line what validation takes.
+
+    Raises:
+        InputError: One of the options is out of range.
+    """
+    return Thresholds(
+        **{field.name: getattr(args, field.name) for field in fields(Thresholds)}
+    )
+
+
 @exit_2_on_input_error
 def main(tracking) -> None:
     """Run the step.
@@ -77,19 +89,16 @@ def main(tracking) -> None:
     Args:
         tracking: The package `pipelines.tracking`.
     """
-    with tracking.step_task("validate", arguments(), "qc") as (task, args):
+    with tracking.step_task("validate", arguments(), "qc", check) as (task, args):
         tracking.check_destination(args.output_uri)
         listing = tracking.find_raw(args.raw, args.dataset_id)
-        thresholds = Thresholds(
-            **{name: getattr(args, name) for name in Thresholds.__dataclass_fields__}
-        )
         folder = data_home() / "runs" / task.id
         result = validate(
             listing,
             folder,
             args.workers or cpu_count(),
             args.expected_classes or (),
-            thresholds,
+            check(args),
         )
         _report(task, result, listing, folder)
         for finding in result["findings"]:

@@ -84,15 +84,23 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
+def check(args: argparse.Namespace) -> None:
+    """Check the options.
+
+    Raises:
+        InputError: One is out of range.
+    """
+    for name in ("min_gain", "significance", "min_recall"):
+        if not 0 <= (value := getattr(args, name)) <= 1:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} is {value:g}; it must be 0 to 1")
+    if args.candidates < 1:
+        raise InputError(f"--candidates is {args.candidates}; it must be 1 or more")
+
+
 @exit_2_on_input_error
 def main() -> None:
-    with step_task("promote", arguments(), TYPE) as (task, args):
-        for name in ("min_gain", "significance", "min_recall"):
-            if not 0 <= (value := getattr(args, name)) <= 1:
-                option = name.replace("_", "-")
-                raise InputError(f"--{option} is {value:g}; it must be 0 to 1")
-        if args.candidates < 1:
-            raise InputError(f"--candidates is {args.candidates}; it must be 1 or more")
+    with step_task("promote", arguments(), TYPE, check) as (task, args):
         with only_promotion(task):
             promote(task, args)
 

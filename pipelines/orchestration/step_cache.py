@@ -7,13 +7,13 @@ runs, and the content of the files that its options name. ClearML compares that,
 the options.
 """
 
-import ast
 import hashlib
 from pathlib import Path
 
 from data_prep.containers import files_below
 from data_prep.paths import ROOT
 from pipelines.orchestration.sources import sources
+from pipelines.tracking.options import as_list
 
 CONTENT = "Cache/content"  # the step's parameter that holds the digest
 # Steps that act on nothing but their own results.
@@ -63,15 +63,6 @@ def content(path: Path) -> str:
                 inside = hashlib.file_digest(opened, "sha256").hexdigest()
             total.update(f"{file.relative_to(path).as_posix()}\0{inside}\n".encode())
     return total.hexdigest()
-
-
-def as_list(value) -> list[str]:
-    """Read an option of several values as ClearML does: a list, or its text."""
-    if isinstance(value, str) and value.startswith("["):
-        value = ast.literal_eval(value)
-    if isinstance(value, str):
-        value = [value] if value else []
-    return [str(item) for item in value or []]
 
 
 def compare_by_content(task: dict) -> dict:

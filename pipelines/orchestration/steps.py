@@ -10,7 +10,7 @@ from data_prep.paths import REQUIREMENTS
 from pipelines.orchestration import step_cache
 from pipelines.promotion import lock
 from pipelines.tracking.datasets import PROJECT
-from pipelines.tracking.options import check, parser_of
+from pipelines.tracking.options import check, check_step, parser_of
 
 BEST = "${promote.parameters.Outputs/task_id}"
 
@@ -88,9 +88,10 @@ def parse_settings(
 
     Raises:
         InputError: One is not STEP.OPTION=VALUE, or the step has no such option, or not
-            of such a value.
+            of such a value, or of values that do not go together.
     """
     options = {step: dict(defaults.get(step, {})) for step in STEPS}
+    given_to = []
     for setting in settings:
         name, *value = re.split("[=:]", setting, maxsplit=1)
         step, dot, option = name.partition(".")
@@ -102,6 +103,9 @@ def parse_settings(
         given = {option.replace("-", "_"): value[0]}
         parser = parser_of(STEPS[step].script)
         options[step] |= check(parser, given, f"--set {step}.")
+        given_to.append(step)
+    for step in dict.fromkeys(given_to):
+        check_step(STEPS[step].script, options[step], f"--set {step}.")
     return options
 
 

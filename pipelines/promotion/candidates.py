@@ -226,7 +226,11 @@ def decide(
     now = next((score for score in scores if score.task_id == current), None)
     best = ranked(fit)[0]
     if now is None:
-        why = "the best one so far does not compare" if current else "there was none"
+        why = (
+            "the best one so far does not compare"
+            if current
+            else "there was no best one yet"
+        )
         return Decision(best.task_id, f"{_shown(best)}, the highest; {why}")
     if now not in fit:
         name, recall = now.worst

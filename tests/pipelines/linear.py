@@ -19,7 +19,9 @@ CELLS = 8  # pixels are averaged over a grid of CELLS x CELLS
 def prepare(raw_id: str, folder: Path, size: int) -> str:
     """Prepare a registered raw Dataset, as the step does; return the new id."""
     images = datasets.find_raw(None, raw_id).images
-    options = preparation.Options(Preprocessing(size), SplitOptions("random"))
+    # many to test on: promotion asks whether a difference can be chance
+    split = SplitOptions("random", ratios=(50, 10, 40))
+    options = preparation.Options(Preprocessing(size), split)
     preparation.prepare(images, folder, options, 1)
     return datasets.upload_prepared(folder, raw_id=raw_id)
 

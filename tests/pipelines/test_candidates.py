@@ -87,7 +87,7 @@ def test_mcnemar_is_the_exact_binomial_test_of_what_only_one_knows():
 @pytest.mark.parametrize(
     "scores, current, winner, why",
     [
-        ([score("a", 500), score("b", 600)], "", "b", "there was none"),
+        ([score("a", 500), score("b", 600)], "", "b", "no best one yet"),
         ([score("a", 500), score("b", 600)], "a", "b", "+0.1000"),
         # five photographs that only b knows: p = 2 / 2 ** 5
         ([score("a", 500), score("b", 505)], "a", "a", "p = 0.062"),
