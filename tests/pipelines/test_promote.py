@@ -20,7 +20,7 @@ from pipelines.tracking import datasets
 here = Path({here!r})
 raw = datasets.register_raw({{"letters": here / "letters"}})
 small = linear.prepare(raw, here / "d32", 32)
-fair = linear.train(here / "d32", small, here / "fair", noise=0.12)
+fair = linear.train(here / "d32", small, here / "fair", noise=0.1)
 bad = linear.train(here / "d32", small, here / "bad", noise=0.5)
 print(json.dumps([raw, small, fair, bad]))
 """
