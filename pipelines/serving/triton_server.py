@@ -17,16 +17,19 @@ import secrets
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 from data_prep.errors import InputError
-from data_prep.paths import data_home
+from data_prep.paths import ROOT, data_home
 from pipelines.repository import versions
 from pipelines.repository.model_config import SERVED, default_instances
-from pipelines.serving import model_control, serving_environment
+from pipelines.serving import model_control, server_keys, serving_environment
 
 HOST = "127.0.0.1"
+# The image starts the same way: with a key on all that is not inference.
+LAUNCH = ROOT / "triton/server/launch.py"
 # Idle keep-alive connections hold the server this long after SIGTERM.
 EXIT_TIMEOUT_S = 5
 START_TIMEOUT_S = 120
@@ -67,6 +70,7 @@ class TritonServer:
         self.log_path = self.state / f"server-{self.ports[0]}.log"
         self.shm_prefix = f"{SHM_PREFIX}{os.getpid()}_{secrets.token_hex(4)}_"
         self.process = None
+        self.leftovers = contextlib.ExitStack()
 
     def __enter__(self) -> "TritonServer":
         self.start()
@@ -93,15 +97,18 @@ class TritonServer:
         serving = serving_environment.describe()
         remove_stale_shared_memory()
         self.state.mkdir(parents=True, exist_ok=True)
-        command = self.command(serving)
+        key_file = self.leftovers.enter_context(
+            server_keys.made(self.repository, self.grpc_url)
+        )
+        variables = serving_environment.variables(serving)
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                command,
+                [sys.executable, str(LAUNCH), *self.command(serving)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.state,
-                env=serving_environment.variables(serving),
+                env=variables | {"TRITON_KEY_FILE": str(key_file.resolve())},
                 start_new_session=True,  # Ctrl-C reaches us alone; we stop it
                 preexec_fn=functools.partial(_end_with_parent, os.getpid()),
             )
@@ -180,6 +187,7 @@ class TritonServer:
             self.process.wait()
             self.process = None
             remove_shared_memory(self.shm_prefix)
+            self.leftovers.close()
 
 
 def pick_ports(*wanted: int, host: str = HOST) -> list[int]:
