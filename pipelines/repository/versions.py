@@ -33,6 +33,7 @@ from typing import Iterator
 
 from data_prep.errors import InputError
 from pipelines.repository import model_config, model_parts, preflight
+from pipelines.repository.graph_check import check_graph
 from pipelines.repository.model_config import (
     CONFIG_FILE,
     MODEL,
@@ -82,13 +83,16 @@ def render(
 
 
 @contextmanager
-def lock(repository: Path) -> Iterator[bool]:
+def lock(repository: Path, wait: bool = True) -> Iterator[bool]:
     """Keep others from changing a repository; waits until they have finished.
 
     The lock goes with the process that holds it, however that ends.
 
     Yields:
         Whether others had to be waited for.
+
+    Raises:
+        BlockingIOError: Others are at work, and ``wait`` is false.
     """
     try:
         Path(repository).mkdir(parents=True, exist_ok=True)
@@ -103,6 +107,8 @@ def lock(repository: Path) -> Iterator[bool]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             waited = False
         except BlockingIOError:
+            if not wait:
+                raise
             fcntl.flock(file, fcntl.LOCK_EX)
             waited = True
         yield waited
@@ -119,7 +125,7 @@ def add(
     artifacts, repository = Path(artifacts), Path(repository)
     version = next_number(repository)
     described = model_parts.describe(artifacts, metadata, settings)
-    shapes = preflight.check_graph(artifacts / preflight.MODEL_FILE)
+    shapes = check_graph(artifacts / preflight.MODEL_FILE)
     said = described["metadata"] | {"precision": settings.precision}
     parts = model_config.parts(shapes, version, said, settings)
     try:
@@ -272,8 +278,7 @@ def remove(repository: Path, version: int) -> None:
 def part_folders(repository: Path, version: int) -> dict[str, Path]:
     """Find the folders of a version's parts, by kind."""
     folders = {
-        kind: Path(repository) / model_config.part_name(kind, version)
-        for kind in PARTS
+        kind: Path(repository) / model_config.part_name(kind, version) for kind in PARTS
     }
     return {kind: folder for kind, folder in folders.items() if folder.is_dir()}
 

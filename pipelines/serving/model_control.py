@@ -200,7 +200,9 @@ def wait_until_unloaded(
         model.name
         for model in index(client)
         if model.name in names and model.state == "UNLOADING"
-    } - set(SERVED):  # these have no processes
+    } - set(
+        SERVED
+    ):  # these have no processes
         if time.monotonic() > deadline:
             raise InputError(
                 f"the Triton server has not ended {', '.join(sorted(leaving))} within "
@@ -255,7 +257,7 @@ def settle(grpc_url: str, repository: Path) -> None:
     To be called before their files are removed: Triton then forgets the names of what
     it is loading, and its processes stay for ever.
     """
-    with triton.InferenceServerClient(grpc_url) as client:
+    with server_keys.client(grpc_url, repository) as client:
         record = served(client, repository, ANSWER_TIMEOUT_S)
         if record is None:  # none runs, or not ours: whoever is to use it will say so
             return

@@ -48,7 +48,7 @@ def test_a_killed_model_process_is_noticed_and_the_model_brought_back(
     with TritonServer(repository) as server:
         record = versions.current(repository)
         assert find_fault(server.grpc_url, repository, record) is None
-        with Watchdog(server.grpc_url, repository, said.append):
+        with Watchdog(server, said.append):
             killed = time.monotonic()
             os.kill(processes_of(kind, server)[0], signal.SIGKILL)
             wait_for(said)
@@ -71,7 +71,7 @@ def test_a_version_that_the_server_was_not_told_of_stays_out_whatever_is_brought
     said = []
     with TritonServer(repository) as server:
         urls = {"grpc": server.grpc_url, "http": server.http_url}
-        with Watchdog(server.grpc_url, repository, said.append):
+        with Watchdog(server, said.append):
             deployment.deploy(other_artifacts, repository, {}, settings)
             time.sleep(4)
             assert said == []

@@ -33,7 +33,8 @@ class TritonPythonModel:
         # the probabilities are the first; the others a graph may have or not
         self.outputs = [x["name"] for x in json.loads(args["model_config"])["output"]]
         labels = (HERE.parent / "classes.txt").read_text(encoding="utf-8")
-        self.metrics = Metrics(args["model_instance_name"], labels.splitlines())
+        labels = labels.removesuffix("\n").split("\n")
+        self.metrics = Metrics(args["model_instance_name"], labels)
 
     def execute(self, requests):
         """Infer the images of all requests in one run."""
