@@ -9,7 +9,6 @@ It listens on 127.0.0.1 only.
 """
 
 import contextlib
-import ctypes
 import functools
 import os
 import re
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from data_prep.errors import InputError
 from data_prep.paths import ROOT, data_home
+from pipelines.child_process import end_with_parent
 from pipelines.repository import versions
 from pipelines.repository.model_config import SERVED, default_instances
 from pipelines.serving import model_control, server_keys, serving_environment
@@ -110,7 +110,7 @@ class TritonServer:
                 cwd=self.state,
                 env=variables | {"TRITON_KEY_FILE": str(key_file.resolve())},
                 start_new_session=True,  # Ctrl-C reaches us alone; we stop it
-                preexec_fn=functools.partial(_end_with_parent, os.getpid()),
+                preexec_fn=functools.partial(end_with_parent, os.getpid()),
             )
         try:
             self._wait_until_ready()
@@ -238,11 +238,3 @@ def remove_stale_shared_memory() -> None:
         if starter.isdecimal() and not Path("/proc", starter).exists():
             with contextlib.suppress(PermissionError):  # another user's
                 path.unlink(missing_ok=True)
-
-
-def _end_with_parent(parent: int) -> None:
-    """In the child: be told to end when the parent does, even if that is killed."""
-    PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)
