@@ -160,4 +160,4 @@ def _read(folder: str | Path, name: str) -> str:
             "set? python -m data_prep.prepare makes one"
         ) from None
     except UnicodeDecodeError:
-        raise InputError(f"{path} is no UTF-8; restore it") from None
+        raise InputError(f"{path}: not UTF-8; take the one that was written") from None
