@@ -21,8 +21,8 @@ class Movement(NamedTuple):
     Attributes:
         letter: What it says.
         finger: The finger that writes; index 0 to little 3. The others are closed.
-        stroke: Corners of its way, x to the right and y down, as the camera sees a
-            right hand; a left hand's way is its mirror image.
+        strokes: Ways of writing it, each the corners of one: x to the right and y down,
+            as the camera sees a right hand; a left hand's way is its mirror image.
         hands: The letters that a hand looks like meanwhile. They do not count after
             the movement until the hand has been released, and one of them that counted
             just before was its beginning.
@@ -30,7 +30,7 @@ class Movement(NamedTuple):
 
     letter: str
     finger: int
-    stroke: tuple[tuple[float, float], ...]
+    strokes: tuple[tuple[tuple[float, float], ...], ...]
     hands: frozenset[str]
 
 
@@ -78,13 +78,16 @@ MOVEMENTS = (
     Movement(
         letter="J",
         finger=3,
-        stroke=((0, 0), (0, 0.8), (0.12, 1.0), (0.35, 1.05), (0.5, 0.85)),
+        strokes=(
+            ((0, 0), (0, 0.8), (0.12, 1.0), (0.35, 1.05), (0.5, 0.85)),
+            ((0, 0), (0, 0.8), (0.3, 1.0), (0.9, 0.95)),
+        ),
         hands=frozenset("IJY"),
     ),
     Movement(
         letter="Z",
         finger=0,
-        stroke=((0, 0), (-0.8, 0), (0, 0.8), (-0.8, 0.8)),
+        strokes=(((0, 0), (-0.8, 0), (0, 0.8), (-0.8, 0.8)),),
         hands=frozenset("DGLQXZ"),
     ),
 )
@@ -98,7 +101,6 @@ OTHERS = (
     ((0, 0), (0, 1), (0, 0)),
     ((0, 0), (1, 0), (0, 0)),
     ((0, 0), (1, 0), (0, 0), (1, 0)),
-    ((0, 0), (0, 1), (1, 1)),
     ((0, 0), (1, 0), (0, 1)),
     ((0, 0), (1, 0), (1, 1)),
 )
@@ -197,12 +199,18 @@ def _even(corners: np.ndarray) -> np.ndarray:
     return (points - (low + high) / 2) / max((high - low).max(), 1e-9)
 
 
-_LETTERS = [movement.letter for movement in MOVEMENTS for _ in (1, -1)]
+_LETTERS = [
+    movement.letter
+    for movement in MOVEMENTS
+    for _ in movement.strokes
+    for _ in (1, -1)
+]
 _LETTERS += [""] * (4 * len(OTHERS))
 _WAYS = np.array(
     [
-        _even([(side * x, y) for x, y in movement.stroke])
+        _even([(side * x, y) for x, y in stroke])
         for movement in MOVEMENTS
+        for stroke in movement.strokes
         for side in (1, -1)
     ]
     + [

@@ -99,8 +99,7 @@ def main() -> None:
         app = gateway.create(
             Model(lambda: find(options)), hosts, token, admin, server
         )
-        print(announcement(options, port, token, admin), flush=True)
-        uvicorn.run(
+        config = uvicorn.Config(
             app,
             host=options.host,
             port=port,
@@ -113,6 +112,10 @@ def main() -> None:
             timeout_graceful_shutdown=2,
             proxy_headers=False,
         )
+        listening = config.bind_socket()
+        listening.listen()  # from now on whoever opens the address is answered
+        print(announcement(options, port, token, admin), flush=True)
+        uvicorn.Server(config).run([listening])
 
 
 def start(stack: contextlib.ExitStack, repository: Path) -> str:

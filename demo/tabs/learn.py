@@ -61,7 +61,7 @@ class _Mean:
 
 async def signs(request: Request):
     """What the page needs to know of each sign."""
-    strokes = {movement.letter: movement.stroke for movement in MOVEMENTS}
+    strokes = {movement.letter: movement.strokes[0] for movement in MOVEMENTS}
     return JSONResponse(
         [
             {"sign": sign, "how": HOW[sign], "stroke": strokes.get(sign)}
