@@ -109,7 +109,8 @@ class Preprocessing:
                 )
         if self.resize_mode not in RESIZE_MODES:
             raise ValueError(
-                f"resize_mode is {self.resize_mode!r}; choose {' or '.join(RESIZE_MODES)}"
+                f"resize_mode is {self.resize_mode!r}; choose "
+                f"{' or '.join(RESIZE_MODES)}"
             )
         # JSON has lists only; equality and hashing want tuples.
         for name in ("mean", "std"):
@@ -175,7 +176,7 @@ class Preprocessing:
             height, width: Of the photograph, pixels.
 
         Returns:
-            ``(..., 2)`` float64, x and y in shares of the photograph's width and height.
+            ``(..., 2)`` float64, in shares of the photograph's width and height.
         """
         y, x, tall, wide = self._layout(height, width)
         size = self.image_size

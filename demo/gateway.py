@@ -1,10 +1,10 @@
 """The gateway between browsers and Triton: the page, frames in, answers out.
 
-    GET  /            the page
-    GET  /model       which model answers, and how it does
-    POST /predict     photographs, raw or as a form, to JSON
-    WS   /frames      frames in, answers out; of the frames that wait, the newest counts
-    POST /roll-back   to the version before; with --admin and its token only
+GET  /            the page
+GET  /model       which model answers, and how it does
+POST /predict     photographs, raw or as a form, to JSON
+WS   /frames      frames in, answers out; of the frames that wait, the newest counts
+POST /roll-back   to the version before; with --admin and its token only
 """
 
 import asyncio

@@ -19,7 +19,11 @@ from pipelines.repository.model_config import MODEL  # noqa: E402
 from pipelines.serving.client import one_line  # noqa: E402
 
 TIMEOUT_S = 10.0
-AWAY = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.NOT_FOUND")
+AWAY = (
+    "StatusCode.UNAVAILABLE",
+    "StatusCode.DEADLINE_EXCEEDED",
+    "StatusCode.NOT_FOUND",
+)
 PROBABILITIES, LANDMARKS = "probabilities", "landmarks"
 HAND, HANDEDNESS = "hand", "handedness"
 FOUND = 0.5  # of `hand`, from which on there is one
@@ -166,7 +170,9 @@ class Model:
             client.get_model_config(MODEL, as_json=True, **options)
         )
         found = config["config"].get("parameters", {})
-        parameters = {key: value.get("string_value", "") for key, value in found.items()}
+        parameters = {
+            key: value.get("string_value", "") for key, value in found.items()
+        }
         record = parameters.get("preprocessing")
         wanted = triton.InferRequestedOutput(PROBABILITIES, class_count=1000)
         answer = await self._call(

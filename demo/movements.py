@@ -91,8 +91,8 @@ MOVEMENTS = (
         hands=frozenset("DGLQXZ"),
     ),
 )
-# Ways of a hand that is raised, lowered, waved or shaken: what is rather one of these is
-# no letter.
+# Ways of a hand that is raised, lowered, waved or shaken: what is rather one of these
+# is no letter.
 OTHERS = (
     ((0, 0), (0, 1)),
     ((0, 0), (1, 0)),
@@ -129,7 +129,7 @@ def find(track: Sequence[Point], rules: Rules = Rules()) -> Movement | None:
 
 
 def speed(track: Sequence[Point], seconds: float) -> float:
-    """How fast the hand has moved lately: sizes of it a second, 0 if that is unknown."""
+    """How fast the hand has moved lately: sizes of it a second, 0 if unknown."""
     last = track[-1]
     for earlier in reversed(track[:-1]):
         passed = last.time - earlier.time
@@ -200,10 +200,7 @@ def _even(corners: np.ndarray) -> np.ndarray:
 
 
 _LETTERS = [
-    movement.letter
-    for movement in MOVEMENTS
-    for _ in movement.strokes
-    for _ in (1, -1)
+    movement.letter for movement in MOVEMENTS for _ in movement.strokes for _ in (1, -1)
 ]
 _LETTERS += [""] * (4 * len(OTHERS))
 _WAYS = np.array(

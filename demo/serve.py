@@ -96,9 +96,7 @@ def main() -> None:
             server.repository = None
         elif running_server.find(options.repository) is None:
             server.metrics_url = start(stack, options.repository)
-        app = gateway.create(
-            Model(lambda: find(options)), hosts, token, admin, server
-        )
+        app = gateway.create(Model(lambda: find(options)), hosts, token, admin, server)
         config = uvicorn.Config(
             app,
             host=options.host,

@@ -54,7 +54,7 @@ class Rules(NamedTuple):
     gap: float = 0.7
     release: float = 0.3
     released: float = 0.3
-    resting: float = 1.2
+    resting: float = 0.8
     still: float = 2.0
     beginning: float = 2.5
     movement: movements.Rules = movements.Rules()

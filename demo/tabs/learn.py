@@ -76,7 +76,9 @@ async def drawing(request: Request):
     if sign not in CLASSES or side not in ("front", "signer"):
         return PlainTextResponse("there is no such drawing\n", 404)
     png = await asyncio.to_thread(draw, sign, side == "signer")
-    return Response(png, media_type="image/png", headers={"cache-control": "max-age=600"})
+    return Response(
+        png, media_type="image/png", headers={"cache-control": "max-age=600"}
+    )
 
 
 @lru_cache(maxsize=2 * len(CLASSES))

@@ -146,7 +146,9 @@ def summarise(statistics: dict) -> list[dict]:
             batch["batch_size"]: int(batch["compute_infer"]["count"])
             for batch in model.get("batch_stats", [])
         }
-        runs, images = int(model.get("execution_count", 0)), model.get("inference_count")
+        runs, images = int(model.get("execution_count", 0)), model.get(
+            "inference_count"
+        )
         found.append(
             {
                 "model": model["name"],
@@ -188,7 +190,9 @@ def letters(server: Server) -> dict | None:
         counted.append((now, count))
     first = next((old for then, old in counted if now - then <= HOUR_S), count)
     grown = {key: value - first.get(key, 0.0) for key, value in count.items()}
-    if len(counted) == 1 or min(grown.values(), default=0) < 0:  # just begun, or swapped
+    if (
+        len(counted) == 1 or min(grown.values(), default=0) < 0
+    ):  # just begun, or swapped
         grown = count
     return {key: value for key, value in grown.items() if value > 0}
 

@@ -32,7 +32,9 @@ def frame(sign: str) -> np.ndarray:
 
 
 def jpeg(sign: str) -> bytes:
-    return cv2.imencode(".jpg", frame(sign), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+    return cv2.imencode(".jpg", frame(sign), [cv2.IMWRITE_JPEG_QUALITY, 90])[
+        1
+    ].tobytes()
 
 
 def make_artifacts(folder: Path) -> Path:
@@ -93,7 +95,9 @@ def _graph(matrix: np.ndarray) -> onnx.ModelProto:
 def film(path: Path, shown: list[tuple[str, float]], rate: int = 10) -> Path:
     """Write what a camera sees, ``[(sign, seconds), ...]``, as Y4M."""
     with open(path, "wb") as file:
-        file.write(f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F{rate}:1 Ip A1:1 C420jpeg\n".encode())
+        file.write(
+            f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F{rate}:1 Ip A1:1 C420jpeg\n".encode()
+        )
         for sign, seconds in shown:
             picture = cv2.cvtColor(frame(sign), cv2.COLOR_BGR2YUV_I420).tobytes()
             for _ in range(round(seconds * rate)):

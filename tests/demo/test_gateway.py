@@ -119,7 +119,9 @@ def test_frames_are_spelled_and_the_newest_of_those_that_wait_counts(demo):
     assert answered == sorted(answered) and len(answered) < 40
 
 
-@pytest.mark.parametrize("frame", ["text", b"short", struct.pack("<dHH", 0, 0, 0) + b"x"])
+@pytest.mark.parametrize(
+    "frame", ["text", b"short", struct.pack("<dHH", 0, 0, 0) + b"x"]
+)
 def test_what_is_no_frame_ends_the_connection(demo, frame):
     async def talk():
         async with websockets.connect(demo.replace("http", "ws") + "/frames") as socket:
@@ -137,7 +139,9 @@ def test_from_outside_a_token_is_wanted(triton):
         assert ask(address)[0] == 401
         assert ask(address, Authorization="Bearer wrong")[0] == 401
         assert ask(address, Authorization=f"Bearer {token}")[0] == 200
-        assert ask(address, Host="asl.example", Authorization=f"Bearer {token}")[0] == 200
+        assert (
+            ask(address, Host="asl.example", Authorization=f"Bearer {token}")[0] == 200
+        )
         assert ask(address, Host="other.example")[0] == 403
         opened = ask(address, f"/?token={token}", Cookie=f"asl_demo={token}")
         assert opened[0] == 200

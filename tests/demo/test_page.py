@@ -1,4 +1,4 @@
-"""The page in a real browser, before a camera that is fed from a film of drawn hands."""
+"""The page in a real browser, before a camera that shows a film of drawn hands."""
 
 import time
 
@@ -73,7 +73,9 @@ def choose(tab, *paths):
 
 def spells(tab, text, seconds=150.0):
     tab.run("document.querySelector('#text').value = ''; 0")
-    wait_until(tab, f"document.querySelector('#text').value.includes({text!r})", seconds)
+    wait_until(
+        tab, f"document.querySelector('#text').value.includes({text!r})", seconds
+    )
 
 
 def test_the_camera_spells_hello_while_another_browser_spells_jazz(open_tab, demo):
@@ -121,7 +123,9 @@ def test_a_photograph_is_dropped_and_its_letter_read(plain, demo, tmp_path):
     data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
         plain.send("Input.dispatchDragEvent", type=kind, x=200, y=300, data=data)
-    wait_until(plain, "document.querySelector('#photographs strong')?.innerText === 'L'")
+    wait_until(
+        plain, "document.querySelector('#photographs strong')?.innerText === 'L'"
+    )
 
 
 def test_practice_waits_for_the_sign_and_says_what_differs(open_tab, demo):

@@ -53,7 +53,9 @@ def test_every_held_letter_counts_once(text, rate, seed, lost):
 )
 def test_what_is_held_on_is_never_doubled(seconds, rate, seed, lost):
     rng = np.random.default_rng(seed)
-    frames = [f for f in still("A", 0, seconds, rate, hand=False) if rng.random() > lost]
+    frames = [
+        f for f in still("A", 0, seconds, rate, hand=False) if rng.random() > lost
+    ]
 
     assert read(frames) in ("", "A")
 

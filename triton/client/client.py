@@ -5,15 +5,15 @@
     ... | python3 triton/client/client.py --image - --json
     python3 triton/client/client.py --camera 0
 
-Prints ``photo.jpg: A (0.98)`` for each. The files are sent as they are; decoding, labels
-and batch size are the server's. Needs tritonclient[grpc,http] and numpy, nothing else;
+Prints ``photo.jpg: A (0.98)`` for each. The files are sent as they are; decoding,
+labels and batch size are the server's. Needs tritonclient[grpc,http] and numpy, nothing else;
 --video and --camera also need OpenCV and the project around this file.
 
     ... --url asl.example.org:8443 --ssl --ca certificate.pem --header @laptop.header
 
 asks one behind TLS; the token is read from a file, for others see the command line.
-Exit code: 0 all answered; 2 bad input, each named in one line on standard error, and the
-others answered; 3 no server answers.
+Exit code: 0 all answered; 2 bad input, each named in one line on standard error, and
+the others answered; 3 no server answers.
 """
 
 import argparse
@@ -251,7 +251,9 @@ def find(wanted, fail):
                 if path.suffix.lower() in SUFFIXES and path.is_file()
             )
             if not found:
-                fail(name, "no photographs (%s) are in this folder" % ", ".join(SUFFIXES))
+                fail(
+                    name, "no photographs (%s) are in this folder" % ", ".join(SUFFIXES)
+                )
         else:
             found = sorted(glob.glob(name, recursive=True)) or [name]
             found = [path for path in found if not os.path.isdir(path)] or [name]
@@ -447,7 +449,9 @@ def arguments():
         "--camera", type=int, metavar="N", help="a camera of this machine, such as 0"
     )
     parser.add_argument(
-        "--record", metavar="FILE", help="of video or camera: write what is shown (.mp4)"
+        "--record",
+        metavar="FILE",
+        help="of video or camera: write what is shown (.mp4)",
     )
     parser.add_argument(
         "--url", help="host:port (default localhost:8001, with http localhost:8000)"
