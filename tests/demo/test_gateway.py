@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import websockets
-from conftest import running
+from demo_command import running
 from drawn_model import HEIGHT, SIGNS, WIDTH, jpeg
 
 pytestmark = pytest.mark.slow

@@ -6,10 +6,16 @@ import browser
 import pytest
 from drawn_model import film, jpeg
 
+from data_prep.paths import ROOT
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 HOLD = 2.5  # seconds; the tests share two cores with much else
 REST = 1.6
+SERIOUS = (
+    ".filter(one => ['serious', 'critical'].includes(one.impact))"
+    ".map(one => [one.id, one.nodes.map(node => node.html)])"
+)
 GROUND = {"light": "rgb(251, 250, 247)", "dark": "rgb(21, 23, 26)"}
 
 
@@ -154,6 +160,27 @@ def test_tabs_are_reached_by_the_keyboard(plain, demo):
             plain.send("Input.dispatchKeyEvent", type=kind, key="ArrowRight")
         assert plain.run("document.activeElement.id") == f"tab-{name}"
         assert plain.run(f"!document.querySelector('#{name}').hidden")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_checker_of_accessibility_finds_nothing_serious(
+    theme, plain, demo, tmp_path
+):
+    axe = next((ROOT / ".axe").glob("axe-*.js"), None)
+    if axe is None:
+        pytest.skip("no axe-core here (scripts/setup axe fetches it)")
+    feature = [{"name": "prefers-color-scheme", "value": theme}]
+    plain.send("Emulation.setEmulatedMedia", features=feature)
+    (tmp_path / "one.jpg").write_bytes(jpeg("A"))
+    ready(plain, demo).run(f"{axe.read_text(encoding='utf-8')}; 0")
+    choose(plain, tmp_path / "one.jpg")
+    wait_until(plain, "document.querySelector('#photographs strong')")
+    for name in ("spell", "learn", "model"):
+        plain.run(f"document.querySelector('#tab-{name}').click()")
+        if name == "model":
+            plain.wait_for("resize_mode")
+        found = plain.run(f"axe.run().then(found => found.violations{SERIOUS})")
+        assert found == [], name
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -6,8 +6,8 @@
     python3 triton/client/client.py --camera 0
 
 Prints ``photo.jpg: A (0.98)`` for each. The files are sent as they are; decoding,
-labels and batch size are the server's. Needs tritonclient[grpc,http] and numpy, nothing else;
---video and --camera also need OpenCV and the project around this file.
+labels and batch size are the server's. Needs tritonclient[grpc,http] and numpy, nothing
+else; --video and --camera also need OpenCV and the project around this file.
 
     ... --url asl.example.org:8443 --ssl --ca certificate.pem --header @laptop.header
 

@@ -1,0 +1,34 @@
+"""scripts/demo as a user starts it."""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+
+from data_prep.paths import ROOT
+from pipelines.serving.triton_server import pick_ports
+
+
+@contextmanager
+def running(server, *options):
+    """Run scripts/demo's program for a server; yields its address and first lines."""
+    (port,) = pick_ports(0)
+    command = [sys.executable, "-m", "demo.serve", "--url", server.grpc_url]
+    command += ["--metrics-url", server.metrics_url, "--port", str(port), *options]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lines = []
+        for line in process.stdout:
+            lines.append(line.strip())
+            if "Ctrl-C" in line:
+                break
+        yield f"http://localhost:{port}", lines
+    finally:
+        process.terminate()
+        process.wait(20)
