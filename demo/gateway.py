@@ -35,7 +35,8 @@ MAX_FRAME_BYTES = 1 << 20
 MAX_BODY_BYTES = 32 << 20
 MAX_PHOTOGRAPHS = 32
 MAX_CONNECTIONS = 32
-AT_ONCE = 8  # photographs of /predict on their way to the server
+AT_ONCE = 8  # requests to /predict that are read and answered; others wait
+BODY_TIMEOUT_S = 60
 RETRY_S = 1.0
 # Of a frame: when it was taken, milliseconds of the browser's clock; width and height.
 HEADER = struct.Struct("<dHH")
@@ -88,8 +89,16 @@ async def _page(request: Request):
 
 async def _predict(request: Request):
     """One photograph as the body, or several in a form; one object, or a list."""
+    async with request.app.state.at_once:
+        return await _predicted(request)
+
+
+async def _predicted(request: Request):
     try:
-        photographs = await _photographs(request)
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            photographs = await _photographs(request)
+    except TimeoutError:
+        return _error(408, f"the request took more than {BODY_TIMEOUT_S} s to arrive")
     except (InputError, MultiPartException) as error:
         return _error(400, str(getattr(error, "message", error)))
     except ClientDisconnect:
@@ -100,11 +109,10 @@ async def _predict(request: Request):
     state = request.app.state
 
     async def answer(name, data):
-        async with state.at_once:
-            try:
-                found = (await state.model.ask(data, None)).as_json()
-            except Refused as error:
-                found = {"error": str(error)}
+        try:
+            found = (await state.model.ask(data, None)).as_json()
+        except Refused as error:
+            found = {"error": str(error)}
         return {"image": name, **found} if name else found
 
     try:

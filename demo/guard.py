@@ -6,6 +6,7 @@ outside nobody without the token.
 """
 
 import hmac
+import ipaddress
 import secrets
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
@@ -35,7 +36,9 @@ class Guard:
 
     Args:
         app: What is guarded.
-        hosts: Names by which the page may be asked for, without port.
+        hosts: Names by which the page may be asked for, without port. Where addresses
+            may be used too, "*" stands for them: unlike a name, none can be turned to
+            this machine by others.
         token: Wanted of everybody; None: of nobody.
     """
 
@@ -58,7 +61,7 @@ class Guard:
                 return await _refuse(401, why, scope, receive, send)
             # from now on in a cookie, out of the address
             answer = RedirectResponse(scope["path"], 303)
-            secure = headers.get("x-forwarded-proto") == "https"
+            secure = scope["scheme"] == "https"
             answer.set_cookie(
                 COOKIE, self.token, httponly=True, samesite="strict", secure=secure
             )
@@ -85,7 +88,8 @@ class Guard:
             name = urlsplit(f"//{host}").hostname
         except ValueError:
             name = None
-        if name not in self.hosts:
+        known = name in self.hosts or ("*" in self.hosts and _is_address(name))
+        if not known:
             return f"this address is not served under the name {host[:80]!r}"
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
@@ -107,6 +111,14 @@ class Guard:
 
 def _same(given: str, wanted: str) -> bool:
     return hmac.compare_digest(given.encode(), wanted.encode())
+
+
+def _is_address(name: str | None) -> bool:
+    try:
+        ipaddress.ip_address(name or "")
+    except ValueError:
+        return False
+    return True
 
 
 async def _refuse(status, reason, scope, receive, send):

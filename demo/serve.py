@@ -10,17 +10,19 @@ import argparse
 import contextlib
 import ipaddress
 import signal
+import socket
 import sys
 from pathlib import Path
 
 import uvicorn
 
-from data_prep.errors import exit_2_on_input_error
+from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from demo import gateway, guard
 from demo.model import Model
 from demo.tabs.model_page import Admin, Server
 from pipelines.serving import running_server
+from pipelines.serving.remote_credentials import folder
 from pipelines.serving.triton_server import TritonServer, pick_ports
 from pipelines.serving.watchdog import Watchdog
 
@@ -39,9 +41,18 @@ def arguments() -> argparse.ArgumentParser:
         "--host",
         default="127.0.0.1",
         help="address to listen at (default %(default)s); any other lets everybody who "
-        "reaches this machine and has the token use the page, and wants TLS in front: "
+        "reaches this machine and has the token use the page, and wants --tls: "
         "browsers give a camera to https and localhost only",
     )
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="by https, with what scripts/remote-access certify has made",
+    )
+    for option, file in ("--certificate", "chain"), ("--key", "private key"):
+        parser.add_argument(
+            option, type=Path, metavar="FILE", help=f"for --tls: another PEM {file}"
+        )
     parser.add_argument(
         "--name",
         action="append",
@@ -77,17 +88,18 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     options = arguments().parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the clean-up below
+    tls = tls_files(options)
     (port,) = pick_ports(options.port, host=options.host)
     outside = not is_loopback(options.host)
     token = guard.new_token() if outside or options.name else None
     admin = Admin(guard.new_token()) if options.admin else None
     hosts = LOOPBACK | {name.lower() for name in options.name}
     if outside:
-        hosts |= {options.host.lower()}
+        hosts |= {options.host.lower(), socket.gethostname().lower(), "*"}
+        without = "" if options.tls else ", and without --tls others can read along"
         print(
             f"warning: listening at {options.host}: whoever reaches this machine and "
-            "has the token can use the page, and without TLS in front others can read "
-            "along",
+            f"has the token can use the page{without}",
             file=sys.stderr,
         )
     with contextlib.ExitStack() as stack:
@@ -109,11 +121,33 @@ def main() -> None:
             limit_concurrency=128,
             timeout_graceful_shutdown=2,
             proxy_headers=False,
+            **tls,
         )
         listening = config.bind_socket()
         listening.listen()  # from now on whoever opens the address is answered
         print(announcement(options, port, token, admin), flush=True)
         uvicorn.Server(config).run([listening])
+
+
+def tls_files(options: argparse.Namespace) -> dict[str, str]:
+    """What uvicorn needs for TLS; nothing without --tls.
+
+    Raises:
+        InputError: A file is missing.
+    """
+    if not options.tls:
+        if options.certificate or options.key:
+            raise InputError("--certificate and --key are of use with --tls only")
+        return {}
+    certificate = options.certificate or folder() / "certificate.pem"
+    key = options.key or folder() / "key.pem"
+    for path in certificate, key:
+        if not path.is_file():
+            raise InputError(
+                f"there is no {path}; name others by --certificate and --key, or make "
+                "one: scripts/remote-access certify HOST"
+            )
+    return {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
 
 
 def start(stack: contextlib.ExitStack, repository: Path) -> str:
@@ -145,12 +179,14 @@ def is_loopback(host: str) -> bool:
 
 
 def announcement(options, port: int, token: str | None, admin: Admin | None) -> str:
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    host = f"localhost:{port}" if is_loopback(options.host) else f"{host}:{port}"
-    address = f"http://{host}/" + (f"?token={token}" if token else "")
-    lines = [f"open {address}"]
-    if options.name:
-        lines.append("by the names of --name with the same ?token=")
+    host = options.name[0] if options.name else options.host
+    if not options.name and is_loopback(host):
+        host = "localhost"
+    elif host in ("0.0.0.0", "::"):
+        host = socket.gethostname()
+    host = f"[{host}]" if ":" in host else host
+    address = f"http{'s' if options.tls else ''}://{host}:{port}/"
+    lines = [f"open {address}" + (f"?token={token}" if token else "")]
     if admin:
         lines.append(f"token for rolling back: {admin.token}")
     lines.append("Ctrl-C stops it")

@@ -28,7 +28,8 @@ def running(server, *options):
             lines.append(line.strip())
             if "Ctrl-C" in line:
                 break
-        yield f"http://localhost:{port}", lines
+        scheme = "https" if "--tls" in options else "http"
+        yield f"{scheme}://localhost:{port}", lines
     finally:
         process.terminate()
         process.wait(20)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import struct
 import time
 import urllib.error
@@ -13,6 +14,8 @@ import pytest
 import websockets
 from demo_command import running
 from drawn_model import HEIGHT, SIGNS, WIDTH, jpeg
+
+from pipelines.serving.remote_credentials import certify
 
 pytestmark = pytest.mark.slow
 
@@ -147,6 +150,14 @@ def test_from_outside_a_token_is_wanted(triton):
         assert opened[0] == 200
         with pytest.raises(websockets.InvalidStatus):
             asyncio.run(connect_to(address))
+
+
+def test_by_tls_the_page_is_served_with_the_certificate_of_remote_access(triton):
+    context = ssl.create_default_context(cafile=str(certify(["localhost"])))
+    with running(triton, "--tls") as (address, lines):
+        assert lines[0] == f"open {address}/"
+        with urllib.request.urlopen(address, timeout=30, context=context) as answer:
+            assert answer.status == 200
 
 
 async def connect_to(address):

@@ -163,9 +163,7 @@ def test_tabs_are_reached_by_the_keyboard(plain, demo):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_checker_of_accessibility_finds_nothing_serious(
-    theme, plain, demo, tmp_path
-):
+def test_a_checker_of_accessibility_finds_nothing_serious(theme, plain, demo, tmp_path):
     axe = next((ROOT / ".axe").glob("axe-*.js"), None)
     if axe is None:
         pytest.skip("no axe-core here (scripts/setup axe fetches it)")
