@@ -10,11 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
+# Read when OpenCV is imported: what is wrong with a film is said by us.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
-from data_prep.preprocessing import Preprocessing
-from demo import spelling
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+
+from data_prep.preprocessing import Preprocessing  # noqa: E402
+from demo import spelling  # noqa: E402
 
 FOUND = 0.5  # of the output "hand", from which on there is one
 BONES = (

@@ -21,6 +21,7 @@ const stream = new Stream($("video"), {
 
 function show(name) {
   shown = name;
+  if (name !== "model") moveStage($(`place-${name}`));
   for (const tab of TABS) {
     const button = $(`tab-${tab}`);
     button.setAttribute("aria-selected", tab === name);
@@ -29,6 +30,13 @@ function show(name) {
   }
   if (name === "model") showModel();
   else leaveModel();
+}
+
+// The same picture in both tabs; a video that is moved has to be told to go on.
+function moveStage(place) {
+  if ($("stage").parentElement === place) return;
+  place.append($("stage"));
+  if (stream.running) $("video").play();
 }
 
 for (const tab of TABS) {
