@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -18,7 +19,12 @@ from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from pipelines.repository import versions
 from pipelines.repository.model_config import Settings
-from pipelines.serving import model_control, running_server, serving_environment
+from pipelines.serving import (
+    model_control,
+    running_server,
+    serving_environment,
+    triton_server,
+)
 from pipelines.serving.triton_server import TritonServer, pick_ports
 
 pytestmark = pytest.mark.slow
@@ -54,7 +60,7 @@ def test_however_serving_ends_no_process_and_no_shared_memory_stays(repository):
         assert model_control.probe(addresses[-1]) is None
         (triton,) = children_of(process.pid)
         assert len(running_in_session(triton.pid)) == 3  # it, fused, classifier
-        assert shared_memory_of(process.pid)
+        assert shared_memory_of(process.pid, triton.pid)
         servers.append(triton.pid)
     assert running_server.find(repository)["grpc"] in addresses
 
@@ -86,13 +92,16 @@ def test_a_start_removes_the_shared_memory_of_killed_starters_only(repository, s
     dead.wait()
     stale = Path(f"/dev/shm/asl_triton_{dead.pid}_0123_left")
     stale.touch()
+    mine = Path(f"/dev/shm/asl_triton_{os.getpid()}_0123_mine")
+    mine.touch()
     (repository / "asl_fused_1" / "1" / "model.py").write_text("no Python")
 
     with pytest.raises(InputError) as caught:
         TritonServer(repository).start()
 
     assert not stale.exists()
-    assert shared_memory_of(os.getpid())  # of the server of all tests
+    assert mine.exists()
+    mine.unlink()
     # and the start that failed says why, in one line
     assert "tritonserver ended with code 1" in str(caught.value)
     assert "asl_fused_1" in str(caught.value)
@@ -170,10 +179,42 @@ def test_of_two_servers_on_one_repository_each_is_found_as_long_as_it_runs(repos
     assert running_server.find(repository) is None
 
 
-def test_a_path_that_the_backend_cannot_take_is_refused(repository, tmp_path):
-    moved = repository.rename(tmp_path / "my models")
-    with pytest.raises(InputError, match="my models has a space in it"):
-        TritonServer(moved).start()
+@pytest.mark.parametrize("name", ["my models", "it's; $(here) & *"])
+def test_any_path_can_be_served_from(name, repository, tmp_path):
+    moved = repository.rename(tmp_path / name)
+    temporary = set(Path("/tmp").glob("asl-triton-*"))
+    with TritonServer(moved) as server:
+        assert model_control.probe(server.grpc_url) is None
+        assert set(Path("/tmp").glob("asl-triton-*")) - temporary
+    assert set(Path("/tmp").glob("asl-triton-*")) <= temporary
+
+
+def test_what_passes_through_shared_memory_is_hidden_from_other_users(server):
+    """Where the system has namespaces for its users, as this one does or does not."""
+    here = server.shared_memory
+    regions = [x for x in here.iterdir() if x.name.startswith(server.shm_prefix)]
+    assert regions
+    own = not here.samefile("/dev/shm")
+    allowed = subprocess.run(
+        ["unshare", "--user", "--mount", "--map-root-user", "true"]
+    )
+    assert own or allowed.returncode
+    if own:
+        assert stat.S_IMODE(here.stat().st_mode) == 0o700
+        assert not shared_memory_of(os.getpid())
+
+
+def test_a_log_stays_small_while_the_server_goes_on_writing(tmp_path, monkeypatch):
+    monkeypatch.setattr(triton_server, "LOG_INTERVAL_S", 0.01)
+    path = tmp_path / "log"
+    with open(path, "ab", buffering=0) as log, triton_server.bounded(path, limit=1000):
+        log.write(b"x" * 2000)
+        deadline = time.monotonic() + 10
+        while path.stat().st_size and time.monotonic() < deadline:
+            time.sleep(0.01)
+        log.write(b"and on")
+    assert path.read_bytes() == b"and on"
+    assert (tmp_path / "log.1").stat().st_size == 2000
 
 
 def without_docker():
