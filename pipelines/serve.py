@@ -16,6 +16,7 @@ from pathlib import Path
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
+from pipelines import loopback
 from pipelines.repository import versions
 from pipelines.serving import docker_server, running_server
 from pipelines.serving.triton_server import TritonServer
@@ -50,6 +51,7 @@ def arguments() -> argparse.ArgumentParser:
 @exit_2_on_input_error
 def main() -> None:
     options = arguments().parse_args()
+    loopback.bypass_proxies()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the clean-up below
     ports = options.http_port, options.grpc_port, options.metrics_port
     if options.docker:

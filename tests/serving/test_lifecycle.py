@@ -249,3 +249,27 @@ def test_a_missing_serving_environment_is_told_with_the_remedy(monkeypatch, tmp_
 
     with pytest.raises(InputError, match="is missing; run scripts/setup serving"):
         serving_environment.describe()
+
+
+def test_a_proxy_is_not_asked_for_what_runs_here(repository, photographs):
+    """One that takes connections and never answers, as a firewall may."""
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        proxy.listen()
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "grpc_proxy")
+        kept = {k: v for k, v in os.environ.items() if not k.lower().startswith("no_")}
+        environment = kept | dict.fromkeys(names, address)
+        with serve("--repository", repository, *FREE_PORTS, env=environment) as serving:
+            said = "".join(iter_until("Ctrl-C stops it", serving.stdout))
+            for protocol, pattern in (("grpc", r"gRPC\s+(\S+)"), ("http", "//(.*:.*)")):
+                url = re.search(pattern, said).group(1)
+                path = photographs["wide.jpg"]
+                command = [sys.executable, ROOT / "triton/client/client.py"]
+                command += ["--url", url, "--protocol", protocol, "--image", path]
+                done = subprocess.run(
+                    command, env=environment, capture_output=True, timeout=60
+                )
+                assert (done.returncode, done.stderr) == (0, b"")
+            serving.send_signal(signal.SIGINT)
+            assert serving.wait(30) == 0
