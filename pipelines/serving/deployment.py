@@ -10,6 +10,7 @@ from data_prep.errors import InputError
 from pipelines.repository import model_parts, preflight, versions
 from pipelines.repository.model_config import Settings
 from pipelines.serving import model_control
+from pipelines.text_table import text_table
 
 KEEP = 3
 
@@ -42,7 +43,7 @@ def deploy(
     """
     preflight.check(Path(artifacts))
     with versions.lock(repository):
-        versions.repair(repository)
+        repair(repository, urls)
         record = same_model(artifacts, repository, metadata, settings)
         if record is None:
             record = versions.add(artifacts, repository, metadata, settings)
@@ -75,7 +76,7 @@ def roll_back(repository: Path, urls: dict[str, str] | None = None) -> dict:
         InputError: There is none, or the server cannot serve it.
     """
     with versions.lock(repository):
-        versions.repair(repository)
+        repair(repository, urls)
         now = versions.current(repository)["version"]
         if urls:
             ahead = model_control.ask_served(urls["grpc"], repository)
@@ -91,6 +92,13 @@ def roll_back(repository: Path, urls: dict[str, str] | None = None) -> dict:
         record = versions.deployment(repository, older[-1])
         make_current(repository, record, urls)
     return record
+
+
+def repair(repository: Path, urls: dict[str, str] | None) -> None:
+    """Undo what killed deployments began, on the server and in the repository."""
+    if urls:
+        model_control.settle(urls["grpc"], repository)
+    versions.repair(repository)
 
 
 def make_current(repository: Path, record: dict, urls: dict[str, str] | None) -> None:
@@ -138,8 +146,4 @@ def table(repository: Path) -> str:
                 states.get(version, ""),
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-        for row in rows
-    )
+    return text_table(rows)

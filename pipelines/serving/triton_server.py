@@ -103,7 +103,8 @@ class TritonServer:
         variables = serving_environment.variables(serving)
         launch = [sys.executable, str(LAUNCH), "--own-shm"]
         launch += ["--end-with", str(os.getpid())]
-        self.log_path.unlink(missing_ok=True)
+        if self.log_path.exists():  # of a server that may have failed
+            os.replace(self.log_path, f"{self.log_path}.1")
         # Appended to, so that it can be cut while the server writes.
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(

@@ -12,9 +12,12 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 from leftovers import children_of, running_in_session, shared_memory_of
+from tiny_model import expect
 
+from benchmarks.mutated_requests import largest_shape, send_bytes
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from pipelines.repository import versions
@@ -25,6 +28,7 @@ from pipelines.serving import (
     serving_environment,
     triton_server,
 )
+from pipelines.serving.client import Asker
 from pipelines.serving.triton_server import TritonServer, pick_ports
 
 pytestmark = pytest.mark.slow
@@ -78,6 +82,20 @@ def test_however_serving_ends_no_process_and_no_shared_memory_stays(repository):
     assert [running_in_session(server) for server in servers] == [[], [], []]
     assert running_server.find(repository) is None
     assert [shared_memory_of(process.pid) for process in serving] == [[], [], []]
+
+
+def test_a_server_that_hangs_is_ended_with_serving(repository):
+    process = serve("--repository", repository, *FREE_PORTS)
+    "".join(iter_until("Ctrl-C stops it", process.stdout))
+    (triton,) = children_of(process.pid)
+    os.kill(triton.pid, signal.SIGSTOP)  # heeds nothing from now on
+    time.sleep(2)  # the watchdog asks it
+
+    process.send_signal(signal.SIGTERM)
+
+    process.communicate(timeout=40)
+    assert running_in_session(triton.pid) == []
+    assert shared_memory_of(process.pid) == []
 
 
 def iter_until(mark, lines):
@@ -273,3 +291,25 @@ def test_a_proxy_is_not_asked_for_what_runs_here(repository, photographs):
                 assert (done.returncode, done.stderr) == (0, b"")
             serving.send_signal(signal.SIGINT)
             assert serving.wait(30) == 0
+
+
+def test_a_server_that_a_request_has_ended_is_back_at_its_address(
+    repository, artifacts, photographs
+):
+    """By the shape of a tensor in JSON, which Triton 24.10 takes for its size."""
+    file = photographs["wide.jpg"].read_bytes()
+    with serve("--repository", repository, *FREE_PORTS) as serving:
+        said = "".join(iter_until("Ctrl-C stops it", serving.stdout))
+        grpc_url = re.search(r"gRPC\s+(\S+)", said).group(1)
+        http_url = re.search(r"//(.*:.*)", said).group(1)
+        request = largest_shape(None, file)
+        assert send_bytes(http_url, request) == "closed"
+
+        again = "".join(iter_until("Ctrl-C stops it", serving.stdout))
+        assert "tritonserver ended with code -6; see " in again
+        assert grpc_url in again and http_url in again
+        with Asker(grpc_url) as ask:
+            answer = ask([file])
+        np.testing.assert_allclose(answer, expect(artifacts, [file]), atol=1e-5)
+        serving.send_signal(signal.SIGINT)
+        assert serving.wait(30) == 0

@@ -4,7 +4,7 @@
 
 Prepares the photographs, answers the test split with networks of one layer, and prints
 the ids of the training tasks as JSON: "good"; "tampered", whose recorded answers are
-not those of its graph; "nan", which passes all checks but answers photographs NaN.
+not those of its graph; "newer", whose graph wants a newer runtime than servers have.
 """
 
 import json
@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tiny_model import infer, make_artifacts, make_nan_artifacts
+from tiny_model import infer, make_artifacts, make_newer_artifacts
 
-from data_prep import packed, preparation, preprocessing, registry
+from data_prep import packed, preparation, preprocessing
 from data_prep.sources import find_images
+from pipelines.tracking import datasets
 from pipelines.tracking.connection import ensure_clearml
 
 IMAGE_SIZE = 32
@@ -23,12 +24,12 @@ IMAGE_SIZE = 32
 
 def main(raw: Path, work: Path) -> dict[str, str]:
     ensure_clearml()
-    raw_id = registry.register_raw({raw.name: raw})
+    raw_id = datasets.register_raw({raw.name: raw})
     pixels = preprocessing.Preprocessing(IMAGE_SIZE)
     options = preparation.Options(pixels)
     folder = work / "prepared"
     preparation.prepare(find_images([raw]).images, folder, options, workers=1)
-    prepared_id = registry.upload_prepared(folder)
+    prepared_id = datasets.upload_prepared(folder)
     complete(
         "prepare", "data_processing", {"dataset_id": prepared_id}, dataset_id=raw_id
     )
@@ -40,8 +41,8 @@ def main(raw: Path, work: Path) -> dict[str, str]:
     ids = {"good": complete("train", "training", outputs, good, answers)}
     tampered = np.roll(answers, 1, axis=1)
     ids["tampered"] = complete("train", "training", outputs, good, tampered)
-    nan = make_nan_artifacts(work / "nan")
-    ids["nan"] = complete("train", "training", outputs, nan, answers)
+    newer = make_newer_artifacts(work / "newer")
+    ids["newer"] = complete("train", "training", outputs, newer, answers)
     return ids
 
 
@@ -56,7 +57,7 @@ def complete(
     """Leave a completed task with these outputs, options and artifacts."""
     from clearml import Task
 
-    task = Task.create(registry.PROJECT, name, task_type=kind)
+    task = Task.create(datasets.PROJECT, name, task_type=kind)
     task.mark_started()
     task.output_uri = True
     for key, value in outputs.items():
