@@ -21,7 +21,7 @@ def run_chunks(
     items: Sequence,
     workers: int,
     title: str,
-    start: Callable = None,
+    start: Callable | None = None,
     start_args: tuple = (),
 ) -> Iterator:
     """Yield ``function(first, items[first : first + 64])`` for all chunks, in order.
@@ -109,5 +109,6 @@ def _start_worker(start, start_args) -> None:
 
 def _end_with_parent() -> None:
     """A killed parent cannot tell its processes to stop; they would wait forever."""
-    wait([parent_process().sentinel])
+    if parent := parent_process():
+        wait([parent.sentinel])
     os._exit(1)

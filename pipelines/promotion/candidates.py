@@ -187,16 +187,16 @@ def compare(
     ways = [("test", new.right, current.right)]
     if new.external is not None and current.external is not None:
         ways.insert(0, ("external", new.external, current.external))
-    said = []
+    figures = []
     for name, ours, theirs in ways:
         gain, p = float(ours.mean() - theirs.mean()), mcnemar(ours, theirs)
-        said.append(
+        figures.append(
             f"{name} accuracy {ours.mean():.4f}, {gain:+.4f} to the current one's "
             f"{theirs.mean():.4f} (p = {p:.2g})"
         )
         if p <= significance and abs(gain) >= min_gain - 1e-9:
-            return Comparison(gain > 0, said[-1])
-    return Comparison(False, "; ".join(said))
+            return Comparison(gain > 0, figures[-1])
+    return Comparison(False, "; ".join(figures))
 
 
 def decide(

@@ -181,7 +181,7 @@ def find_raw(
         )
     if folders:
         return find_images(folders, classes, limit)
-    return find_images([local_copy(dataset_id, RAW)], classes, limit, names=[""])
+    return find_images([local_copy(dataset_id or "", RAW)], classes, limit, names=[""])
 
 
 def newest_dataset(name: str = PREPARED) -> str:
