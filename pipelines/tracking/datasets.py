@@ -176,8 +176,8 @@ def find_raw(
     """
     if bool(folders) == bool(dataset_id):
         raise InputError(
-            "give raw images either by --raw DIR or by --dataset-id ID of a ClearML "
-            "Dataset" + (", not by both" if folders else "")
+            "give raw images either by --raw DIR or by --raw-dataset-id ID of a "
+            "ClearML Dataset" + (", not by both" if folders else "")
         )
     if folders:
         return find_images(folders, classes, limit)
