@@ -35,6 +35,7 @@ from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from data_prep.preprocessing import FILE_NAME, Preprocessing
 from pipelines.repository import model_config, preflight, versions
+from pipelines.repository.graph_check import check_graph
 from pipelines.repository.model_config import CLASSIFIER, MODEL, Settings
 from pipelines.serving import server_keys
 from pipelines.serving.serving_environment import SERVING_PYTHON
@@ -162,7 +163,7 @@ class Ours:
 
 def add_idle(repository: Path, artifacts: Path) -> None:
     """Add a model to the repository under its own name, run like the classifier."""
-    shapes = preflight.check_graph(artifacts / preflight.MODEL_FILE)
+    shapes = check_graph(artifacts / preflight.MODEL_FILE)
     config = model_config.classifier(shapes, Settings())
     config.name = IDLE
     config.ClearField("model_warmup")

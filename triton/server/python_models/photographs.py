@@ -49,17 +49,19 @@ def failure(error, number, total):
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message))
 
 
-def respond(name, rows, places):
-    """Give every request its rows of an output, or the error it has already.
+def respond(outputs, places):
+    """Give every request its rows of the outputs, or the error it has already.
 
     Args:
-        name: Of the output.
-        rows: One an image, as `decode` counts them.
+        outputs: Of each output its name and its rows, one an image, as `decode` counts
+            them.
         places: From `decode`.
     """
     return [
         (
-            pb_utils.InferenceResponse([pb_utils.Tensor(name, rows[place])])
+            pb_utils.InferenceResponse(
+                [pb_utils.Tensor(name, rows[place]) for name, rows in outputs.items()]
+            )
             if isinstance(place, slice)
             else place
         )
