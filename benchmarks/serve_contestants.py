@@ -31,6 +31,7 @@ from benchmarks.serve_load import (
     triton_grpc,
     triton_http,
 )
+from data_prep import packed
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from data_prep.preprocessing import FILE_NAME, Preprocessing
@@ -179,7 +180,7 @@ def letter_of(artifacts: Path, pixels: np.ndarray) -> str:
     """What the network makes of one image."""
     session = onnxruntime.InferenceSession(artifacts / preflight.MODEL_FILE)
     (answers,) = session.run(None, {session.get_inputs()[0].name: pixels[None]})
-    names = (artifacts / model_config.LABELS_FILE).read_text().splitlines()
+    names = packed.read_names(artifacts / model_config.LABELS_FILE)
     return names[answers[0].argmax()]
 
 

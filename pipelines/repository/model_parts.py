@@ -15,7 +15,7 @@ from pipelines.repository.model_config import CLASSIFIER, DECODE, FUSED, Setting
 from training.golden import RAW_GOLDEN_FILE, read_raw_golden
 
 PYTHON_MODELS = ROOT / "triton" / "server" / "python_models"
-SHARED = ("photographs.py", "image_headers.py", "metrics.py")  # by fused and decode
+SHARED = ("photographs.py", "metrics.py")  # by fused and decode
 
 
 def fill(kind: str, artifacts: Path, folder: Path) -> None:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import onnxruntime
 
+from data_prep import packed
 from data_prep.errors import InputError
 from data_prep.preprocessing import FILE_NAME as PREPROCESSING_FILE
 from data_prep.preprocessing import Preprocessing
@@ -55,14 +56,7 @@ def check_labels(path: Path, graph: GraphShapes) -> None:
     Raises:
         InputError: Otherwise.
     """
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: not UTF-8 ({first_line(error)}); take the one of the training "
-            "task"
-        ) from None
-    labels = text.removesuffix("\n").split("\n")
+    labels = packed.read_names(path)
     classes = graph.output_dims[0]
     if len(labels) != classes:
         raise InputError(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from data_prep import packed
 from data_prep.errors import InputError
 from data_prep.preprocessing import FILE_NAME, Preprocessing
 from pipelines.repository import model_parts, preflight, versions
@@ -108,7 +109,7 @@ def compare(
 
 
 def compare_labels(ask: Asker, file: bytes, path: Path) -> None:
-    expected = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    expected = packed.read_names(path)
     named = ask.labels(file)
     if named != expected:
         raise InputError(

@@ -51,7 +51,6 @@ def test_a_first_deployment_is_complete_and_leaves_nothing_staged(
         "asl_fused_1/1/metrics.py",
         "asl_fused_1/1/model.py",
         "asl_fused_1/1/model.onnx",
-        "asl_fused_1/1/image_headers.py",
         "asl_fused_1/1/photographs.py",
         "asl_fused_1/1/preprocessing.py",
         "asl_fused_1/1/preprocessing.json",
@@ -136,7 +135,6 @@ def test_an_empty_repository_and_an_unknown_version_are_named(artifacts, reposit
         (model_parts.PYTHON_MODELS / "decode.py", (3, 10)),  # the image's Python
         (model_parts.PYTHON_MODELS / "fused.py", (3, 10)),
         (model_parts.PYTHON_MODELS / "photographs.py", (3, 10)),
-        (model_parts.PYTHON_MODELS / "image_headers.py", (3, 10)),
         (model_parts.PYTHON_MODELS / "metrics.py", (3, 10)),
         (Path(preprocessing.__file__), (3, 10)),
         (

@@ -32,7 +32,8 @@ class TritonPythonModel:
         self.input = self.session.get_inputs()[0].name
         # the probabilities are the first; the others a graph may have or not
         self.outputs = [x["name"] for x in json.loads(args["model_config"])["output"]]
-        labels = (HERE.parent / "classes.txt").read_text(encoding="utf-8")
+        # as Triton reads them: only a line feed ends a line
+        labels = (HERE.parent / "classes.txt").read_bytes().decode("utf-8")
         labels = labels.removesuffix("\n").split("\n")
         self.metrics = Metrics(args["model_instance_name"], labels)
 
