@@ -21,6 +21,7 @@ from data_prep.paths import data_home
 from demo import gateway, guard
 from demo.model import Model
 from demo.tabs.model_page import Admin, Server
+from pipelines import loopback
 from pipelines.serving import running_server
 from pipelines.serving.remote_credentials import folder
 from pipelines.serving.triton_server import TritonServer, pick_ports
@@ -87,6 +88,7 @@ def arguments() -> argparse.ArgumentParser:
 @exit_2_on_input_error
 def main() -> None:
     options = arguments().parse_args()
+    loopback.bypass_proxies()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the clean-up below
     tls = tls_files(options)
     (port,) = pick_ports(options.port, host=options.host)

@@ -172,7 +172,7 @@ def test_a_checker_of_accessibility_finds_nothing_serious(theme, plain, demo, tm
     (tmp_path / "one.jpg").write_bytes(jpeg("A"))
     ready(plain, demo).run(f"{axe.read_text(encoding='utf-8')}; 0")
     choose(plain, tmp_path / "one.jpg")
-    wait_until(plain, "document.querySelector('#photographs strong')")
+    wait_until(plain, "!!document.querySelector('#photographs strong')")
     for name in ("spell", "learn", "model"):
         plain.run(f"document.querySelector('#tab-{name}').click()")
         if name == "model":
