@@ -36,6 +36,7 @@ from data_prep.paths import ROOT
 from data_prep.preprocessing import FILE_NAME, Preprocessing
 from pipelines.repository import model_config, preflight, versions
 from pipelines.repository.model_config import CLASSIFIER, MODEL, Settings
+from pipelines.serving import server_keys
 from pipelines.serving.serving_environment import SERVING_PYTHON
 from pipelines.serving.triton_server import SHM, TritonServer
 
@@ -86,7 +87,7 @@ def serving(
     region = SHM / f"asl_bench_{os.getpid()}"
     with (
         TritonServer(folder) as server,
-        triton.InferenceServerClient(server.grpc_url) as client,
+        server_keys.client(server.grpc_url, folder) as client,
     ):
         client.load_model(IDLE)
         try:

@@ -16,7 +16,6 @@ from pathlib import Path
 if not __package__:  # run as a script
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from data_prep import registry  # noqa: E402
 from data_prep.errors import InputError, exit_2_on_input_error  # noqa: E402
 from data_prep.parallel import cpu_count, run_chunks  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
@@ -116,21 +115,26 @@ def arguments() -> argparse.ArgumentParser:
 
 
 @exit_2_on_input_error
-def main() -> None:
-    from pipelines.tracking.connection import ensure_clearml
+def main(tracking) -> None:
+    """Download, and register.
 
+    Args:
+        tracking: The package `pipelines.tracking`.
+    """
     args = arguments().parse_args()
     if args.output_uri:
-        ensure_clearml()
-        registry.check_destination(args.output_uri)
+        tracking.ensure_clearml()
+        tracking.check_destination(args.output_uri)
     target = data_home() / "raw" / "kaggle"
     target.mkdir(parents=True, exist_ok=True)
     folder = download(args.name, target)
     write_checksums(folder, target / f"{args.name}.sha256")
     print(f"folder: {folder}")
-    ensure_clearml()
-    print(registry.register_raw({args.name: folder}, args.output_uri))
+    tracking.ensure_clearml()
+    print(tracking.register_raw({args.name: folder}, args.output_uri))
 
 
 if __name__ == "__main__":
-    main()
+    from pipelines import tracking
+
+    main(tracking)

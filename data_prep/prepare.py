@@ -10,7 +10,7 @@ from pathlib import Path
 if not __package__:  # run as a script, as clearml-task does
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from data_prep import leftovers, preparation, registry  # noqa: E402
+from data_prep import leftovers, preparation  # noqa: E402
 from data_prep.errors import InputError, exit_2_on_input_error  # noqa: E402
 from data_prep.parallel import cpu_count  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
@@ -85,8 +85,8 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def make_options(args: argparse.Namespace) -> preparation.Options:
-    """Check the options.
+def check(args: argparse.Namespace) -> preparation.Options:
+    """Make of the command line what preparation takes.
 
     Raises:
         InputError: One of them is out of range.
@@ -101,13 +101,16 @@ def make_options(args: argparse.Namespace) -> preparation.Options:
 
 
 @exit_2_on_input_error
-def main() -> None:
-    from pipelines.tracking.task import set_output, step_task
+def main(tracking) -> None:
+    """Run the step.
 
-    with step_task("prepare", arguments()) as (task, args):
-        options = make_options(args)
-        registry.check_destination(args.output_uri)
-        listing = registry.find_raw(
+    Args:
+        tracking: The package `pipelines.tracking`.
+    """
+    with tracking.step_task("prepare", arguments(), check=check) as (task, args):
+        options = check(args)
+        tracking.check_destination(args.output_uri)
+        listing = tracking.find_raw(
             args.raw, args.dataset_id, args.classes or (), args.limit
         )
         runs = data_home() / "runs"
@@ -115,12 +118,12 @@ def main() -> None:
         folder = runs / task.id / "prepared"
         workers = args.workers or cpu_count()
         summary = preparation.prepare(listing.images, folder, options, workers)
-        raw_id = args.dataset_id or registry.find_version(name_folders(args.raw))
+        raw_id = args.dataset_id or tracking.find_version(name_folders(args.raw))
         if raw_id:  # as the SDK itself does where it fetches a Dataset
-            task.set_parameter(f"Datasets/{registry.RAW}", raw_id)
-        dataset_id = registry.upload_prepared(folder, args.output_uri, raw_id)
+            task.set_parameter(f"Datasets/{tracking.RAW}", raw_id)
+        dataset_id = tracking.upload_prepared(folder, args.output_uri, raw_id)
         _report(task, summary, folder)
-        set_output(task, "dataset_id", dataset_id)
+        tracking.set_output(task, "dataset_id", dataset_id)
         counts = ", ".join(f"{k} {v}" for k, v in summary["counts"].items())
         print(f"{counts}; {summary['left_out']} left out")
         for warning in summary["warnings"]:
@@ -149,4 +152,6 @@ def _report(task, summary: dict, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from pipelines import tracking
+
+    main(tracking)

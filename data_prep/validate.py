@@ -5,12 +5,12 @@ python -m data_prep.validate --raw DIR [DIR ...]
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 if not __package__:  # run as a script, as clearml-task does
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from data_prep import registry  # noqa: E402
 from data_prep.checks.findings import Thresholds  # noqa: E402
 from data_prep.checks.validation import example_rows, require_ok, validate
 from data_prep.errors import exit_2_on_input_error  # noqa: E402
@@ -39,7 +39,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--register",
         action="store_true",
-        help=f"if no error is found, upload --raw as ClearML Dataset {registry.RAW}",
+        help="if no error is found, upload --raw as the raw ClearML Dataset",
     )
     parser.add_argument(
         "--output-uri",
@@ -71,23 +71,34 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-@exit_2_on_input_error
-def main() -> None:
-    from pipelines.tracking.task import set_output, step_task
+def check(args: argparse.Namespace) -> Thresholds:
+    """Make of the command line what validation takes.
 
-    with step_task("validate", arguments(), "qc") as (task, args):
-        registry.check_destination(args.output_uri)
-        listing = registry.find_raw(args.raw, args.dataset_id)
-        thresholds = Thresholds(
-            **{name: getattr(args, name) for name in Thresholds.__dataclass_fields__}
-        )
+    Raises:
+        InputError: One of the options is out of range.
+    """
+    return Thresholds(
+        **{field.name: getattr(args, field.name) for field in fields(Thresholds)}
+    )
+
+
+@exit_2_on_input_error
+def main(tracking) -> None:
+    """Run the step.
+
+    Args:
+        tracking: The package `pipelines.tracking`.
+    """
+    with tracking.step_task("validate", arguments(), "qc", check) as (task, args):
+        tracking.check_destination(args.output_uri)
+        listing = tracking.find_raw(args.raw, args.dataset_id)
         folder = data_home() / "runs" / task.id
         result = validate(
             listing,
             folder,
             args.workers or cpu_count(),
             args.expected_classes or (),
-            thresholds,
+            check(args),
         )
         _report(task, result, listing, folder)
         for finding in result["findings"]:
@@ -98,9 +109,9 @@ def main() -> None:
         dataset_id = args.dataset_id
         if args.register and args.raw:
             folders = name_folders(args.raw)
-            dataset_id = registry.register_raw(folders, args.output_uri)
+            dataset_id = tracking.register_raw(folders, args.output_uri)
         if dataset_id:
-            set_output(task, "dataset_id", dataset_id)
+            tracking.set_output(task, "dataset_id", dataset_id)
             print(dataset_id)
 
 
@@ -145,4 +156,6 @@ def _report_finding(logger, finding: dict) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from pipelines import tracking
+
+    main(tracking)

@@ -11,8 +11,8 @@ files.
 """
 
 import argparse
-import ctypes
 import fcntl
+import functools
 import json
 import os
 import shlex
@@ -25,6 +25,7 @@ from pathlib import Path
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT, data_home
+from pipelines.child_process import end_with_parent
 from pipelines.clearml_server.home import home_folder
 from pipelines.tracking import checkout
 from pipelines.tracking.connection import ensure_clearml, is_configured
@@ -108,7 +109,6 @@ class Agent:
         self.queue = queue
         self.log = data_home() / "agents" / queue / "agent.log"
         environment = agent_environment(queue)
-        parent = os.getpid()
         with open(self.log, "wb") as output:
             self.process = subprocess.Popen(
                 [str(PROGRAM), "daemon", "--foreground", "--queue", queue],
@@ -118,7 +118,7 @@ class Agent:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # Ctrl-C is for us; `stop` ends all in order
-                preexec_fn=lambda: _end_with_parent(parent),
+                preexec_fn=functools.partial(end_with_parent, os.getpid()),
             )
 
     def check(self) -> None:
@@ -145,14 +145,6 @@ class Agent:
                 pass
         _end_session(self.process.pid)
         self.process.wait()
-
-
-def _end_with_parent(parent: int) -> None:
-    """In the child: be told to end when the parent does, even if that is killed."""
-    PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def _end_session(leader: int) -> None:

@@ -40,7 +40,7 @@ def arguments() -> argparse.ArgumentParser:
         "--task",
         default="last",
         help="training task: last (completed), best (promoted, or else of the highest "
-        "test accuracy) or an id",
+        "validation accuracy) or an id",
     )
     parser.add_argument(
         "--rollback", action="store_true", help="go back to the version before instead"

@@ -2,9 +2,11 @@
 
     python -m pipelines.promote [--external DIR ...] [--dry-run]
 
-Compares completed trainings of the same classes on one test set: that of the newest
-prepared dataset, and, if given, other people's photographs, which then come first. The
-best of them wins if it gains enough on the one promoted before and no class collapses.
+Compares completed trainings of the same classes, whose images were divided by the same
+method, on one test set: that of the newest prepared dataset, and, if given, other
+people's photographs, which then come first; before both the accuracy on signers left
+out of the training, where it was measured. The best of them wins if it is better than
+the one promoted before by more than chance explains, and no class collapses.
 Its model is published; task and model are tagged ``best``, and nothing else is: so
 ``python -m pipelines.deploy --task best`` takes it. A training that is archived, or
 tagged ``rejected``, is no candidate.
@@ -18,9 +20,10 @@ if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep.errors import InputError, exit_2_on_input_error
-from data_prep.registry import PROJECT
 from pipelines.promotion.lock import TYPE, only_promotion
-from pipelines.tracking import trainings
+from pipelines.text_table import text_table
+from pipelines.tracking import datasets, trainings
+from pipelines.tracking.datasets import PROJECT
 from pipelines.tracking.task import set_output, step_task
 
 TABLE = "candidates"
@@ -39,7 +42,7 @@ def arguments() -> argparse.ArgumentParser:
         "--candidates",
         type=int,
         default=10,
-        help="how many, of the highest test accuracy, are compared (default 10)",
+        help="how many, of the highest validation accuracy, are compared (default 10)",
     )
     # On what
     parser.add_argument(
@@ -59,8 +62,15 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--min-gain",
         type=float,
-        default=0.002,
-        help="accuracy to gain on the current best, 0 to 1 (default 0.002)",
+        default=0.0,
+        help="accuracy to gain on the current best, 0 to 1 (default 0: any)",
+    )
+    parser.add_argument(
+        "--significance",
+        type=float,
+        default=0.05,
+        help="largest p-value of a gain that counts, 0 to 1; 1: every gain (default "
+        "0.05, of McNemar's test on the photographs that both have answered)",
     )
     parser.add_argument(
         "--min-recall",
@@ -74,15 +84,23 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
+def check(args: argparse.Namespace) -> None:
+    """Check the options.
+
+    Raises:
+        InputError: One is out of range.
+    """
+    for name in ("min_gain", "significance", "min_recall"):
+        if not 0 <= (value := getattr(args, name)) <= 1:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} is {value:g}; it must be 0 to 1")
+    if args.candidates < 1:
+        raise InputError(f"--candidates is {args.candidates}; it must be 1 or more")
+
+
 @exit_2_on_input_error
 def main() -> None:
-    with step_task("promote", arguments(), TYPE) as (task, args):
-        if args.min_gain < 0 or not 0 <= args.min_recall <= 1 or args.candidates < 1:
-            raise InputError(
-                f"--min-gain {args.min_gain:g}, --min-recall {args.min_recall:g}, "
-                f"--candidates {args.candidates}: wanted are at least 0, 0 to 1, and "
-                "at least 1"
-            )
+    with step_task("promote", arguments(), TYPE, check) as (task, args):
         with only_promotion(task):
             promote(task, args)
 
@@ -94,35 +112,42 @@ def promote(task, args: argparse.Namespace) -> None:
         InputError: There is nothing to compare, or nothing fit to serve.
     """
     from pipelines.promotion import candidates
-    from pipelines.promotion.comparison_set import Yardstick
-    from training.train import newest_dataset
+    from pipelines.promotion.comparison_set import ComparisonSet
 
-    yardstick = Yardstick(args.dataset_id or newest_dataset(), tuple(args.external))
+    comparison = ComparisonSet(
+        args.dataset_id or datasets.newest_dataset(), tuple(args.external)
+    )
     best = trainings.promoted()
     current = best.id if best else ""
     always = [best] if best else []
     if args.task and args.task != current:
         always.append(trainings.get(args.task))
-    compared, left_out = gather(yardstick, always, args.candidates)
+    compared, left_out = gather(comparison, always, args.candidates)
     scores, seen, count = candidates.measure(
-        compared, yardstick.labels, yardstick.classes
+        compared, comparison.labels, comparison.classes
     )
     left_out |= seen
     if not scores:
         raise InputError(
-            f"no completed training compares on dataset {yardstick.dataset_id}: "
+            f"no completed training compares on dataset {comparison.dataset_id}: "
             + ("; ".join(left_out.values()) or "run python -m training.train first")
         )
-    decision = candidates.decide(scores, current, args.min_gain, args.min_recall)
+    decision = candidates.decide(
+        scores,
+        current,
+        min_gain=args.min_gain,
+        min_recall=args.min_recall,
+        significance=args.significance,
+    )
     table = candidates.rows(scores, left_out, current, decision.task_id)
-    print(candidates.as_text(table))
-    print(f"test: {count} photographs of dataset {yardstick.dataset_id}")
+    print(text_table([candidates.HEADINGS, *table]))
+    print(f"test: {count} photographs of dataset {comparison.dataset_id}")
     print(f"{verdict(decision.task_id, current)}: {decision.reason}")
     report(task, [list(candidates.HEADINGS), *table], decision.reason)
     if not decision.task_id:
         raise InputError(f"nothing is promoted: {decision.reason}")
     if decision.task_id != current and not args.dry_run:
-        crown(trainings.get(decision.task_id))
+        tag_best(trainings.get(decision.task_id))
     winner = trainings.get(current if args.dry_run and current else decision.task_id)
     set_output(task, "task_id", winner.id)
     dataset_id = winner.get_parameter("Outputs/dataset_id")
@@ -130,18 +155,19 @@ def promote(task, args: argparse.Namespace) -> None:
     set_output(task, "reason", decision.reason)
 
 
-def gather(yardstick, always: list, limit: int) -> tuple[list, dict[str, str]]:
-    """Ask the models of the same classes about the yardstick's photographs.
+def gather(comparison, always: list, limit: int) -> tuple[list, dict[str, str]]:
+    """Ask the models of the same classes about the comparison's photographs.
 
     Args:
         always: Trainings that are looked at however they rank, the first first.
-        limit: How many more, in the server's order.
+        limit: How many more, of the highest validation accuracy.
 
     Returns:
         The candidates; why others do not compare, by task: of ``always`` and of those
         whose files cannot be had.
     """
     from pipelines.promotion.candidates import Candidate
+    from pipelines.promotion.comparison_set import evaluation_of
 
     compared, left_out = [], {}
 
@@ -150,17 +176,27 @@ def gather(yardstick, always: list, limit: int) -> tuple[list, dict[str, str]]:
             return
         try:
             known = trainings.artifact(training, "classes.txt").read_text().splitlines()
-            if known != yardstick.classes:
+            if known != comparison.classes:
                 if is_wanted:
                     left_out[training.id] = f"knows {len(known)} other classes"
                 return
+            evaluation = evaluation_of(training)
+            method = evaluation.get("split_method", "")
+            if method != comparison.split_method:
+                if is_wanted:
+                    left_out[training.id] = (
+                        f"its images were divided by method {method or 'unknown'}, not "
+                        f"{comparison.split_method or 'unknown'}"
+                    )
+                return
             compared.append(
                 Candidate(
-                    training.id,
-                    training.get_parameter("Args/model") or "",
-                    yardstick.ask(training),
-                    yardstick.seen_by(training),
-                    yardstick.external_accuracy(training),
+                    task_id=training.id,
+                    model=training.get_parameter("Args/model") or "",
+                    predicted=comparison.ask(training),
+                    seen=comparison.seen_by(training),
+                    external=comparison.external_right(training),
+                    strangers=evaluation.get("strangers", {}).get("mean"),
                 )
             )
         except InputError as error:
@@ -191,7 +227,7 @@ def report(task, table: list[list[str]], reason: str) -> None:
     task.upload_artifact(TABLE, {"table": table, "reason": reason})
 
 
-def crown(training) -> None:
+def tag_best(training) -> None:
     """Publish a training's model; tag both ``best``, and no others any more."""
     from clearml import Model
 

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data_prep import registry
 from data_prep.draw import draw_dataset
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.parallel import cpu_count
@@ -27,7 +26,7 @@ from pipelines import asl
 from pipelines.clearml_server.home import home_folder
 from pipelines.orchestration import steps
 from pipelines.serving.triton_server import TritonServer
-from pipelines.tracking import trainings
+from pipelines.tracking import datasets, trainings
 from pipelines.tracking.connection import ensure_clearml, is_configured
 from pipelines.verify import summary, verify_training
 
@@ -143,7 +142,7 @@ def score(
     dataset_id = ""
     if best.id != ids["train"]:  # an earlier model, perhaps of other photographs
         dataset_id = trainings.raw_dataset(best.get_parameter("Outputs/dataset_id"))
-    listing = registry.find_raw(None if dataset_id else raw, dataset_id)
+    listing = datasets.find_raw(None if dataset_id else raw, dataset_id)
     result, images = verify_training(best, listing, server.grpc_url)
     return result, images[len(images) // 2]
 

@@ -14,10 +14,10 @@ import datetime
 import signal
 
 from data_prep.errors import InputError, exit_2_on_input_error
-from data_prep.registry import PROJECT, RAW
 from pipelines import asl
 from pipelines.orchestration import steps
 from pipelines.tracking.connection import ensure_clearml
+from pipelines.tracking.datasets import PROJECT, RAW
 from pipelines.tracking.task import pin_requirements
 
 NAME = "schedule"

@@ -19,10 +19,12 @@ if not __package__:  # started as a script, by an agent or by hand
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
 from pipelines import asl
-from pipelines.orchestration import step_options, steps
+from pipelines.orchestration import steps
+from pipelines.text_table import text_table
+from pipelines.tracking.options import check, parser_of
 from pipelines.tracking.task import set_output, step_task
+from pipelines.tracking.trainings import METRIC
 
-METRIC = ("accuracy", "val")  # title and series of the scalar, an epoch
 SPACE = (
     "lr=0.0005:0.01:log",
     "weight-decay=0.005:0.2:log",
@@ -77,7 +79,7 @@ def parse_space(space: list[str]) -> dict[str, dict]:
     Raises:
         InputError: One is misspelt.
     """
-    found, trained = {}, step_options.parser_of(steps.STEPS["train"].script)
+    found, trained = {}, parser_of(steps.STEPS["train"].script)
     for text in space:
         name, _, values = text.partition("=")
         try:
@@ -98,7 +100,7 @@ def parse_space(space: list[str]) -> dict[str, dict]:
             )
         name = name.replace("-", "_")
         for value in known.get("values") or values.split(":")[:2]:
-            step_options.check(trained, {name: value}, "--space ")
+            check(trained, {name: value}, "--space ")
         if "values" not in known:
             known["whole"] = type(trained.get_default(name)) is int
         if known.get("whole") and known["log"]:
@@ -171,8 +173,8 @@ def search(base, space: dict[str, dict], args: argparse.Namespace) -> list[dict]
         pool_period_min=1 / 30,
     )
     optimizer.set_report_period(0.1)  # minutes; the end waits for the last report
-    started = optimizer.start_locally() if args.local else optimizer.start()
-    assert started
+    if not (optimizer.start_locally() if args.local else optimizer.start()):
+        raise RuntimeError("ClearML's optimizer did not start; its log says why")
     try:
         optimizer.wait()
     finally:
@@ -223,8 +225,7 @@ def report(task, trials: list[dict], space: dict[str, dict]) -> None:
         [t["task_id"], f"{t['accuracy']:.4f}", *map(str, t["options"].values())]
         for t in trials
     ]
-    for row in table:
-        print("  ".join(row))
+    print(text_table(table))
     task.get_logger().report_table("trials", "all", 0, table_plot=table)
     best = trials[0]
     set_output(task, "task_id", best["task_id"])

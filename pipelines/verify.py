@@ -21,7 +21,7 @@ import numpy as np
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data_prep import packed, registry
+from data_prep import packed
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from data_prep.sources import Listing
@@ -29,10 +29,11 @@ from pipelines.serving import running_server
 from pipelines.serving.client import Asker
 from pipelines.serving.triton_server import TritonServer
 from pipelines.serving.verification import summary, table, verify
+from pipelines.text_table import text_table
+from pipelines.tracking import datasets
 from pipelines.tracking.task import set_output, step_task
 from pipelines.tracking.trainings import artifact, find_training, raw_dataset
-
-PROBABILITIES = "test_probabilities.npy"  # torch's answers, left by a training
+from training.reports import TEST_PROBABILITIES
 
 
 def held_out(
@@ -181,7 +182,7 @@ def raw_photographs(training, raw: list[str] | None, dataset_id: str | None) -> 
                 f"the dataset of task {training.id} was not prepared from a ClearML "
                 "Dataset; name the raw photographs with --raw or --dataset-id"
             )
-    return registry.find_raw(raw, dataset_id)
+    return datasets.find_raw(raw, dataset_id)
 
 
 def prepared_dataset(training) -> str:
@@ -214,8 +215,8 @@ def verify_training(
         InputError: A photograph is missing, or the server serves another model.
     """
     urls = {"grpc": grpc_url, "http": http_url}
-    expected = np.load(artifact(training, PROBABILITIES))
-    dataset = registry.local_copy(prepared_dataset(training), registry.PREPARED)
+    expected = np.load(artifact(training, TEST_PROBABILITIES))
+    dataset = datasets.local_copy(prepared_dataset(training), datasets.PREPARED)
     picks, images = held_out(listing, dataset, len(expected), limit)
     _, labels = packed.load_split(dataset, "test")
     with ExitStack() as stack:
@@ -264,9 +265,7 @@ def check_labels(served: list[str], expected: list[str]) -> None:
 def report(task, result: dict) -> None:
     """Print the outcome, put it on the ClearML task and into its folder."""
     rows = table(result)
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        print("  ".join(cell.rjust(width) for cell, width in zip(row, widths)))
+    print(text_table(rows))
     print(summary(result))
     logger = task.get_logger()
     logger.report_table("Verification", "server and torch", 0, table_plot=rows)

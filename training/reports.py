@@ -5,6 +5,7 @@ from data_prep import preprocessing
 # What a model repository is made from (pipelines/deploy.py).
 DEPLOYABLES = ("model.onnx", "classes.txt", preprocessing.FILE_NAME, "golden.npz")
 EVALUATION = "evaluation.json"
+TEST_PROBABILITIES = "test_probabilities.npy"  # torch's answers to the test split
 PICTURES = ("confusion_matrix.png", "predictions.png")  # that go with it
 SCORES = ("accuracy", "macro_f1", "weighted_f1", "top3_accuracy", "loss")
 COLUMNS = ("precision", "recall", "f1", "images")

@@ -53,7 +53,6 @@ from training.torch_setup import keep_freed_memory
 
 PICTURES = ("curves.png", *reports.PICTURES)
 ORIGIN_FILE = "origin.json"
-TEST_PROBABILITIES = "test_probabilities.npy"
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,7 @@ def train_dataset(
     np.savez(out / "golden.npz", images=golden, probabilities=expected)
 
     probabilities = ask(images)
-    np.save(out / TEST_PROBABILITIES, probabilities)
+    np.save(out / reports.TEST_PROBABILITIES, probabilities)
     slices = slice_rows(images, *describe_split(manifest, "test", len(labels)))
     result = evaluate(probabilities, labels, classes, slices)
     for name, (pixels, truth) in outside.items():

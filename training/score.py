@@ -15,11 +15,8 @@ from pathlib import Path
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data_prep import registry
 from data_prep.errors import exit_2_on_input_error
 from data_prep.paths import data_home
-from pipelines.tracking.task import set_output, step_task
-from pipelines.tracking.trainings import artifact, find_training
 from training.reports import EVALUATION, PICTURES, report_evaluation
 
 
@@ -41,41 +38,44 @@ def arguments() -> argparse.ArgumentParser:
 
 
 @exit_2_on_input_error
-def main() -> None:
-    with step_task("evaluate", arguments(), "testing") as (task, args):
-        training = find_training(args.task)
+def main(tracking) -> None:
+    """Run the step.
+
+    Args:
+        tracking: The package `pipelines.tracking`.
+    """
+    with tracking.step_task("evaluate", arguments(), "testing") as (task, args):
+        training = tracking.find_training(args.task)
         dataset_id = training.get_parameter("Outputs/dataset_id")
         out = data_home() / "runs" / task.id
-        result = evaluate_training(training, dataset_id, args.external, out)
+        dataset = tracking.local_copy(dataset_id, tracking.PREPARED)
+        graph = tracking.artifact(training, "model.onnx")
+        result = evaluate_graph(graph, dataset, args.external, out)
+        result |= {"task_id": training.id, "dataset_id": dataset_id}
+        (out / EVALUATION).write_text(json.dumps(result, indent=1) + "\n")
         report(task, out, result)
-        set_output(task, "training_task", training.id)
+        tracking.set_output(task, "training_task", training.id)
         for name, scores in {"test": result["overall"], **result["slices"]}.items():
             print(f"{name}: accuracy {scores['accuracy']:.4f} on {scores['images']}")
 
 
-def evaluate_training(
-    training, dataset_id: str, external: list[str], out: Path
-) -> dict:
-    """Score a training's ONNX file; write evaluation.json and pictures to ``out``.
+def evaluate_graph(graph: Path, dataset: Path, external: list[str], out: Path) -> dict:
+    """Score an ONNX file on a prepared folder; write pictures to ``out``.
 
     Returns:
         The content of evaluation.json.
 
     Raises:
-        InputError: The file or its dataset is missing, or an external folder is no use.
+        InputError: An external folder is no use.
     """
     from training.graph import score
     from training.pictures import plot_confusion, plot_predictions
 
-    dataset = registry.local_copy(dataset_id, registry.PREPARED)
-    graph = artifact(training, "model.onnx")
     result, (images, labels, probabilities) = score(graph, dataset, external)
-    result |= {"task_id": training.id, "dataset_id": dataset_id}
     out.mkdir(parents=True, exist_ok=True)
     plot_confusion(result["confusion"]).savefig(out / PICTURES[0])
     classes = result["confusion"]["labels"]
     plot_predictions(images, labels, probabilities, classes).savefig(out / PICTURES[1])
-    (out / EVALUATION).write_text(json.dumps(result, indent=1) + "\n")
     return result
 
 
@@ -92,4 +92,6 @@ def report(task, out: Path, result: dict) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from pipelines import tracking
+
+    main(tracking)

@@ -19,12 +19,14 @@ from pathlib import Path
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data_prep import registry
-from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.errors import exit_2_on_input_error
 from data_prep.paths import data_home
-from pipelines.tracking.task import set_output, step_task
-from pipelines.tracking.trainings import TRIED
-from training.reports import DEPLOYABLES, EVALUATION, report_evaluation
+from training.reports import (
+    DEPLOYABLES,
+    EVALUATION,
+    TEST_PROBABILITIES,
+    report_evaluation,
+)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -97,22 +99,27 @@ def arguments() -> argparse.ArgumentParser:
 
 
 @exit_2_on_input_error
-def main() -> None:
+def main(tracking) -> None:
+    """Run the step.
+
+    Args:
+        tracking: The package `pipelines.tracking`.
+    """
     if int(os.environ.get("RANK", 0)):  # a further process of torchrun
         train(None)
         return
-    with step_task("train", arguments(), "training") as (task, args):
-        dataset_id = args.dataset_id or newest_dataset()
+    with tracking.step_task("train", arguments(), "training") as (task, args):
+        dataset_id = args.dataset_id or tracking.newest_dataset()
         order = {
             "args": vars(args),
-            "dataset": registry.local_copy(dataset_id, registry.PREPARED),
+            "dataset": tracking.local_copy(dataset_id, tracking.PREPARED),
             "out": data_home() / "runs" / task.id,
             "metadata": {"task_id": task.id, "dataset_id": dataset_id},
         }
         if args.fast_dev_run:
-            task.add_tags([TRIED])
+            task.add_tags([tracking.TRIED])
         result = train(order)
-        report(task, order["out"], result)
+        report(task, order["out"], result, tracking.set_output)
         overall = result["overall"]
         print(
             f"test accuracy {overall['accuracy']:.4f}, macro F1 "
@@ -152,32 +159,11 @@ def train(order: dict | None) -> dict | None:
         )
 
 
-def newest_dataset() -> str:
-    """Find the newest complete version of the prepared dataset; return its id.
-
-    Raises:
-        InputError: There is none.
-    """
-    from clearml import Dataset
-
-    try:
-        return Dataset.get(
-            dataset_project=registry.PROJECT,
-            dataset_name=registry.PREPARED,
-            only_completed=True,
-        ).id
-    except ValueError:
-        raise InputError(
-            f"there is no completed Dataset {registry.PREPARED} in ClearML; make one "
-            "with python -m data_prep.prepare"
-        ) from None
-
-
-def report(task, out: Path, result: dict) -> None:
+def report(task, out: Path, result: dict, set_output) -> None:
     """Put the results on the ClearML task."""
     from clearml import OutputModel
 
-    from training.run import PICTURES, TEST_PROBABILITIES
+    from training.run import PICTURES
 
     logger = task.get_logger()
     report_evaluation(logger, result)
@@ -205,4 +191,6 @@ def report(task, out: Path, result: dict) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from pipelines import tracking
+
+    main(tracking)

@@ -5,8 +5,11 @@ things a person should have looked at once. What is looked for is in sets (names
 classes), images (files and pixels) and copies.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Sequence
+
+from data_prep.errors import InputError
 
 ERROR, WARNING = "error", "warning"
 EXAMPLES = 12  # images named in a finding
@@ -33,6 +36,23 @@ class Thresholds:
     few: int = 10
     copy: float = 0.9
     leak: float = 0.05
+
+    def __post_init__(self):
+        for name, low, high in (
+            ("dark", 0, 255),
+            ("flat", 0, 255),
+            ("size_ratio", 1, math.inf),
+            ("imbalance", 1, math.inf),
+            ("few", 0, math.inf),
+            ("copy", 0, 1),
+            ("leak", 0, 1),
+        ):
+            if not low <= (value := getattr(self, name)) <= high:
+                upper = "" if high == math.inf else f" and at most {high}"
+                raise InputError(
+                    f"--{name.replace('_', '-')} is {value:g}; it must be at least "
+                    f"{low}{upper}"
+                )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import urllib.request
 from data_prep.errors import InputError, exit_2_on_input_error
 
 MARK = "<!-- the report of the ASL pipeline -->"  # how our comment is found again
+BOT = "github-actions[bot]"  # who comments with a workflow's own token
 PAGE = 100  # comments a request
 TIMEOUT_S = 30
 
@@ -36,6 +37,7 @@ class GitHub:
     """
 
     def __init__(self, api: str, repository: str, token: str):
+        self.api = api
         self.address = f"{api}/repos/{repository}"
         self.headers = {
             "Accept": "application/vnd.github+json",
@@ -74,8 +76,17 @@ class GitHub:
                 return found["number"]
         return None
 
+    def own_name(self) -> str:
+        """Who comments with this token; a workflow's own may not ask, and is `BOT`."""
+        request = urllib.request.Request(f"{self.api}/user", headers=self.headers)
+        try:
+            with self.opener.open(request, timeout=TIMEOUT_S) as answer:
+                return json.load(answer)["login"]
+        except (OSError, ValueError, KeyError):
+            return BOT
+
     def comment(self, number: int, text: str) -> str:
-        """Write the comment, or write it anew; return its address."""
+        """Write the comment, or write our own one anew; return its address."""
         body = {"body": f"{MARK}\n{text}"}
         existing = self.find_comment(number)
         if existing is None:
@@ -85,12 +96,14 @@ class GitHub:
         return answer["html_url"]
 
     def find_comment(self, number: int) -> int | None:
-        page = 1
+        """Find the report that we wrote earlier; others may write our mark as well."""
+        page, author = 1, self.own_name()
         while True:
             path = f"/issues/{number}/comments?per_page={PAGE}&page={page}"
             comments = self.call("GET", path)
             for comment in comments:
-                if comment["body"].startswith(MARK):
+                own = (comment.get("user") or {}).get("login") == author
+                if own and comment["body"].startswith(MARK):
                     return comment["id"]
             if len(comments) < PAGE:
                 return None

@@ -26,6 +26,7 @@ from .errors import ApiError
 from .files import PLACEHOLDER, PREFIX, BadName, BadUpload
 
 MAX_API_BODY = 64 << 20
+MAX_DISCARDED = 1 << 20
 PIECE = 1 << 18
 log = logging.getLogger(__name__)
 
@@ -113,9 +114,12 @@ class Handler(BaseHTTPRequestHandler):
         length = self._length()
         if length > MAX_API_BODY:
             raise ApiError("request_too_large", length=length)
-        # read before refusing: closing on unread bytes would reset the connection
+        try:
+            self._authorize()
+        except ApiError:
+            self._discard(length)
+            raise
         body = self.rfile.read(length)
-        self._authorize()
         if len(body) < length:
             raise ApiError("invalid_request", "the body ended early")
         own = re.escape(self._base().encode()) + rb"(?![0-9])"
@@ -125,6 +129,13 @@ class Handler(BaseHTTPRequestHandler):
         worker = self.headers.get("X-ClearML-Worker", "")
         server = self.server.server
         return calls.run(calls.Call(name, data, batch, version, worker, server))
+
+    def _discard(self, length):
+        """Read a small body, and keep none of it: closing on unread bytes would reset
+        the connection before the refusal is read."""
+        left = min(length, MAX_DISCARDED)
+        while left and (piece := self.rfile.read(min(PIECE, left))):
+            left -= len(piece)
 
     def _authorize(self):
         self.server.server.gate.check(self.headers)

@@ -7,22 +7,22 @@ runs, and the content of the files that its options name. ClearML compares that,
 the options.
 """
 
-import ast
 import hashlib
 from pathlib import Path
 
 from data_prep.containers import files_below
 from data_prep.paths import ROOT
+from pipelines.orchestration.sources import sources
+from pipelines.tracking.options import as_list
 
 CONTENT = "Cache/content"  # the step's parameter that holds the digest
-# What a script runs, besides COMMON.
-SOURCES = {
-    "data_prep/validate.py": ("data_prep",),
-    "data_prep/prepare.py": ("data_prep",),
-    "training/train.py": ("data_prep", "training"),
-    "training/score.py": ("data_prep", "training"),
-}
-COMMON = ("pipelines/tracking/task.py", "requirements.txt")
+# Steps that act on nothing but their own results.
+SCRIPTS = (
+    "data_prep/validate.py",
+    "data_prep/prepare.py",
+    "training/train.py",
+    "training/score.py",
+)
 FILE_OPTIONS = ("raw", "external", "weights")
 
 
@@ -37,11 +37,12 @@ def digest(script: str, options: dict) -> str:
         Hexadecimal; "" if the step must not be taken from an earlier run: it acts on
         the world, goes on from an interrupted run, or a file cannot be read here.
     """
-    if script not in SOURCES or options.get("resume"):
+    if script not in SCRIPTS or options.get("resume"):
         return ""
     total = hashlib.sha256()
-    for part in (*COMMON, *SOURCES[script]):
-        total.update(content(ROOT / part, "*.py").encode())
+    for file in (*sources(script, ROOT), ROOT / "requirements.txt"):
+        name = file.relative_to(ROOT).as_posix()
+        total.update(f"{name}={content(file)}\n".encode())
     for name in FILE_OPTIONS:
         for file in as_list(options.get(name)):
             if not Path(file).exists():
@@ -50,27 +51,18 @@ def digest(script: str, options: dict) -> str:
     return total.hexdigest()
 
 
-def content(path: Path, pattern: str = "*") -> str:
+def content(path: Path) -> str:
     """Digest of a file, or of all files below a folder with their names."""
     total = hashlib.sha256()
     files = [path]
     if path.is_dir():
-        files = sorted(file for file in files_below(path) if file.match(pattern))
+        files = sorted(files_below(path))
     for file in files:
         if file.is_file():
             with open(file, "rb") as opened:
                 inside = hashlib.file_digest(opened, "sha256").hexdigest()
             total.update(f"{file.relative_to(path).as_posix()}\0{inside}\n".encode())
     return total.hexdigest()
-
-
-def as_list(value) -> list[str]:
-    """Read an option of several values as ClearML does: a list, or its text."""
-    if isinstance(value, str) and value.startswith("["):
-        value = ast.literal_eval(value)
-    if isinstance(value, str):
-        value = [value] if value else []
-    return [str(item) for item in value or []]
 
 
 def compare_by_content(task: dict) -> dict:

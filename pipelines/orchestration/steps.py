@@ -1,13 +1,16 @@
 """The steps of the pipeline: their scripts, options, and what they take from others."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from data_prep.errors import InputError
 from data_prep.paths import REQUIREMENTS
-from data_prep.registry import PROJECT
-from pipelines.orchestration import step_cache, step_options
+from pipelines.orchestration import step_cache
 from pipelines.promotion import lock
+from pipelines.tracking.datasets import PROJECT
+from pipelines.tracking.options import check, check_step, parser_of
 
 BEST = "${promote.parameters.Outputs/task_id}"
 
@@ -74,7 +77,9 @@ RECIPE = {
 }
 
 
-def parse_settings(settings: list[str], defaults: dict = {}) -> dict[str, dict]:
+def parse_settings(
+    settings: list[str], defaults: Mapping[str, dict] = MappingProxyType({})
+) -> dict[str, dict]:
     """Turn ["train.max-minutes=1", ...] into {"train": {"max_minutes": "1"}, ...}.
 
     All steps are keys; their options come before those of the same names in `defaults`.
@@ -83,9 +88,10 @@ def parse_settings(settings: list[str], defaults: dict = {}) -> dict[str, dict]:
 
     Raises:
         InputError: One is not STEP.OPTION=VALUE, or the step has no such option, or not
-            of such a value.
+            of such a value, or of values that do not go together.
     """
     options = {step: dict(defaults.get(step, {})) for step in STEPS}
+    given_to = []
     for setting in settings:
         name, *value = re.split("[=:]", setting, maxsplit=1)
         step, dot, option = name.partition(".")
@@ -95,8 +101,11 @@ def parse_settings(settings: list[str], defaults: dict = {}) -> dict[str, dict]:
                 f"{', '.join(STEPS)}; for example --set train.epochs=30"
             )
         given = {option.replace("-", "_"): value[0]}
-        parser = step_options.parser_of(STEPS[step].script)
-        options[step] |= step_options.check(parser, given, f"--set {step}.")
+        parser = parser_of(STEPS[step].script)
+        options[step] |= check(parser, given, f"--set {step}.")
+        given_to.append(step)
+    for step in dict.fromkeys(given_to):
+        check_step(STEPS[step].script, options[step], f"--set {step}.")
     return options
 
 

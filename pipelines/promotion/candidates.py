@@ -3,52 +3,87 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binomtest
 
-HEADINGS = ("", "task", "model", "external", "test", "worst class", "remark")
+HEADINGS = (
+    "",
+    "task",
+    "model",
+    "strangers",
+    "external",
+    "test",
+    "worst class",
+    "remark",
+)
 # Comparisons on less than this share of the test split say little.
 LEAST_SHARE = 0.5
+# Accuracies on signers left out are means, which no paired test can compare: nearer
+# than this, the photographs that both have answered decide.
+STRANGERS_GAIN = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
-    """A training's answers on the yardstick.
+    """A training's answers on the comparison set.
 
     Attributes:
         task_id, model: Which training.
         predicted: Class named for each test photograph, int ``(N,)``.
-        seen: Test photographs that it was trained on, bool ``(N,)``.
-        external: Accuracy on other people's photographs, 0 to 1; None without.
+        seen: Test photographs that it was trained on, or that have a twin among those
+            that it was trained on, bool ``(N,)``.
+        external: Which of other people's photographs it names rightly, bool ``(M,)``,
+            the same photographs for all candidates; None without.
+        strangers: Mean accuracy on signers that were left out of its training, 0 to 1;
+            None where that was not measured.
     """
 
     task_id: str
     model: str
     predicted: np.ndarray
     seen: np.ndarray
-    external: float | None = None
+    external: np.ndarray | None = None
+    strangers: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Score:
-    """What counts of a candidate; accuracies and recalls in 0 to 1.
+    """What counts of a candidate.
 
     Attributes:
-        worst: The class of the least recall, and that recall.
+        task_id, model, strangers: As of the candidate.
+        right: For each test photograph that counts: is it named rightly, bool ``(n,)``.
+        external: The same for other people's photographs, bool ``(M,)``; or None.
+        worst: The class of the least recall on the test photographs, and that recall,
+            0 to 1.
     """
 
     task_id: str
     model: str
-    external: float | None
-    test: float
+    right: np.ndarray
+    external: np.ndarray | None
+    strangers: float | None
     worst: tuple[str, float]
 
     @property
-    def main(self) -> float:
-        """What decides: other people's photographs first, where there are any."""
-        return self.test if self.external is None else self.external
+    def test_accuracy(self) -> float:
+        return float(self.right.mean())
 
     @property
-    def order(self) -> tuple[float, float]:
-        return self.main, self.test
+    def external_accuracy(self) -> float | None:
+        return None if self.external is None else float(self.external.mean())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One candidate against another.
+
+    Attributes:
+        is_better: Whether the first should serve rather than the second.
+        said: The figures that decide, in words.
+    """
+
+    is_better: bool
+    said: str
 
 
 @dataclass(frozen=True)
@@ -83,7 +118,8 @@ def measure(
         if (unseen & ~candidate.seen).mean() < LEAST_SHARE:
             share = 100 * candidate.seen.mean()
             left_out[candidate.task_id] = (
-                f"was trained on {share:.0f} % of these test photographs"
+                f"was trained on {share:.0f} % of these test photographs, or on twins "
+                "of them"
             )
             continue
         unseen &= ~candidate.seen
@@ -99,28 +135,86 @@ def measure(
         recall, name = min(recalls)
         scores.append(
             Score(
-                candidate.task_id,
-                candidate.model,
-                candidate.external,
-                float(right.mean()),
-                (name, recall),
+                task_id=candidate.task_id,
+                model=candidate.model,
+                right=right,
+                external=candidate.external,
+                strangers=candidate.strangers,
+                worst=(name, recall),
             )
         )
     return scores, left_out, int(unseen.sum())
 
 
+def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
+    """The exact test of McNemar (1947) for two classifiers on the same photographs.
+
+    Of the photographs that only one of them names rightly, each is as often that of the
+    first as that of the second if both are equally good.
+
+    Args:
+        first, second: Which photographs each names rightly, bool ``(N,)``.
+
+    Returns:
+        The two-sided p-value, 0 to 1: how probable such a difference is, or a larger
+        one, between equally good classifiers.
+    """
+    only_first = int((first & ~second).sum())
+    only_one = only_first + int((second & ~first).sum())
+    return float(binomtest(only_first, only_one).pvalue) if only_one else 1.0
+
+
+def compare(
+    new: Score, current: Score, min_gain: float, significance: float
+) -> Comparison:
+    """Say whether a candidate should serve rather than another one.
+
+    What is asked first decides, if it decides: the mean accuracy on signers left out,
+    where both have it; other people's photographs; the test photographs.
+
+    Args:
+        min_gain: Least difference of the accuracies, 0 to 1.
+        significance: Largest p-value of a difference that counts, 0 to 1.
+    """
+    if new.strangers is not None and current.strangers is not None:
+        gain = new.strangers - current.strangers
+        if abs(gain) >= max(min_gain, STRANGERS_GAIN) - 1e-9:
+            said = (
+                f"accuracy on signers left out {new.strangers:.4f}, {gain:+.4f} to the "
+                f"current one's {current.strangers:.4f}"
+            )
+            return Comparison(gain > 0, said)
+    ways = [("test", new.right, current.right)]
+    if new.external is not None and current.external is not None:
+        ways.insert(0, ("external", new.external, current.external))
+    said = []
+    for name, ours, theirs in ways:
+        gain, p = float(ours.mean() - theirs.mean()), mcnemar(ours, theirs)
+        said.append(
+            f"{name} accuracy {ours.mean():.4f}, {gain:+.4f} to the current one's "
+            f"{theirs.mean():.4f} (p = {p:.2g})"
+        )
+        if p <= significance and abs(gain) >= min_gain - 1e-9:
+            return Comparison(gain > 0, said[-1])
+    return Comparison(False, "; ".join(said))
+
+
 def decide(
-    scores: list[Score], current: str, min_gain: float, min_recall: float
+    scores: list[Score],
+    current: str,
+    min_gain: float,
+    min_recall: float,
+    significance: float,
 ) -> Decision:
     """Choose the model that should serve.
 
     Args:
         scores: Of comparable candidates.
         current: Task that serves now, "" for none; it may be missing in ``scores``.
-        min_gain: Least difference to the current one of what decides.
-        min_recall: Least recall of any class.
+        min_gain: Least gain of accuracy on the current one, 0 to 1.
+        min_recall: Least recall of any class, 0 to 1.
+        significance: Largest p-value of a gain that counts, 0 to 1.
     """
-    known = {score.task_id: score for score in scores}
     fit = [score for score in scores if score.worst[1] >= min_recall]
     if not fit:
         name, recall = max((s.worst for s in scores), key=lambda w: w[1])
@@ -129,34 +223,53 @@ def decide(
             current,
             f"no candidate is fit: {fault}, and the best has {recall:.2f} for {name}",
         )
-    # of equals the current one stays
-    best = max(fit, key=lambda score: (*score.order, score.task_id == current))
-    told = f"{_kind(best)} {best.main:.4f}"
-    if not current:
-        return Decision(best.task_id, f"{told}, the highest; there was no best one yet")
-    if current not in known:
-        return Decision(
-            best.task_id, f"{told}, the highest; the best one so far does not compare"
+    now = next((score for score in scores if score.task_id == current), None)
+    best = ranked(fit)[0]
+    if now is None:
+        why = (
+            "the best one so far does not compare"
+            if current
+            else "there was no best one yet"
         )
-    now = known[current]
-    if best.task_id == current:
-        return Decision(current, f"{told}: no candidate is better than the current one")
-    gain = f"{best.main - now.main:+.4f} to the current one's {now.main:.4f}"
+        return Decision(best.task_id, f"{_shown(best)}, the highest; {why}")
     if now not in fit:
         name, recall = now.worst
-        return Decision(
-            best.task_id,
-            f"{told} ({gain}); the current one has a recall of {recall:.2f} for {name}",
-        )
-    if best.main - now.main < min_gain - 1e-9:
-        return Decision(
-            current, f"the best other one has {told}: {gain}, {min_gain:+g} is wanted"
-        )
-    return Decision(best.task_id, f"{told}: {gain}")
+        why = f"the current one has a recall of {recall:.2f} for {name}"
+        return Decision(best.task_id, f"{_shown(best)}; {why}")
+    compared = {
+        score: compare(score, now, min_gain, significance)
+        for score in ranked([score for score in fit if score is not now])
+    }
+    better = [score for score, comparison in compared.items() if comparison.is_better]
+    if better:
+        return Decision(better[0].task_id, compared[better[0]].said)
+    if not compared:
+        return Decision(current, f"{_shown(now)}: there is no other candidate")
+    said = next(iter(compared.values())).said
+    wanted = f"a gain of p at most {significance:g}"
+    if min_gain:
+        wanted += f" and at least {min_gain:g}"
+    return Decision(current, f"the best other one: {said}; {wanted} is wanted")
 
 
-def _kind(score: Score) -> str:
-    return "test accuracy" if score.external is None else "external accuracy"
+def ranked(scores: list[Score]) -> list[Score]:
+    """The best first: by signers left out where all have them, external, test."""
+    strangers = all(score.strangers is not None for score in scores)
+    return sorted(
+        scores,
+        key=lambda score: (
+            score.strangers if strangers else 0,
+            score.external_accuracy or 0,
+            score.test_accuracy,
+        ),
+        reverse=True,
+    )
+
+
+def _shown(score: Score) -> str:
+    if score.external_accuracy is not None:
+        return f"external accuracy {score.external_accuracy:.4f}"
+    return f"test accuracy {score.test_accuracy:.4f}"
 
 
 def rows(
@@ -164,7 +277,7 @@ def rows(
 ) -> list[list[str]]:
     """The candidates as cells, the best first, below `HEADINGS`."""
     table = []
-    for score in sorted(scores, key=lambda score: score.order, reverse=True):
+    for score in ranked(scores):
         remarks = [
             word
             for word, holds in (
@@ -174,28 +287,22 @@ def rows(
             )
             if holds
         ]
-        external = "-" if score.external is None else f"{score.external:.4f}"
         name, recall = score.worst
         table.append(
             [
                 str(len(table) + 1),
                 score.task_id,
                 score.model,
-                external,
-                f"{score.test:.4f}",
+                _cell(score.strangers),
+                _cell(score.external_accuracy),
+                _cell(score.test_accuracy),
                 f"{name} {recall:.2f}",
                 *(remarks or [""]),
             ]
         )
-    table += [["-", id_, "", "", "", "", why] for id_, why in left_out.items()]
+    table += [["-", id_, "", "", "", "", "", why] for id_, why in left_out.items()]
     return table
 
 
-def as_text(table: list[list[str]]) -> str:
-    """Columns side by side."""
-    lines = [list(HEADINGS), *table]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
-        for line in lines
-    )
+def _cell(accuracy: float | None) -> str:
+    return "-" if accuracy is None else f"{accuracy:.4f}"

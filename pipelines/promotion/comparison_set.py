@@ -5,28 +5,30 @@ asked again with its ONNX file, about the pixels that its own preprocessing make
 the same photographs.
 """
 
-import functools
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from data_prep import packed, preprocessing, registry
+from data_prep import packed, preprocessing
 from data_prep.errors import InputError
 from data_prep.preprocessing import BrokenImage, Preprocessing
+from data_prep.splitting.grouping import count_near
+from pipelines.tracking import datasets
 from pipelines.tracking.trainings import artifact, raw_dataset
-from training.graph import answer, read_external
+from training.graph import answer, read_external, split_method
+from training.reports import EVALUATION, TEST_PROBABILITIES
 
-ANSWERS = "test_probabilities.npy"  # of a training, to its own test split
 
-
-class Yardstick:
+class ComparisonSet:
     """A prepared dataset's test split, and other people's photographs.
 
     Attributes:
         dataset_id: Of the prepared ClearML Dataset.
         external: Raw folders of other people's photographs; () for none.
         classes: Names, in the order of the labels.
+        split_method: How its images were divided, such as "group".
         labels: ``(N,)`` int64, the truth of the test split.
     """
 
@@ -38,12 +40,15 @@ class Yardstick:
         """
         self.dataset_id = dataset_id
         self.external = external
-        self._folder = registry.local_copy(dataset_id, registry.PREPARED)
+        self._folder = datasets.local_copy(dataset_id, datasets.PREPARED)
         self.classes = packed.read_classes(self._folder)
         self._images, self.labels = packed.load_split(self._folder, "test")
         rows = packed.read_manifest(self._folder)
         self._rows = [row for row in rows if row.split == "test"]
         self._rule = pixel_rule(self._folder / preprocessing.FILE_NAME)
+        self.split_method = split_method(self._folder)
+        self._known_outside: dict[tuple[str, Preprocessing], tuple] = {}
+        self._known_pixels = {self._rule: self._images}
         for folder in external:
             self._outside(folder, self._rule)
 
@@ -56,15 +61,17 @@ class Yardstick:
         Raises:
             InputError: Its files or the photographs cannot be had.
         """
-        if self._is_of(training) and ANSWERS in training.artifacts:
-            known = np.load(artifact(training, ANSWERS))
+        if self._is_of(training) and TEST_PROBABILITIES in training.artifacts:
+            known = np.load(artifact(training, TEST_PROBABILITIES))
             if len(known) == len(self.labels):  # a trial run answered a part only
                 return known.argmax(1)
         pixels = self._pixels(_pixel_rule(training))
         return answer(artifact(training, "model.onnx"), pixels).argmax(1)
 
     def seen_by(self, training) -> np.ndarray:
-        """Which test photographs were used to train the model: bool ``(N,)``.
+        """Which test photographs a model was trained on, or on twins of: bool ``(N,)``.
+
+        A twin shows the same class in nearly the same way (data_prep.splitting).
 
         Raises:
             InputError: Its dataset is gone.
@@ -72,39 +79,42 @@ class Yardstick:
         if self._is_of(training):
             return np.zeros(len(self.labels), bool)
         dataset_id = training.get_parameter("Outputs/dataset_id")
-        folder = registry.local_copy(dataset_id, registry.PREPARED)
+        folder = datasets.local_copy(dataset_id, datasets.PREPARED)
         rows = packed.read_manifest(folder)
-        used = {row.sha256 for row in rows if row.split != "test"}
-        return np.array([row.sha256 in used for row in self._rows])
+        return seen(self._rows, [row for row in rows if row.split != "test"])
 
-    def external_accuracy(self, training) -> float | None:
-        """Share of the external photographs that a model gets right; None without.
+    def external_right(self, training) -> np.ndarray | None:
+        """Which external photographs a model names rightly: bool ``(M,)``; or None.
 
         Raises:
             InputError: Its files cannot be had, or a folder is no use.
         """
         if not self.external:
             return None
-        right, images = 0, 0
+        right = []
         graph = artifact(training, "model.onnx")
         for folder in self.external:
             pixels, labels = self._outside(folder, _pixel_rule(training))
-            right += int((answer(graph, pixels).argmax(1) == labels).sum())
-            images += len(labels)
-        return right / images
+            right.append(answer(graph, pixels).argmax(1) == labels)
+        return np.concatenate(right)
 
     def _is_of(self, training) -> bool:
         return training.get_parameter("Outputs/dataset_id") == self.dataset_id
 
-    @functools.cache
-    def _outside(self, folder: str, rule: Preprocessing):
-        return read_external(folder, rule, self.classes)
+    def _outside(self, folder: str, rule: Preprocessing) -> tuple:
+        """As `read_external`; each folder is read once."""
+        known = self._known_outside
+        if (folder, rule) not in known:
+            known[folder, rule] = read_external(folder, rule, self.classes)
+        return known[folder, rule]
 
-    @functools.cache
     def _pixels(self, rule: Preprocessing) -> np.ndarray:
         """The test photographs as ``(N, S, S, 3)`` uint8, by any preprocessing."""
-        if rule == self._rule:
-            return self._images
+        if rule not in self._known_pixels:
+            self._known_pixels[rule] = self._read_pixels(rule)
+        return self._known_pixels[rule]
+
+    def _read_pixels(self, rule: Preprocessing) -> np.ndarray:
         raw = raw_dataset(self.dataset_id)
         if not raw:
             raise InputError(
@@ -112,12 +122,36 @@ class Yardstick:
                 f"{self.dataset_id}, of {self._rule.image_size} px, was not prepared "
                 "from a registered raw Dataset"
             )
-        found = {i.path: i for i in registry.find_raw(None, raw).images}
+        found = {i.path: i for i in datasets.find_raw(None, raw).images}
         try:
             pixels = [rule.apply(found[row.path].read()) for row in self._rows]
         except (KeyError, BrokenImage) as error:
             raise InputError(f"raw Dataset {raw} lacks photographs: {error}") from None
         return np.array(pixels)
+
+
+def seen(rows: list[packed.ManifestRow], used: list[packed.ManifestRow]) -> np.ndarray:
+    """Which images are among others, or have a twin among them: bool ``(N,)``."""
+    bytes_used = {row.sha256 for row in used}
+    result = np.array([row.sha256 in bytes_used for row in rows], bool)
+    for label in {row.label for row in rows}:
+        here = np.flatnonzero([row.label == label for row in rows])
+        others = _hashes([row for row in used if row.label == label])
+        result[here] |= count_near(_hashes([rows[i] for i in here]), others) > 0
+    return result
+
+
+def _hashes(rows: list[packed.ManifestRow]) -> np.ndarray:
+    return np.array([int(row.phash, 16) for row in rows], np.uint64)
+
+
+def evaluation_of(training) -> dict:
+    """What a training left in evaluation.json.
+
+    Raises:
+        InputError: It cannot be had.
+    """
+    return json.loads(artifact(training, EVALUATION).read_text(encoding="utf-8"))
 
 
 def pixel_rule(file: Path) -> Preprocessing:

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from data_prep.errors import InputError
 from data_prep.paths import data_home
-from data_prep.registry import PROJECT
+from pipelines.tracking.datasets import PROJECT
 
 TYPE = "custom"  # no other task of the project has it
 POLL_SECONDS = 1.0

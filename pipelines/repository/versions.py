@@ -10,7 +10,8 @@
         current.json        a copy of the current version's deployment.json
         .lock               held by whoever changes any of this
         .last-version       the last number given to a version
-        .server.json        where a server of it answers; see `running_server`
+        .server-*.json      where a server of it answers; see `running_server`
+        .server-*.key       what loading models there takes; see `server_keys`
 
 (asl_decode_7 instead of asl_fused_7 where that is the shape; see `model_config`.)
 A version is complete once its deployment.json is there: it has been accepted, and is

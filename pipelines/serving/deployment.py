@@ -10,6 +10,7 @@ from data_prep.errors import InputError
 from pipelines.repository import model_parts, preflight, versions
 from pipelines.repository.model_config import Settings
 from pipelines.serving import model_control
+from pipelines.text_table import text_table
 
 KEEP = 3
 
@@ -138,8 +139,4 @@ def table(repository: Path) -> str:
                 states.get(version, ""),
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-        for row in rows
-    )
+    return text_table(rows)

@@ -8,9 +8,12 @@ from pathlib import Path
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from pipelines.repository import versions
-from pipelines.repository.model_config import default_instances
+from pipelines.repository.model_config import ENGINE_CACHE, default_instances
+from pipelines.serving import running_server, server_keys
 
 IMAGE = "triton-server"
+# What the container may write; it is gone with it.
+WRITABLE = ("/tmp", ENGINE_CACHE)
 
 
 def run(repository: Path, http_port: int, grpc_port: int, metrics_port: int) -> None:
@@ -36,6 +39,10 @@ def run(repository: Path, http_port: int, grpc_port: int, metrics_port: int) -> 
     if code := subprocess.run(build).returncode:
         raise InputError(f"'{' '.join(build)}' ended with code {code}")
     command = run_command(repository, record, http_port, grpc_port, metrics_port)
+    grpc_url, http_url = f"127.0.0.1:{grpc_port}", f"127.0.0.1:{http_port}"
+    server_keys.make(repository, grpc_url)
+    os.environ[server_keys.VARIABLE] = server_keys.find(repository, grpc_url)
+    running_server.write(repository, grpc_url, http_url)
     # In place of this process: docker gets its signals, and passes them on.
     os.execvp(command[0], command)
 
@@ -47,6 +54,10 @@ def run_command(
     ports = {8000: http_port, 8001: grpc_port, 8002: metrics_port}
     return [
         *("docker", "run", "--rm", "--init"),
+        *("--cap-drop=ALL", "--security-opt=no-new-privileges", "--read-only"),
+        *(f"--tmpfs={folder}" for folder in WRITABLE),
+        "--log-driver=local",  # which does not grow without bound
+        f"--env={server_keys.VARIABLE}",  # its value is not in sight
         # Python models and server exchange tensors through it; Docker's 64 MB are few
         "--shm-size=1g",
         *(["--gpus=all"] if record["device"] == "gpu" else []),

@@ -31,7 +31,7 @@ from pipelines.repository.model_config import (
     SERVED,
     part_name,
 )
-from pipelines.serving import golden_check
+from pipelines.serving import golden_check, server_keys
 from pipelines.serving.client import one_line
 
 ANSWER_TIMEOUT_S = 10
@@ -56,7 +56,7 @@ def switch(urls: dict[str, str], repository: Path, record: dict) -> None:
             cannot load the version, or a version that answers wrongly.
     """
     version = record["version"]
-    with triton.InferenceServerClient(urls["grpc"]) as client:
+    with server_keys.client(urls["grpc"], repository) as client:
         before = served(client, repository)
         noted = versions.current_number(repository)
         names = part_names(repository, version)
@@ -129,6 +129,12 @@ def check_repository(client, urls: dict[str, str], repository: Path, names) -> N
     try:
         index = client.get_model_repository_index().models
     except InferenceServerException as error:
+        if "restricted" in error.message():
+            raise InputError(
+                f"the Triton server at {urls['grpc']} wants a key: it serves another "
+                f"repository than {repository}, or others have started it; then name "
+                "the file of its key in TRITON_KEY_FILE"
+            ) from None
         raise InputError(
             f"no Triton server answers at {urls['grpc']} ({one_line(error)}); start "
             "one with scripts/serve"
@@ -226,7 +232,7 @@ def heal(grpc_url: str, repository: Path, version: int, part: str) -> None:
         InputError: It cannot be loaded.
     """
     versions.deployment(repository, version)  # its files are there
-    with triton.InferenceServerClient(grpc_url) as client:
+    with server_keys.client(grpc_url, repository) as client:
         versions.point_to(repository, version)
         try:
             client.unload_model(part)

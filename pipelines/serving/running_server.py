@@ -1,58 +1,72 @@
 """Which server runs on a model repository: `scripts/serve` notes it, deploying asks.
 
-The note lies in the repository. It counts as long as the process runs that wrote it; a
-server that is ill is found as well, since what is deployed next may be its remedy.
+The notes lie in the repository, one a server. A note counts as long as the process runs
+that wrote it; a server that is ill is found as well, since what is deployed next may be
+its remedy.
 """
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.clearml_server.leases import start_time
 from pipelines.repository import versions
+from pipelines.serving import server_keys
 
-FILE = ".server.json"
+SUFFIX = ".json"
 
 
 @contextmanager
 def noted(repository: Path, grpc_url: str, http_url: str) -> Iterator[None]:
-    """Let `find` tell a server's addresses until the end of the block.
+    """Let `find` tell a server's addresses until the end of the block."""
+    path = write(repository, grpc_url, http_url)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
-    Of several servers on one repository the last to start is found.
+
+def write(repository: Path, grpc_url: str, http_url: str) -> Path:
+    """Note a server's addresses for as long as this process runs; return the note.
+
+    What servers left that were killed is removed.
     """
-    path, process = Path(repository) / FILE, os.getpid()
+    path = server_keys.note(repository, grpc_url, SUFFIX)
+    process = os.getpid()
     note = {
         "urls": {"grpc": grpc_url, "http": http_url},
         "process": process,
         "started": start_time(process),
+        "noted": time.time(),
         "repository": str(path.parent.resolve()),  # and not of a copy
     }
+    for other in path.parent.glob(f".server-*{SUFFIX}"):
+        if not read(other):
+            other.unlink(missing_ok=True)
     versions.write_json(path, note)
-    try:
-        yield
-    finally:
-        if read(path) == note:  # and not another server's
-            path.unlink()
+    return path
 
 
 def find(repository: Path) -> dict[str, str] | None:
-    """Find the server that runs on a repository.
+    """Find the server that runs on a repository; of several the last to start.
 
     Returns:
         ``host:port`` by protocol, "grpc" and "http"; None if there is none.
     """
-    path = Path(repository).resolve() / FILE
-    note = read(path)
-    if not note or note["repository"] != str(path.parent):
-        return None
-    runs = start_time(note["process"]) == note["started"]
-    return note["urls"] if runs else None
+    notes = map(read, Path(repository).glob(f".server-*{SUFFIX}"))
+    running = [note for note in notes if note]
+    return max(running, key=lambda x: x["noted"])["urls"] if running else None
 
 
 def read(path: Path) -> dict | None:
+    """Read a note; None where its server is gone, or it is of another repository."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # none, or not ours
+        note = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return None
+    here = note["repository"] == str(path.parent.resolve())
+    runs = start_time(note["process"]) == note["started"]
+    return note if here and runs else None

@@ -9,7 +9,6 @@ It listens on 127.0.0.1 only.
 """
 
 import contextlib
-import ctypes
 import functools
 import os
 import re
@@ -17,16 +16,20 @@ import secrets
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 from data_prep.errors import InputError
-from data_prep.paths import data_home
+from data_prep.paths import ROOT, data_home
+from pipelines.child_process import end_with_parent
 from pipelines.repository import versions
 from pipelines.repository.model_config import SERVED, default_instances
-from pipelines.serving import model_control, serving_environment
+from pipelines.serving import model_control, server_keys, serving_environment
 
 HOST = "127.0.0.1"
+# The image starts the same way: with a key on all that is not inference.
+LAUNCH = ROOT / "triton/server/launch.py"
 # Idle keep-alive connections hold the server this long after SIGTERM.
 EXIT_TIMEOUT_S = 5
 START_TIMEOUT_S = 120
@@ -67,6 +70,7 @@ class TritonServer:
         self.log_path = self.state / f"server-{self.ports[0]}.log"
         self.shm_prefix = f"{SHM_PREFIX}{os.getpid()}_{secrets.token_hex(4)}_"
         self.process = None
+        self.leftovers = contextlib.ExitStack()
 
     def __enter__(self) -> "TritonServer":
         self.start()
@@ -93,17 +97,20 @@ class TritonServer:
         serving = serving_environment.describe()
         remove_stale_shared_memory()
         self.state.mkdir(parents=True, exist_ok=True)
-        command = self.command(serving)
+        key_file = self.leftovers.enter_context(
+            server_keys.made(self.repository, self.grpc_url)
+        )
+        variables = serving_environment.variables(serving)
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                command,
+                [sys.executable, str(LAUNCH), *self.command(serving)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.state,
-                env=serving_environment.variables(serving),
+                env=variables | {"TRITON_KEY_FILE": str(key_file.resolve())},
                 start_new_session=True,  # Ctrl-C reaches us alone; we stop it
-                preexec_fn=functools.partial(_end_with_parent, os.getpid()),
+                preexec_fn=functools.partial(end_with_parent, os.getpid()),
             )
         try:
             self._wait_until_ready()
@@ -180,6 +187,7 @@ class TritonServer:
             self.process.wait()
             self.process = None
             remove_shared_memory(self.shm_prefix)
+            self.leftovers.close()
 
 
 def pick_ports(*wanted: int, host: str = HOST) -> list[int]:
@@ -230,11 +238,3 @@ def remove_stale_shared_memory() -> None:
         if starter.isdecimal() and not Path("/proc", starter).exists():
             with contextlib.suppress(PermissionError):  # another user's
                 path.unlink(missing_ok=True)
-
-
-def _end_with_parent(parent: int) -> None:
-    """In the child: be told to end when the parent does, even if that is killed."""
-    PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)

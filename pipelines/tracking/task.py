@@ -11,13 +11,13 @@ import argparse
 import os
 import sys
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Callable, Iterator
 
 from data_prep.errors import InputError
 from data_prep.paths import REQUIREMENTS
-from data_prep.registry import PROJECT
-from pipelines.orchestration import step_options
+from pipelines.tracking import options
 from pipelines.tracking.connection import ensure_clearml
+from pipelines.tracking.datasets import PROJECT
 
 OUTPUTS = "Outputs"  # the section of task parameters that later steps refer to
 ERROR = "error"  # the output of a failed step: why
@@ -25,9 +25,16 @@ ERROR = "error"  # the output of a failed step: why
 
 @contextmanager
 def step_task(
-    name: str, parser: argparse.ArgumentParser, task_type: str = "data_processing"
+    name: str,
+    parser: argparse.ArgumentParser,
+    task_type: str = "data_processing",
+    check: Callable[[argparse.Namespace], object] = lambda args: None,
 ) -> Iterator[tuple]:
     """Run the body as the ClearML task ``name`` of the project.
+
+    Args:
+        check: Raises InputError where options do not go together or are out of range;
+            called before anything is started.
 
     Yields:
         The task, and the parsed options.
@@ -36,7 +43,7 @@ def step_task(
     reason (and as its output ``error``), with the exception's otherwise. Ctrl-C leaves
     a stopped one.
     """
-    parser.parse_args()  # --help and misspelt options, before anything is started
+    check(parser.parse_args())
     ensure_clearml()
     from clearml import Task
 
@@ -55,7 +62,9 @@ def step_task(
     with exit_code_for_agents():
         try:
             # Only now is argparse connected: a second time, for the overrides.
-            yield task, parser.parse_args()
+            args = parser.parse_args()
+            check(args)
+            yield task, args
         except BaseException as error:
             # Its watcher would take the coming change of status for an abort by
             # somebody else, and kill this process while it still tidies up.
@@ -107,7 +116,7 @@ def check_arrived(parser: argparse.ArgumentParser) -> None:
     task = Task.get_task(task_id=os.environ["CLEARML_TASK_ID"])
     sent = task.get_parameters()
     try:
-        step_options.check(
+        options.check(
             parser,
             {key[5:]: value for key, value in sent.items() if key.startswith("Args/")},
             "the task's option ",

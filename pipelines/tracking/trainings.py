@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Iterator
 
 from data_prep.errors import InputError
-from data_prep.registry import PROJECT, RAW
+from pipelines.tracking.datasets import PROJECT, RAW
 
 ENDED_WELL = ("completed", "published")
-# ClearML's title of single values, and the value by which its server orders trainings.
-METRIC = ("Summary", "test accuracy")
+# The scalar, an epoch, whose best value orders trainings and guides searches: title and
+# series. The test split must not: who is chosen by it has seen it.
+METRIC = ("accuracy", "val")
 BEST = "best"
 REJECTED = "rejected"
 TRIED = "fast-dev-run"  # a run that only tried the code
@@ -28,7 +29,7 @@ def find_training(which: str):
 
     Args:
         which: "last" by time of completion; "best": the promoted one, or, where none
-            is promoted, that of the highest test accuracy; or an id.
+            is promoted, that of the highest validation accuracy; or an id.
 
     Raises:
         InputError: There is none, or it did not complete.
@@ -89,7 +90,7 @@ def ordered(order: str = "", tags: list[str] | None = None) -> Iterator:
     """Give the project's completed trainings in the server's order, page by page.
 
     Args:
-        order: A field, with "-" for the highest first; default: by test accuracy.
+        order: A field, with "-" for the highest first; default: by validation accuracy.
         tags: All of them must be there.
     """
     from clearml import Task

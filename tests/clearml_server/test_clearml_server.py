@@ -202,6 +202,16 @@ def test_an_upload_that_ends_early_leaves_nothing(embedded):
         assert embedded.http("POST", "/files", b"x", headers)[0] == 400
 
 
+def test_without_a_key_a_large_request_is_refused_before_it_is_read(embedded):
+    host, port = embedded.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        head = (
+            "POST /tasks.create HTTP/1.1\r\nHost: x\r\nContent-Length: 60000000\r\n\r\n"
+        )
+        connection.sendall(head.encode() + b" " * (1 << 20))  # and no more
+        assert connection.recv(100).startswith(b"HTTP/1.0 401")
+
+
 def test_a_second_server_refuses_the_folder(embedded):
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.clearml_server"],

@@ -2,35 +2,45 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
+from data_prep.packed import ManifestRow
 from pipelines.promotion.candidates import (
     Candidate,
     Score,
-    as_text,
     decide,
+    mcnemar,
     measure,
     rows,
 )
+from pipelines.promotion.comparison_set import seen
 
 LABELS = np.repeat([0, 1, 2], 20)
 CLASSES = ["A", "B", "C"]
 
 
-def candidate(id_, wrong=0, seen=(), external=None):
+def candidate(id_, wrong=0, seen=()):
     """A training that is wrong on the first photographs of class A."""
     predicted, mask = LABELS.copy(), np.zeros(len(LABELS), bool)
     predicted[:wrong] = 1
     mask[list(seen)] = True
-    return Candidate(id_, "net", predicted, mask, external)
+    return Candidate(id_, "net", predicted, mask)
 
 
-def score(id_, test, external=None, worst=0.8):
-    return Score(id_, "net", external, test, ("B", worst))
+def right(count):
+    """1000 photographs, the first ones named rightly."""
+    return np.arange(1000) < count
+
+
+def score(id_, test, external=None, worst=0.8, strangers=None):
+    outside = None if external is None else right(external)
+    return Score(id_, "net", right(test), outside, strangers, ("B", worst))
 
 
 def test_scores_are_accuracy_and_the_least_recall():
     (one,), left_out, count = measure([candidate("a", 5)], LABELS, CLASSES)
-    assert (one.test, one.worst, left_out, count) == (55 / 60, ("A", 0.75), {}, 60)
+    assert (one.test_accuracy, one.worst) == (55 / 60, ("A", 0.75))
+    assert (left_out, count) == ({}, 60)
 
 
 def test_photographs_that_one_was_trained_on_count_for_nobody():
@@ -40,47 +50,93 @@ def test_photographs_that_one_was_trained_on_count_for_nobody():
     )
     assert (left_out, count) == ({}, 40)
     # of class A ten photographs are left: five or ten of them wrong
-    assert [s.test for s in scores] == [35 / 40, 30 / 40]
+    assert [s.test_accuracy for s in scores] == [35 / 40, 30 / 40]
 
 
 def test_a_candidate_that_knows_most_of_the_photographs_is_left_out():
     compared = [candidate("a"), candidate("b", seen=range(45))]
     scores, left_out, count = measure(compared, LABELS, CLASSES)
     assert [s.task_id for s in scores] == ["a"] and count == 60
-    assert left_out == {"b": "was trained on 75 % of these test photographs"}
+    assert "was trained on 75 % of these" in left_out["b"]
+
+
+def row(sha256, phash, label="A"):
+    return ManifestRow("path", label, "source", sha256, phash, "group", "test")
+
+
+def test_the_same_bytes_and_twins_of_the_same_class_count_as_seen():
+    rows = [
+        row("1" * 64, "ffffffffffffffff"),  # the same bytes
+        row("2" * 64, "000000000000000f"),  # 4 of 64 bits from the second
+        row("3" * 64, "00000000ffffffff"),  # far from all
+        row("4" * 64, "0000000000000000", "B"),  # near to another class
+    ]
+    used = [row("1" * 64, "0f0f0f0f0f0f0f0f"), row("9" * 64, "0000000000000000")]
+    assert seen(rows, used).tolist() == [True, True, False, False]
+
+
+def test_mcnemar_is_the_exact_binomial_test_of_what_only_one_knows():
+    first, second = right(500), right(500)
+    assert mcnemar(first, second) == 1
+    second = first.copy()
+    second[490:500], second[500:502] = False, True
+    # 10 against 2: the two tails of 12 tosses of a coin
+    assert mcnemar(first, second) == pytest.approx(2 * binom.cdf(2, 12, 0.5))
 
 
 @pytest.mark.parametrize(
     "scores, current, winner, why",
     [
-        ([score("a", 0.5), score("b", 0.6)], "", "b", "no best one yet"),
-        ([score("a", 0.5), score("b", 0.6)], "a", "b", "+0.1000"),
-        ([score("a", 0.5), score("b", 0.501)], "a", "a", "+0.002 is wanted"),
-        ([score("a", 0.5), score("b", 0.502)], "a", "b", "+0.0020"),
-        ([score("a", 0.5), score("b", 0.4)], "a", "a", "no candidate is better"),
-        ([score("b", 0.5), score("a", 0.5)], "a", "a", "no candidate is better"),
-        ([score("a", 0.5), score("b", 0.9, worst=0.1)], "a", "a", "no candidate"),
-        ([score("a", 0.9, worst=0.1), score("b", 0.5)], "a", "b", "0.10 for B"),
-        ([score("b", 0.5)], "gone", "b", "does not compare"),
-        ([score("a", 0.9, worst=0.1)], "", "", "recall of at least 0.3"),
-        ([score("a", 0.9, worst=0.1)], "gone", "gone", "no candidate is fit"),
-        # other people's photographs come first
-        ([score("a", 0.9, 0.4), score("b", 0.8, 0.5)], "a", "b", "external"),
-        ([score("a", 0.8, 0.5), score("b", 0.9, 0.5)], "a", "a", "+0.0000"),
+        ([score("a", 500), score("b", 600)], "", "b", "no best one yet"),
+        ([score("a", 500), score("b", 600)], "a", "b", "+0.1000"),
+        # five photographs that only b knows: p = 2 / 2 ** 5
+        ([score("a", 500), score("b", 505)], "a", "a", "p = 0.062"),
+        ([score("a", 500), score("b", 506)], "a", "b", "p = 0.031"),
+        ([score("a", 500), score("b", 400)], "a", "a", "-0.1000"),
+        ([score("b", 500), score("a", 500)], "a", "a", "+0.0000"),
+        ([score("a", 500)], "a", "a", "no other candidate"),
+        ([score("a", 500), score("b", 900, worst=0.1)], "a", "a", "no other"),
+        ([score("a", 900, worst=0.1), score("b", 500)], "a", "b", "0.10 for B"),
+        ([score("b", 500)], "gone", "b", "does not compare"),
+        ([score("a", 900, worst=0.1)], "", "", "recall of at least 0.3"),
+        ([score("a", 900, worst=0.1)], "gone", "gone", "no candidate is fit"),
+        # other people's photographs come first, and the test split where they are even
+        ([score("a", 900, 400), score("b", 800, 500)], "a", "b", "external"),
+        ([score("a", 800, 500), score("b", 900, 500)], "a", "b", "test"),
+        ([score("a", 800, 500), score("b", 900, 400)], "a", "a", "external"),
+        # before both: signers left out, where both know that figure
+        (
+            [score("a", 900, 500, strangers=0.6), score("b", 800, 400, strangers=0.7)],
+            *("a", "b", "signers left out 0.7000, +0.1000"),
+        ),
+        (
+            [score("a", 800, strangers=0.7), score("b", 900, strangers=0.6)],
+            *("a", "a", "signers left out"),
+        ),
+        (
+            [score("a", 800, strangers=0.7), score("b", 900, strangers=0.705)],
+            *("a", "b", "test accuracy"),
+        ),
+        ([score("a", 800, strangers=0.9), score("b", 900)], "a", "b", "test"),
     ],
 )
 def test_the_winner_and_why(scores, current, winner, why):
-    decision = decide(scores, current, min_gain=0.002, min_recall=0.3)
+    decision = decide(scores, current, min_gain=0, min_recall=0.3, significance=0.05)
     assert decision.task_id == winner
     assert why in decision.reason
 
 
+def test_a_gain_may_be_asked_for_besides():
+    scores = [score("a", 500), score("b", 520)]
+    decision = decide(scores, "a", min_gain=0.05, min_recall=0.3, significance=0.05)
+    assert decision.task_id == "a" and "at least 0.05" in decision.reason
+
+
 def test_the_table_has_the_best_first_and_says_who_is_left_out():
-    scores = [score("a", 0.5, 0.25), score("b", 0.4, 0.75)]
+    scores = [score("a", 500, 250), score("b", 400, 750)]
     table = rows(scores, {"c": "knows 4 other classes"}, current="a", winner="b")
     assert [row[1] for row in table] == ["b", "a", "c"]
     assert [row[-1] for row in table] == [
         *("wins", "the best so far", "knows 4 other classes")
     ]
-    lines = as_text(table).splitlines()
-    assert len(lines) == 4 and "0.7500" in lines[1]
+    assert "0.7500" in table[0]

@@ -16,11 +16,11 @@ import sys
 sys.path.insert(0, {tests!r})
 import linear
 from pathlib import Path
-from data_prep import registry
+from pipelines.tracking import datasets
 here = Path({here!r})
-raw = registry.register_raw({{"letters": here / "letters"}})
+raw = datasets.register_raw({{"letters": here / "letters"}})
 small = linear.prepare(raw, here / "d32", 32)
-fair = linear.train(here / "d32", small, here / "fair", noise=0.12)
+fair = linear.train(here / "d32", small, here / "fair", noise=0.1)
 bad = linear.train(here / "d32", small, here / "bad", noise=0.5)
 print(json.dumps([raw, small, fair, bad]))
 """

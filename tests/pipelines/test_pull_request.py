@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from data_prep.paths import ROOT
-from pipelines.ci.pull_request import MARK
+from pipelines.ci.pull_request import BOT, MARK
 
 TOKEN = "a-token-of-this-test"
 
@@ -19,6 +19,10 @@ class Handler(BaseHTTPRequestHandler):
     """Comments on issues, and merged pull requests of commits, in memory."""
 
     def do_GET(self):
+        if self.path == "/user":  # not for a workflow's own token
+            login = self.server.login
+            self.answer({"login": login} if login else {}, 200 if login else 403)
+            return
         if found := re.fullmatch(r"/repos/o/r/commits/(\w+)/pulls", self.path):
             self.answer(self.server.pulls.get(found.group(1), []))
             return
@@ -32,6 +36,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         number = int(re.fullmatch(r"/repos/o/r/issues/(\d+)/comments", self.path)[1])
         comment = {"id": 1000 + len(self.server.comments), "issue": number}
+        comment["user"] = {"login": self.server.login or BOT}
         self.server.comments.append(comment)
         self.write(comment, 201)
 
@@ -67,6 +72,7 @@ class Handler(BaseHTTPRequestHandler):
 def github():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.comments, server.pulls, server.tokens, server.moved_to = [], {}, [], None
+    server.login = None
     server.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
@@ -97,7 +103,20 @@ def comment(github, report, **environment):
     )
 
 
-def test_a_later_report_replaces_the_earlier_one(github):
+def test_what_others_wrote_stays_even_with_our_mark(github):
+    """Anybody can begin a comment with the mark."""
+    theirs = f"{MARK}\nmine"
+    github.comments += [
+        {"id": 1, "issue": 7, "body": theirs, "user": {"login": "somebody"}},
+        {"id": 2, "issue": 7, "body": theirs, "user": None},
+    ]
+    assert comment(github, "| a |", PULL_REQUEST="7").returncode == 0
+    assert [c["body"] for c in github.comments] == [theirs, theirs, f"{MARK}\n| a |"]
+
+
+@pytest.mark.parametrize("login", [None, "a-person"])
+def test_a_later_report_replaces_the_earlier_one(github, login):
+    github.login = login
     github.comments += [
         {"id": i, "issue": 7, "body": f"talk {MARK}"} for i in range(150)
     ]

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.slow
 
 REGISTER = """
 from pathlib import Path
-from data_prep import registry
-print(json.dumps(registry.register_raw({{"letters": Path({folder!r})}})))
+from pipelines.tracking import datasets
+print(json.dumps(datasets.register_raw({{"letters": Path({folder!r})}})))
 """
 
 

@@ -1,10 +1,14 @@
 """When a step of the pipeline is taken from an earlier run."""
 
+import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 from pipelines.orchestration import step_cache, steps
+from pipelines.orchestration.sources import sources
 
 
 @pytest.fixture
@@ -12,6 +16,18 @@ def folder(tmp_path):
     (tmp_path / "raw" / "A").mkdir(parents=True)
     (tmp_path / "raw" / "A" / "A1.jpg").write_bytes(b"photograph")
     return tmp_path / "raw"
+
+
+LOADED = """
+import json, pathlib, sys
+import training.train, training.run
+from pipelines import tracking
+root = pathlib.Path.cwd()
+files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+ours = [pathlib.Path(file) for file in files if file and not ".venv" in file]
+names = [file.relative_to(root).as_posix() for file in ours if root in file.parents]
+print(json.dumps([n for n in names if not n.startswith("pipelines/clearml_server")]))
+"""
 
 
 @pytest.fixture
@@ -67,8 +83,11 @@ def test_only_the_code_of_a_step_decides(checkout):
     before = {name: digest(name) for name in names}
     for path, changed in (
         ("pipelines/deploy.py", ()),
-        ("training/loop.py", ("train", "evaluate")),
-        ("data_prep/splitting/splits.py", names),
+        ("training/loop.py", ("train",)),
+        ("training/evaluate.py", ("train", "evaluate")),
+        ("data_prep/splitting/splits.py", ("prepare",)),
+        ("data_prep/errors.py", names),
+        ("pipelines/tracking/task.py", names),
         ("requirements.txt", names),
     ):
         source = checkout / path
@@ -77,6 +96,20 @@ def test_only_the_code_of_a_step_decides(checkout):
         now = {name: digest(name) for name in names}
         assert {name for name in names if now[name] != before[name]} == set(changed)
         source.write_text(text)
+
+
+def test_every_file_that_a_training_loads_is_among_its_sources():
+    shown = subprocess.run(
+        [sys.executable, "-c", LOADED],
+        cwd=step_cache.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(json.loads(shown.stdout))
+    assert {"training/run.py", "training/muon.py", "data_prep/__init__.py"} <= loaded
+    known = sources("training/train.py", step_cache.ROOT)
+    assert loaded <= {file.relative_to(step_cache.ROOT).as_posix() for file in known}
 
 
 def test_clearml_does_not_compare_the_commit_of_such_steps():

@@ -7,10 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from data_prep.paths import ROOT
-from pipelines.serving import serving_environment
-from pipelines.serving.triton_server import TritonServer
+from pipelines.serving import server_keys, serving_environment
+from pipelines.serving.triton_server import LAUNCH, TritonServer
 
 PROBE = ROOT / "triton/server/probe.py"
+
+
+def launched(command: list[str]) -> list[str]:
+    """Return tritonserver's options, of a container's command that gives it a key."""
+    *launch, program = command[:3]
+    assert launch == ["python3", "/opt/asl/launch.py"] and program == "tritonserver"
+    return command[3:]
 
 
 @contextmanager
@@ -33,10 +40,12 @@ def running(options: list[str], repository: Path, log: Path):
     given = {option.partition("=")[0] for option in options}
     binary, *rest = embedded.command(serving)
     ours = [x for x in rest if x.partition("=")[0] not in {*given, "--load-model"}]
+    key = server_keys.make(repository, embedded.grpc_url)
+    variables = serving_environment.variables(serving)
     with open(log, "wb") as output:
         embedded.process = subprocess.Popen(
-            [binary, *options, *ours],
-            env=serving_environment.variables(serving),
+            [sys.executable, LAUNCH, binary, *options, *ours],
+            env=variables | {"TRITON_KEY_FILE": str(key)},
             stdout=output,
             stderr=output,
             start_new_session=True,

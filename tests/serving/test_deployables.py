@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 import yaml
-from command_line import probe, running
+from command_line import launched, probe, running
 from tiny_model import expect
 from traffic import load
 
@@ -62,6 +62,7 @@ def test_a_server_that_watches_the_repository_swaps_without_a_failed_request(
     settings = Settings(instances=1)
     versions.render(artifacts, repository, {}, settings)
     container, _ = containers()
+    launched(container["command"])
     options = [x for x in container["args"] if "poll-secs" not in x]
     options.append("--repository-poll-secs=1")
     files = [path.read_bytes() for path in photographs.values()]
@@ -142,11 +143,53 @@ def test_what_kubectl_is_given_is_complete(folder):
     for other in objects:
         if other["kind"] != "Namespace":
             assert other["metadata"]["namespace"] == "asl"
-    assert set(re.findall(r"image: (.*)", text)) == {"triton-server:latest"}
+    for image in re.findall(r"image: (.*)", text):  # the one that has been pushed
+        assert re.fullmatch(r"triton-server@sha256:[0-9a-f]{64}", image)
     claimed = re.findall(r"(?:claimName: |pvc://)([\w-]+)", text)
     claims = {name for kind, name in named if kind == "PersistentVolumeClaim"}
     assert set(claimed) == claims
     assert bool(claims) == (folder != "s3")
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="there is no kubectl")
+@pytest.mark.parametrize("folder", OFFERED)
+def test_pods_have_no_more_rights_than_they_need(folder):
+    text = subprocess.run(
+        ["kubectl", "kustomize", KUBERNETES / folder],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    objects = {x["kind"]: x for x in yaml.safe_load_all(text)}
+    pod = objects.get("ServingRuntime", {}).get("spec")
+    pod = pod or objects["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    assert launched(container["command"]) == []  # what changes a server wants a key
+    rights = pod.get("securityContext", {}) | container["securityContext"]
+    assert rights["readOnlyRootFilesystem"] and rights["runAsNonRoot"]
+    assert rights["allowPrivilegeEscalation"] is False
+    assert rights["capabilities"] == {"drop": ["ALL"]}
+    assert rights["seccompProfile"] == {"type": "RuntimeDefault"}
+    limits = container["resources"]["limits"]
+    assert {"cpu", "memory", "ephemeral-storage"} <= set(limits)
+    assert "envFrom" not in container
+    for variable in container.get("env", []):
+        assert "valueFrom" not in variable and "KEY" not in variable["name"]
+    for volume in pod["volumes"]:
+        assert volume.get("emptyDir", {"sizeLimit": "1Gi"}).get("sizeLimit")
+
+    policy = objects["NetworkPolicy"]["spec"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    assert all(rule["from"] and rule["ports"] for rule in policy["ingress"])
+    called = [port["port"] for rule in policy["egress"] for port in rule["ports"]]
+    assert called == ([53, 53, 443] if folder == "s3" else [])
+    if "Deployment" in objects:
+        labels = objects["Deployment"]["spec"]["template"]["metadata"]["labels"]
+        assert policy["podSelector"]["matchLabels"] == labels
+        named = {port["name"] for port in container["ports"]}
+        ports = {x["port"] for rule in policy["ingress"] for x in rule["ports"]}
+        assert ports == named
 
 
 def test_the_readme_offers_each_folder_of_manifests():
@@ -190,6 +233,24 @@ def test_compose_runs_the_image_as_serve_does(device, artifacts, tmp_path):
     assert (models["target"], models["read_only"]) == ("/models", True)
     assert ("deploy" in service) == (device == "gpu")
     assert service["init"] is True and "--init" in command
+    # the same rights, of which there are few
+    assert service["cap_drop"] == ["ALL"] and "--cap-drop=ALL" in command
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "--security-opt=no-new-privileges" in command
+    assert service["read_only"] is True and "--read-only" in command
+    assert {f"--tmpfs={x}" for x in service["tmpfs"]} <= set(command)
+    assert f"--log-driver={service['logging']['driver']}" in command
+    assert "TRITON_KEY" in service["environment"] and "--env=TRITON_KEY" in command
+
+
+def test_the_readmes_docker_run_has_the_rights_of_compose():
+    for text in (TRITON / "README.md", TRITON / "server/Dockerfile"):
+        text = re.sub(r"[\\\n#]", " ", text.read_text())
+        (command,) = re.findall(r"docker run .*? triton-server", text)
+        for option in ("--cap-drop=ALL", "--security-opt=no-new-privileges"):
+            assert option in command.split()
+        assert "--read-only --tmpfs=/tmp" in " ".join(command.split())
+        assert all(x.startswith("127.0.0.1:") for x in re.findall("-p (.*?) ", command))
 
 
 def test_folders_of_the_compose_file_exist():

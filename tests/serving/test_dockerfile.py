@@ -11,7 +11,7 @@ import time
 
 import pytest
 import yaml
-from command_line import PROBE, probe, run_probe, running
+from command_line import PROBE, launched, probe, run_probe, running
 from leftovers import running_in_session
 
 from data_prep.paths import ROOT
@@ -39,8 +39,9 @@ def test_the_entry_point_serves_the_repository_and_the_health_check_finds_its_de
     artifacts, tmp_path, home
 ):
     versions.render(artifacts, tmp_path / "models", {}, Settings(instances=2))
-    wrapper, program, *options = command("ENTRYPOINT")
-    assert (wrapper, program) == ("/opt/nvidia/nvidia_entrypoint.sh", "tritonserver")
+    wrapper, *launch = command("ENTRYPOINT")
+    assert wrapper == "/opt/nvidia/nvidia_entrypoint.sh"
+    options = launched(launch)
     assert command("CMD") == ["python3", "/opt/asl/probe.py"]
 
     with running(options, tmp_path / "models", tmp_path / "log") as server:
@@ -60,7 +61,8 @@ def test_the_entry_point_serves_the_repository_and_the_health_check_finds_its_de
 def health_check(tmp_path):
     """A function that runs the check as compose does, for a process other than 1."""
     compose = yaml.safe_load((ROOT / "triton/compose.yaml").read_text())
-    variables = compose["services"]["cpu"]["environment"]
+    named = compose["services"]["cpu"]["environment"]
+    variables = {name: value for name, value in named.items() if value}
 
     def check(url: str, process: int):
         options = ["--process", str(process), "--state", str(tmp_path / "state")]
@@ -79,7 +81,7 @@ def test_a_server_that_stays_ill_ends_so_that_docker_starts_it_again(
     artifacts, tmp_path, home, health_check
 ):
     versions.render(artifacts, tmp_path / "models", {}, Settings(instances=1))
-    options = command("ENTRYPOINT")[2:]
+    options = launched(command("ENTRYPOINT")[1:])
 
     with running(options, tmp_path / "models", tmp_path / "log") as server:
         asked = f"http://{server.http_url}", server.process.pid
@@ -117,8 +119,9 @@ def test_a_server_that_accepts_and_says_nothing_is_ill():
 
 
 def test_what_the_image_copies_is_there():
-    for source in re.findall(r"^COPY (\S+) ", DOCKERFILE, re.MULTILINE):
-        assert (ROOT / "triton/server" / source).exists()
+    for sources in re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.MULTILINE):
+        for source in sources.split():
+            assert (ROOT / "triton/server" / source).exists()
 
 
 def test_the_image_does_not_run_as_root():

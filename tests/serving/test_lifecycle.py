@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,7 @@ def test_only_a_server_of_this_very_repository_is_found_and_the_note_goes_with_i
     with running_server.noted(server.repository, server.grpc_url, server.http_url):
         urls = {"grpc": server.grpc_url, "http": server.http_url}
         assert running_server.find(server.repository) == urls
-    assert not (server.repository / running_server.FILE).exists()
+    assert not list(server.repository.glob(".server-*.json"))
 
     # a copy of the repository has the note too
     with running_server.noted(repository, server.grpc_url, server.http_url):
@@ -150,7 +151,22 @@ def test_only_a_server_of_this_very_repository_is_found_and_the_note_goes_with_i
         "with r.noted(sys.argv[1], 'a:1', 'a:2'): os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", program, repository], cwd=ROOT, check=True)
-    assert running_server.read(repository / running_server.FILE)
+    assert list(repository.glob(".server-*.json"))
+    assert running_server.find(repository) is None
+    with running_server.noted(repository, "b:1", "b:2"):  # takes the other's away
+        assert len(list(repository.glob(".server-*.json"))) == 1
+
+
+def test_of_two_servers_on_one_repository_each_is_found_as_long_as_it_runs(repository):
+    first, second = {"grpc": "a:1", "http": "a:2"}, {"grpc": "a:3", "http": "a:4"}
+    with running_server.noted(repository, *first.values()):
+        with running_server.noted(repository, *second.values()):
+            assert running_server.find(repository) == second
+        assert running_server.find(repository) == first
+    with ExitStack() as outer:
+        with running_server.noted(repository, *first.values()):
+            outer.enter_context(running_server.noted(repository, *second.values()))
+        assert running_server.find(repository) == second
     assert running_server.find(repository) is None
 
 

@@ -13,6 +13,7 @@ from tiny_model import make_graph
 from tritonclient.utils import InferenceServerException
 
 from pipelines.repository import preflight
+from pipelines.serving import server_keys
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def load(server):
     """A function that adds a model to the running server; it is unloaded after."""
-    client = tritonclient.grpc.InferenceServerClient(server.grpc_url)
+    client = server_keys.client(server.grpc_url, server.repository)
     loaded = []
 
     def load(name, graph, config="") -> dict:

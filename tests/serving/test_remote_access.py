@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tritonclient.http
 from client_command import ask, expected_lines
+from closed_calls import CLOSED
 from nginx_front import LIBRARIES, Front, wait_until
 from tritonclient.utils import InferenceServerException
 
@@ -147,27 +148,10 @@ def test_what_the_client_cannot_use_is_named_but_no_header_shown(
     assert "--header takes NAME:VALUE" in line and "secret" not in line
 
 
-CONTROL = {
-    "get_model_repository_index": (),
-    "load_model": ("asl",),
-    "unload_model": ("asl",),
-    "get_system_shared_memory_status": (),
-    "register_system_shared_memory": ("region", "/region", 64),
-    "unregister_system_shared_memory": (),
-    "get_cuda_shared_memory_status": (),
-    "register_cuda_shared_memory": ("region", b"AAAA", 0, 64),
-    "unregister_cuda_shared_memory": (),
-    "get_trace_settings": (),
-    "update_trace_settings": ("asl", {"trace_level": ["OFF"]}),
-    "get_log_settings": (),
-    "update_log_settings": ({"log_verbose_level": 1},),
-}
-
-
 @PROTOCOLS
 def test_nothing_can_be_controlled_from_outside_even_with_a_token(protocol, front):
     with front.client(protocol) as client:
-        for method, arguments in CONTROL.items():
+        for method, arguments in CLOSED.items():
             with pytest.raises(InferenceServerException) as caught:
                 getattr(client, method)(*arguments, headers=front.headers())
             assert caught.value.status() in ("403", "StatusCode.PERMISSION_DENIED")

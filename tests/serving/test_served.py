@@ -12,7 +12,7 @@ from tritonclient.utils import InferenceServerException
 from data_prep.errors import InputError
 from pipelines.repository import model_parts, versions
 from pipelines.repository.model_config import SERVED, Settings
-from pipelines.serving import deployment, model_control
+from pipelines.serving import deployment, model_control, server_keys
 
 pytestmark = pytest.mark.slow
 
@@ -110,13 +110,16 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_answering(
 
 
 def test_a_server_on_another_repository_is_not_taken_for_ours(
-    server, other_artifacts, tmp_path
+    server, other_artifacts, tmp_path, monkeypatch
 ):
-    elsewhere = tmp_path / "models"
+    elsewhere, urls = tmp_path / "models", {"grpc": server.grpc_url}
+    with pytest.raises(InputError, match="wants a key: it serves another repository"):
+        deployment.deploy(other_artifacts, elsewhere, {}, urls=urls)
+
+    key = server_keys.find(server.repository, server.grpc_url)
+    monkeypatch.setenv("TRITON_KEY", key)
     with pytest.raises(InputError, match="serves another model repository"):
-        deployment.deploy(
-            other_artifacts, elsewhere, {}, urls={"grpc": server.grpc_url}
-        )
+        deployment.deploy(other_artifacts, elsewhere, {}, urls=urls)
 
 
 def test_loading_without_a_server_says_so_and_leaves_nothing(artifacts, tmp_path):
@@ -162,7 +165,7 @@ def test_going_back_starts_from_what_a_killed_deployment_left_on_the_server(
     )
     versions.accept(server.repository, record)
     versions.point_to(server.repository, record["version"])
-    with tritonclient.grpc.InferenceServerClient(server.grpc_url) as client:
+    with server_keys.client(server.grpc_url, server.repository) as client:
         model_control.load(client, urls, SERVED)
     assert ask(server, files).shape == (4, 2)
     assert versions.current(server.repository)["version"] == good

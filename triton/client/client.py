@@ -116,12 +116,11 @@ class Server:
 
     def why_not(self, reason):
         """Explain a refused model, naming those that are served."""
-        try:
-            index = self.call("get_model_repository_index", **self.arguments)
-        except Refused:  # as it is from outside
+        try:  # the repository's index is not for everybody
+            statistics = self.call("get_inference_statistics", **self.arguments)
+        except Refused:
             return "model '%s': %s" % (self.model, reason)
-        models = index.get("models", []) if isinstance(index, dict) else index
-        names = sorted({m["name"] for m in models if m.get("state") == "READY"})
+        names = sorted({m["name"] for m in statistics.get("model_stats", [])})
         if self.model in names:
             return "model '%s': %s" % (self.model, reason)
         return "the server at %s does not serve a model '%s'; it serves: %s" % (

@@ -29,7 +29,7 @@ def register_raw(folders: Mapping[str, Path], output_uri: str | None = None) -> 
     """
     from clearml import Dataset
 
-    parent = _last_version(RAW)
+    parent = _newest(RAW)
     known = parent.file_entries_dict if parent else {}
     if not any(_is_under(file, folders) for file in known):
         parent = None
@@ -68,7 +68,7 @@ def linked_folders(folder: Path) -> Iterator[tuple[str, str]]:
 
 def find_version(folders: Mapping[str, Path]) -> str | None:
     """The id of the last version of ``ASL_raw`` if it holds exactly these folders."""
-    last = _last_version(RAW)
+    last = _newest(RAW)
     return last.id if last and _same(last.file_entries_dict, folders) else None
 
 
@@ -184,8 +184,23 @@ def find_raw(
     return find_images([local_copy(dataset_id, RAW)], classes, limit, names=[""])
 
 
-def _last_version(name: str):
-    """The newest completed Dataset of this name, None if there is none."""
+def newest_dataset(name: str = PREPARED) -> str:
+    """Find the newest complete version of a Dataset; return its id.
+
+    Raises:
+        InputError: There is none.
+    """
+    newest = _newest(name)
+    if newest is None:
+        raise InputError(
+            f"there is no completed Dataset {name} in ClearML; make one with "
+            f"python -m data_prep.{'prepare' if name == PREPARED else 'validate'}"
+        )
+    return newest.id
+
+
+def _newest(name: str):
+    """The newest complete Dataset of this name, None if there is none."""
     from clearml import Dataset
 
     versions = Dataset.list_datasets(
