@@ -65,9 +65,15 @@ def arguments() -> argparse.ArgumentParser:
     option(
         "--find-hand",
         "no",
-        "find the hand first, and classify a view of it; auto: where the classes are "
-        "hand signs and the images large enough",
+        "find the hand first, and read its geometry; auto: where the classes are hand "
+        "signs and the images were letterboxed",
         choices=("yes", "no", "auto"),
+    )
+    option(
+        "--hand-networks",
+        "",
+        "folder of the networks that find hands (default: fetched once with pip)",
+        metavar="DIR",
     )
     option("--pretrained", False, "start from the zoo's weights (downloads them)")
     option("--weights", "", "start from this state dict", metavar="FILE")
@@ -127,6 +133,12 @@ def main(tracking) -> None:
         )
         for name, scores in result["slices"].items():
             print(f"  {name}: {scores['accuracy']:.4f} on {scores['images']}")
+        if result["strangers"]:
+            left_out = result["strangers"]
+            print(
+                f"signers left out: mean {left_out['mean']:.4f}, worst "
+                f"{left_out['worst']:.4f} of {len(left_out['sources'])} sources"
+            )
         for name, accuracy in result["floors"].items():
             print(f"  floor {name}: {accuracy:.4f}")
         print(f"results: {order['out']}")

@@ -33,6 +33,7 @@ _FAR = -1e4  # depth where there is no hand
 _FLIP = np.array([1, -1, 1])  # rows of a picture count downwards
 # Bones are numbered: forearm, palm (up to _SOFT drawn as one surface), fingers, thumb.
 _FOREARM, _SOFT, _BONES = 2, 9, 23
+_THUMB_BALL = _FOREARM + 5
 _ARM = 1  # of the forearm's two, the one below the wrist
 
 
@@ -126,6 +127,24 @@ def pose_hand(pose: Pose, rng: np.random.Generator) -> Hand:
     radii[:_FOREARM] = np.array([[28, 28], [28, 43]]) * rng.uniform(0.88, 1.12)
     creases = [line @ view.T for line in _PALM_CREASES] if view[2, 2] > 0.5 else []
     return Hand(ends, radii, nails, creases)
+
+
+def landmarks(hand: Hand) -> np.ndarray:
+    """The 21 points that hand landmark networks name: ``(21, 3)``, millimetres.
+
+    The wrist, then four points a finger, from the knuckle to the tip, thumb first.
+    """
+    heel_and_wrist, thumb = hand.ends[0], hand.ends[_THUMB_BALL]
+    fingers = hand.ends[_SOFT:-2].reshape(4, 3, 2, 3)
+    joints = np.concatenate([fingers[:, :1, 0], fingers[:, :, 1]], axis=1)
+    return np.concatenate(
+        [
+            heel_and_wrist.mean(axis=0, keepdims=True),
+            thumb,
+            hand.ends[-2:, 1],
+            joints.reshape(16, 3),
+        ]
+    )
 
 
 def _bend_fingers(pose, rng, length):

@@ -310,7 +310,10 @@ class Rows(nn.Module):
         self.width = width
 
     def forward(self, x):
-        return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.width)
+        rows = (
+            x.shape[1] * x.shape[2] * x.shape[3] // self.width
+        )  # not -1: N may be unknown when exporting
+        return x.permute(0, 2, 3, 1).reshape(x.shape[0], rows, self.width)
 
 
 class MeanOfPicture(nn.Module):
