@@ -31,10 +31,12 @@ from benchmarks.serve_load import (
     triton_grpc,
     triton_http,
 )
+from data_prep import packed
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from data_prep.preprocessing import FILE_NAME, Preprocessing
 from pipelines.repository import model_config, preflight, versions
+from pipelines.repository.graph_check import check_graph
 from pipelines.repository.model_config import CLASSIFIER, MODEL, Settings
 from pipelines.serving import server_keys
 from pipelines.serving.serving_environment import SERVING_PYTHON
@@ -162,7 +164,7 @@ class Ours:
 
 def add_idle(repository: Path, artifacts: Path) -> None:
     """Add a model to the repository under its own name, run like the classifier."""
-    shapes = preflight.check_graph(artifacts / preflight.MODEL_FILE)
+    shapes = check_graph(artifacts / preflight.MODEL_FILE)
     config = model_config.classifier(shapes, Settings())
     config.name = IDLE
     config.ClearField("model_warmup")
@@ -178,7 +180,7 @@ def letter_of(artifacts: Path, pixels: np.ndarray) -> str:
     """What the network makes of one image."""
     session = onnxruntime.InferenceSession(artifacts / preflight.MODEL_FILE)
     (answers,) = session.run(None, {session.get_inputs()[0].name: pixels[None]})
-    names = (artifacts / model_config.LABELS_FILE).read_text().splitlines()
+    names = packed.read_names(artifacts / model_config.LABELS_FILE)
     return names[answers[0].argmax()]
 
 

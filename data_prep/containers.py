@@ -13,6 +13,7 @@ import io
 import lzma
 import os
 import shutil
+import stat
 import tarfile
 import tempfile
 import zipfile
@@ -26,6 +27,7 @@ import numpy as np
 
 from data_prep import leftovers
 from data_prep.errors import InputError
+from data_prep.preprocessing import MAX_FILE
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 CSV_HEADER = b"label,pixel1,"
@@ -36,7 +38,8 @@ DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOF
 # Where a file's bytes are: in a file of its own; in a zip, by name; or in a tar or CSV,
 # by offset and size in bytes.
 Place = tuple[str, None] | tuple[str, str] | tuple[str, tuple[int, int]]
-Tree = dict[PurePosixPath, dict[str, Place]]  # folder -> its files by name
+# folder -> its files by name; None is a pipe, a device or the like, which is never read
+Tree = dict[PurePosixPath, dict[str, Place | None]]
 
 
 def tree(path: Path, name: str) -> Tree:
@@ -63,17 +66,20 @@ def tree(path: Path, name: str) -> Tree:
 def read(file: str, member: None | str | tuple[int, int]) -> bytes:
     """The bytes at a `Place`; a row of a table as a grey BMP.
 
+    Of a file larger than any image only so much that this can be seen.
+
     Raises:
         InputError: The file has gone, may not be read, or is damaged.
     """
     try:
         if isinstance(member, str):
-            return _open_zip(file).read(member)
+            with _open_zip(file).open(member) as source:
+                return source.read(MAX_FILE + 1)
         with open(file, "rb") as source:
             if member is None:
-                return source.read()
+                return source.read(MAX_FILE + 1)
             source.seek(member[0])
-            data = source.read(member[1])
+            data = source.read(min(member[1], MAX_FILE + 1))
     except OSError as error:
         raise InputError(
             f"{file} cannot be read ({error.strerror}); restore it and run again"
@@ -107,9 +113,9 @@ def walk(path: Path) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def files_below(path: Path) -> Iterator[Path]:
-    """Give all files in a folder, in linked folders too."""
+    """Give all regular files in a folder, in linked folders too."""
     for current, _, files in walk(path):
-        yield from (Path(current, name) for name in files)
+        yield from (Path(current, name) for name in files if _is_file(current, name))
 
 
 def _folder(path: Path, top: PurePosixPath) -> Tree:
@@ -118,12 +124,26 @@ def _folder(path: Path, top: PurePosixPath) -> Tree:
         here = top / Path(current).relative_to(path).as_posix()
         found[here] = {}
         for file in files:
+            if not _is_file(current, file):
+                found[here][file] = None
+                continue
             inner = _enter(Path(current, file), here / file)
             if inner is None:
                 found[here][file] = (os.path.join(current, file), None)
             else:
                 found.update(inner)
     return found
+
+
+def _is_file(folder: str, name: str) -> bool:
+    """Is this no pipe, socket or device, which might be read for ever?
+
+    A link to nothing counts as a file: reading it tells what is wrong.
+    """
+    try:
+        return stat.S_ISREG(os.stat(os.path.join(folder, name)).st_mode)
+    except OSError:
+        return True
 
 
 def _enter(path: Path, top: PurePosixPath) -> Tree | None:
@@ -159,8 +179,10 @@ def _zip(path: Path, top: PurePosixPath) -> Tree:
     found: Tree = {}
     archive = _open_zip(str(path))
     for entry in archive.infolist():
-        here = top / entry.filename
-        if entry.is_dir():
+        # some programs of Windows write backslashes, against the format's rules
+        name = entry.filename.replace("\\", "/")
+        here = top / name.lstrip("/")
+        if name.endswith("/"):
             found.setdefault(here, {})
         elif table := here.suffix.lower() == ".csv" and _table(archive.open(entry)):
             found.update(_csv(table, here))

@@ -1,6 +1,7 @@
 """One way to tell a user about bad input: a sentence on standard error, exit code 2."""
 
 import functools
+import signal
 import sys
 
 
@@ -20,6 +21,8 @@ def exit_2_on_input_error(main):
 
     @functools.wraps(main)
     def wrapper(*args, **kwargs):
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see data_prep/__init__
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return main(*args, **kwargs)
         except InputError as error:

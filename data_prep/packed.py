@@ -81,7 +81,17 @@ def read_classes(folder: str | Path) -> list[str]:
     Raises:
         InputError: The folder holds no classes.txt.
     """
-    return _read(folder, "classes.txt").splitlines()
+    return read_names(Path(folder) / "classes.txt")
+
+
+def read_names(path: Path) -> list[str]:
+    """Names that stand one a line in a file, as Triton reads them: only "\\n" ends one.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    text = _read(path.parent, path.name)
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def read_manifest(folder: str | Path) -> list[ManifestRow]:
@@ -149,3 +159,5 @@ def _read(folder: str | Path, name: str) -> str:
             f"{path} cannot be read ({error.strerror}); is {folder} a prepared data "
             "set? python -m data_prep.prepare makes one"
         ) from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8; take the one that was written") from None

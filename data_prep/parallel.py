@@ -4,6 +4,7 @@ import os
 import signal
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import wait
@@ -12,6 +13,8 @@ from typing import Callable, Iterator, Sequence
 
 import cv2
 from tqdm import tqdm
+
+from data_prep.errors import InputError
 
 CHUNK = 64
 
@@ -31,13 +34,16 @@ def run_chunks(
 
     Args:
         function: Picklable, as are its results.
-        workers: Processes; 1: run in this one.
+        workers: Processes at most; 1: run in this one, which a decoder that crashes
+            ends. Otherwise it ends a process only, and the item is named.
         start, start_args: Called once in each process before its first chunk.
+
+    Raises:
+        InputError: A process was ended by an item, or from outside.
     """
     firsts = range(0, len(items), CHUNK)
-    workers = min(workers, len(firsts))
     with tqdm(total=len(items), desc=title, unit=" images", disable=None) as bar:
-        if workers <= 1:
+        if workers <= 1 or not items:
             if start:
                 start(*start_args)
             for first in firsts:
@@ -45,23 +51,70 @@ def run_chunks(
                 yield function(first, chunk)
                 bar.update(len(chunk))
             return
-        # Processes are spawned, not forked: the parent may run ClearML's threads.
-        with ProcessPoolExecutor(
-            workers, get_context("spawn"), _start_worker, (start, start_args)
-        ) as pool:
-            try:
-                waiting = deque()
+        waiting = deque()  # chunks under way, and their results
+        try:
+            with _pool(min(workers, len(firsts)), start, start_args) as submit:
                 for first in firsts:
                     chunk = items[first : first + CHUNK]
-                    with _ctrl_c_held_back():  # the first ones start the processes
-                        future = pool.submit(function, first, chunk)
-                    waiting.append((len(chunk), future))
+                    waiting.append((first, chunk, submit(function, first, chunk)))
                     if len(waiting) >= 3 * workers:
                         yield _next(waiting, bar)
                 while waiting:
                     yield _next(waiting, bar)
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        except BrokenProcessPool:
+            begun = [(first, chunk) for first, chunk, _ in waiting]
+            raise _who_ended_it(function, begun, start, start_args) from None
+
+
+@contextmanager
+def _pool(workers: int, start, start_args) -> Iterator[Callable]:
+    """Processes that end with the block; yields how to give them work."""
+    # Processes are spawned, not forked: the parent may run ClearML's threads.
+    pool = ProcessPoolExecutor(
+        workers, get_context("spawn"), _start_worker, (start, start_args)
+    )
+
+    def submit(*work):
+        with _ctrl_c_held_back():  # the first ones start the processes
+            return pool.submit(*work)
+
+    try:
+        yield submit
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _who_ended_it(function, begun, start, start_args) -> InputError:
+    """Find the item at which a process ends: chunk by chunk, then one by one.
+
+    Args:
+        begun: The chunks that were under way, with the numbers of their first items.
+    """
+
+    def first_to_end(works):
+        with _pool(1, start, start_args) as submit:
+            for first, chunk in works:
+                try:
+                    submit(function, first, chunk).result()
+                except BrokenProcessPool:
+                    return first, chunk
+                except Exception:  # an error of its own does not end a process
+                    continue
+
+    found = first_to_end(begun)
+    if found:
+        first, chunk = found
+        found = first_to_end((first + i, chunk[i : i + 1]) for i in range(len(chunk)))
+    if not found:
+        return InputError(
+            "a process that worked on the images was ended from outside; did the "
+            "memory suffice? Run again with fewer --workers"
+        )
+    item = found[1][0]
+    return InputError(
+        f"{getattr(item, 'path', item)}: a process ended while it worked on this; "
+        "remove or replace it"
+    )
 
 
 @contextmanager
@@ -94,9 +147,10 @@ def cpu_count() -> int:
 
 
 def _next(waiting: deque, bar: tqdm):
-    count, future = waiting.popleft()
+    _, chunk, future = waiting[0]
     result = future.result()
-    bar.update(count)
+    waiting.popleft()
+    bar.update(len(chunk))
     return result
 
 

@@ -116,7 +116,7 @@ def main(tracking) -> None:
         runs = data_home() / "runs"
         leftovers.remove_folders(runs.glob(f"*/prepared{preparation.PARTIAL}"))
         folder = runs / task.id / "prepared"
-        workers = args.workers or cpu_count()
+        workers = args.workers or max(2, cpu_count())
         summary = preparation.prepare(listing.images, folder, options, workers)
         raw_id = args.dataset_id or tracking.find_version(name_folders(args.raw))
         if raw_id:  # as the SDK itself does where it fetches a Dataset

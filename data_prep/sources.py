@@ -10,6 +10,7 @@ to raw data.
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -144,10 +145,10 @@ def _list_folder(name: str, folder: Path, listing: Listing) -> None:
             _check_name(here / file)
     images: dict[PurePosixPath, list[str]] = {}  # folder -> names of its images
     for here, files in found.items():
-        listing.strays += [str(here / f) for f in files if not _is_image_name(f)]
-        names = [f for f in files if _is_image_name(f)]
+        names = {f: None for f, at in files.items() if at and _is_image_name(f)}
+        listing.strays += [str(here / f) for f in files if f not in names]
         if names:
-            images[here] = names
+            images[here] = list(names)
     sets = _class_folders_by_set(images, PurePosixPath(name))
     if not sets:
         raise InputError(
@@ -158,6 +159,7 @@ def _list_folder(name: str, folder: Path, listing: Listing) -> None:
     for place, labels in sets.items():
         source = sources[place]
         for here in labels:
+            _check_class(here)
             for image in images.pop(here):
                 file, member = found[here][image]
                 path = str(here / image)
@@ -165,6 +167,7 @@ def _list_folder(name: str, folder: Path, listing: Listing) -> None:
     inner = {here.parent for here in found}
     for here, files in found.items():
         if here not in inner and here.parent in sets and _is_empty_class(here, files):
+            _check_class(here)
             listing.empty.append((sources[here.parent], here.name))
     # images beside class folders, or alone in a folder of another depth
     listing.strays += [str(here / f) for here, files in images.items() for f in files]
@@ -215,6 +218,19 @@ def _check_name(path: PurePosixPath) -> None:
         raise InputError(
             f"the name of {ascii(str(path))} is no UTF-8; rename it"
         ) from None
+
+
+def _check_class(folder: PurePosixPath) -> None:
+    """Refuse what would break the lines of a list of classes, or the page it is on.
+
+    Raises:
+        InputError: The folder's name has a control character or a line separator.
+    """
+    if any(unicodedata.category(x) in ("Cc", "Zl", "Zp") for x in folder.name):
+        raise InputError(
+            f"the class name {ascii(folder.name)} (in {ascii(str(folder.parent))}) has "
+            "a line break or another control character in it; rename the folder"
+        )
 
 
 def _is_image_name(name: str) -> bool:

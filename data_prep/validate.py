@@ -96,7 +96,7 @@ def main(tracking) -> None:
         result = validate(
             listing,
             folder,
-            args.workers or cpu_count(),
+            args.workers or max(2, cpu_count()),
             args.expected_classes or (),
             check(args),
         )

@@ -28,6 +28,7 @@ from pipelines.repository.model_config import ACCELERATORS, PRECISIONS, Settings
 from pipelines.serving import deployment, running_server
 from pipelines.tracking.task import set_output, step_task
 from pipelines.tracking.trainings import fetch, find_training
+from training.golden import RAW_GOLDEN_FILE
 from training.reports import DEPLOYABLES
 
 
@@ -120,9 +121,10 @@ def from_training(args: argparse.Namespace, urls: dict[str, str] | None) -> dict
     """Deploy a training task's model; return the record of the current version."""
     settings = run_settings(args)
     training = find_training(args.task)
+    raw = [RAW_GOLDEN_FILE] if RAW_GOLDEN_FILE in training.artifacts else []
     with tempfile.TemporaryDirectory(prefix="asl-deploy-") as folder:
         return deployment.deploy(
-            fetch(training, DEPLOYABLES, Path(folder)),
+            fetch(training, (*DEPLOYABLES, *raw), Path(folder)),
             place(args),
             metadata(training),
             settings,

@@ -19,6 +19,7 @@ from pathlib import Path
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from data_prep import packed
 from data_prep.errors import InputError, exit_2_on_input_error
 from pipelines.promotion.lock import TYPE, only_promotion
 from pipelines.text_table import text_table
@@ -175,7 +176,7 @@ def gather(comparison, always: list, limit: int) -> tuple[list, dict[str, str]]:
         if training.id in left_out or training.id in [c.task_id for c in compared]:
             return
         try:
-            known = trainings.artifact(training, "classes.txt").read_text().splitlines()
+            known = packed.read_names(trainings.artifact(training, "classes.txt"))
             if known != comparison.classes:
                 if is_wanted:
                     left_out[training.id] = f"knows {len(known)} other classes"

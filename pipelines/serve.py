@@ -63,7 +63,7 @@ def main() -> None:
         record = versions.current(options.repository)
         print(announcement(server, record), flush=True)
         try:
-            with Watchdog(server.grpc_url, options.repository, say):
+            with Watchdog(server, say):
                 code = server.process.wait()
         except KeyboardInterrupt:
             print("\nstopping", flush=True)

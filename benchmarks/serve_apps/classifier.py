@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import onnxruntime
 
+from data_prep import packed
 from data_prep.preprocessing import FILE_NAME, Preprocessing
 
 
@@ -21,7 +22,7 @@ class Classifier:
             artifacts / "model.onnx", options, providers=["CPUExecutionProvider"]
         )
         self.preprocessing = Preprocessing.load(artifacts / FILE_NAME)
-        self.letters = (artifacts / "classes.txt").read_text().splitlines()
+        self.letters = packed.read_classes(artifacts)
 
     def letter(self, photograph: bytes) -> str:
         pixels = self.preprocessing.apply(photograph)[None]

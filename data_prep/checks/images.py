@@ -20,8 +20,18 @@ TRAITS = {
 
 
 def check_readable(seen: Seen) -> Iterator[Finding]:
-    """Find files that cannot be decoded."""
-    broken = [(i.path, s.broken) for i, s in seen if s.broken]
+    """Find files that cannot be decoded, or are too large to be."""
+    large = [(i.path, s.broken) for i, s in seen if s.too_large]
+    if large:
+        path, why = large[0]
+        yield finding(
+            "too_large",
+            ERROR,
+            f"{len(large)} images are over a limit that training and the server have, "
+            f"such as {path}: {why}",
+            [path for path, _ in large],
+        )
+    broken = [(i.path, s.broken) for i, s in seen if s.broken and not s.too_large]
     if broken:
         path, why = broken[0]
         yield finding(

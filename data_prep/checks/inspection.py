@@ -15,7 +15,7 @@ from data_prep.errors import InputError
 from data_prep.hashing import SIDE, perceptual_hashes, thumbnail
 from data_prep.headers import damage, suffix_lies, traits
 from data_prep.parallel import run_chunks
-from data_prep.preprocessing import BrokenImage, container, decode
+from data_prep.preprocessing import BrokenImage, TooLarge, container, decode
 from data_prep.sources import RawImage
 
 RING = 2  # pixels: how thick an edge line is looked for
@@ -28,7 +28,8 @@ class Inspected:
 
     Attributes:
         sha256: Of the file's bytes.
-        broken: Why it cannot be decoded in full; "" if it can. Then nothing follows.
+        broken: Why it cannot be decoded in full; "" if it can. Then nothing follows
+            but `too_large`, if that is why.
         complaint: The damage that the decoder had to overlook; "" if there is none.
         kind: The container by its content: jpeg, png, webp, bmp.
         suffix_lies: The suffix says another kind.
@@ -52,6 +53,7 @@ class Inspected:
     brightness: float = 0.0
     contrast: float = 0.0
     phash: int = 0
+    too_large: bool = False
 
 
 Seen = Sequence[tuple[RawImage, Inspected]]
@@ -96,7 +98,8 @@ def _look(image: RawImage, small: np.ndarray, complaints: Callable) -> Inspected
         bgr = decode(data)
     except BrokenImage as error:
         complaints()
-        return Inspected(sha256, str(error))
+        too_large = isinstance(error, TooLarge)
+        return Inspected(sha256, str(error), too_large=too_large)
     complaint = complaints()
     if "premature end" in complaint:
         return Inspected(sha256, "its pixels end early: the rest would be grey")

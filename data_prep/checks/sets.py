@@ -1,7 +1,8 @@
 """What is wrong with the names and classes of a raw set: no image is opened for it."""
 
+import unicodedata
 from collections import Counter, defaultdict
-from typing import Iterator
+from typing import Callable, Iterator
 
 from data_prep.checks.findings import ERROR, WARNING, Finding, Thresholds, finding
 from data_prep.sources import Listing
@@ -44,16 +45,31 @@ def check_classes(
             f"there is one class only ({min(counts)}); nothing can be learned",
             sorted(counts),
         )
-    spellings = defaultdict(set)
-    for label in [*counts, *empty]:
-        spellings[label.casefold()].add(label)
-    clashes = sorted(x for same in spellings.values() if len(same) > 1 for x in same)
+    clashes = _alike([*counts, *empty], str.casefold)
     if clashes:
         yield finding(
             "class_case",
             ERROR,
             f"classes {', '.join(clashes)} differ only in case; merge them",
             clashes,
+        )
+    clashes = _alike([*counts, *empty], appearance)
+    if clashes:
+        yield finding(
+            "class_look",
+            ERROR,
+            f"classes {', '.join(map(ascii, clashes))} look the same, but are written "
+            "with different characters; merge them",
+            clashes,
+        )
+    hidden = sorted(x for x in (*counts, *empty) if x != _visible(x))
+    if hidden:
+        yield finding(
+            "class_invisible",
+            WARNING,
+            f"class {', '.join(map(ascii, hidden))} has characters in its name that "
+            "cannot be seen, such as a blank at its end; rename the folder",
+            hidden,
         )
     few = sorted(label for label, n in counts.items() if n < thresholds.few)
     if few:
@@ -75,6 +91,32 @@ def check_classes(
             [most, least],
             ratio=round(ratio, 3),
         )
+
+
+def _alike(labels: list[str], key: Callable[[str], str]) -> list[str]:
+    """Those of the labels that are another one to ``key``."""
+    same = defaultdict(set)
+    for label in labels:
+        same[key(label)].add(label)
+    return sorted(x for group in same.values() if len(group) > 1 for x in group)
+
+
+# letters of the Cyrillic and Greek alphabets that look like Latin ones
+LOOKS = str.maketrans(
+    "АВЕЅІЈКМНОРСТУХаеіјорсухѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧο",
+    "ABESIJKMHOPCTYXaeijopcyxsABEZHIKMNOPTYXo",
+)
+
+
+def appearance(label: str) -> str:
+    """What a name looks like: the same for names that no eye can tell apart."""
+    return unicodedata.normalize("NFC", _visible(label)).translate(LOOKS)
+
+
+def _visible(label: str) -> str:
+    """A name without what has no width, nor blanks around it."""
+    seen = (x for x in label if unicodedata.category(x) != "Cf")
+    return " ".join("".join(seen).split())
 
 
 def check_names(listing: Listing) -> Iterator[Finding]:

@@ -2,8 +2,10 @@
 
 Pure functions. Clients know two models, which keep their names for ever:
 
-    asl              encoded image BYTES [1]        -> probabilities [classes]
-    asl_classifier   image uint8 [H, W, 3]          -> probabilities [classes]
+    asl              encoded image BYTES [1]        -> probabilities [classes], ...
+    asl_classifier   image uint8 [H, W, 3]          -> probabilities [classes], ...
+
+The dots: whatever else the graph answers, such as landmarks of the hand.
 
 Both are ensembles that do nothing but pass requests on to the *parts* of the version
 that is served; the parts carry the version's number in their names and never change:
@@ -14,7 +16,10 @@ that is served; the parts carry the version's number in their names and never ch
 
 `asl` is asl_fused_7, or asl_decode_7 and asl_classifier_7 in a row (`Settings.shape`).
 So the parts of two versions, of whatever shapes, are loaded side by side, and what is
-swapped is only where requests are passed on to, which Triton does at once.
+swapped is only where requests are passed on to, which Triton does at once. To Triton
+`asl` and `asl_classifier` have one version for ever: a number of its own for each of
+ours would end with the swap, and Triton looks up the number of an answer once more when
+a client wants labels. Which of our versions they serve says the parameter "version".
 """
 
 import math
@@ -35,11 +40,15 @@ MODEL = "asl"
 CLASSIFIER = "asl_classifier"
 DECODE = "asl_decode"
 FUSED = "asl_fused"
+PARTS = (FUSED, DECODE, CLASSIFIER)  # kinds of them
 SERVED = (CLASSIFIER, MODEL)  # what clients call; switched in this order
+SERVED_NUMBER = 1  # Triton's version of these, and of all parts
+VERSION = "version"  # parameter of these: our version, whose parts answer
 
 ENCODED = "image"  # input of all models that take encoded images
 PIXELS = "pixels"  # output of the decode model
 LABELS_FILE = "classes.txt"
+CONFIG_FILE = "config.pbtxt"
 # What instances are warmed up with, a golden image, in Triton's form, in warmup/
 WARM_UP_FILE = "photograph"
 WARM_UP_PIXELS = "pixels"
@@ -114,8 +123,23 @@ def default_instances(quota: Path = CPU_QUOTA) -> int:
 
 
 @dataclass(frozen=True)
+class Output:
+    """A further output of the graph, beside the probabilities.
+
+    Attributes:
+        name: In the graph, and to clients.
+        dtype: Triton's name, such as ``TYPE_FP32``.
+        dims: Without the batch dimension, such as ``(21, 3)``.
+    """
+
+    name: str
+    dtype: str
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class GraphShapes:
-    """What the ONNX graph says of its one input and its one output.
+    """What the ONNX graph says of its one input and its outputs.
 
     Attributes:
         input_name: Of the pixels.
@@ -124,6 +148,7 @@ class GraphShapes:
         output_name: Of the probabilities.
         output_dtype: Triton's name, such as ``TYPE_FP32``.
         output_dims: Without the batch dimension: ``(classes,)``.
+        further: What else it answers, in the graph's order.
     """
 
     input_name: str
@@ -132,6 +157,7 @@ class GraphShapes:
     output_name: str
     output_dtype: str
     output_dims: tuple[int, ...]
+    further: tuple[Output, ...] = ()
 
 
 def part_name(model: str, version: int) -> str:
@@ -176,24 +202,26 @@ def passing_on(name: str, version: int, *row: ModelConfig) -> ModelConfig:
     config = ModelConfig(
         name=name, platform="ensemble", max_batch_size=row[0].max_batch_size
     )
-    config.version_policy.specific.versions.append(version)
+    config.version_policy.specific.versions.append(SERVED_NUMBER)
     config.input.extend(row[0].input)
     config.output.extend(row[-1].output)
-    config.output[0].ClearField("label_filename")  # the part has it
+    for output in config.output:
+        output.ClearField("label_filename")  # the part has it
     tensor = config.input[0].name
     for part in row:
-        # the last part's output is the ensemble's; no name may occur twice
+        # the last part's outputs are the ensemble's; no name may occur twice
         config.ensemble_scheduling.step.append(
             ModelEnsembling.Step(
                 model_name=part.name,
-                model_version=1,
+                model_version=SERVED_NUMBER,
                 input_map={part.input[0].name: tensor},
-                output_map={part.output[0].name: part.output[0].name},
+                output_map={output.name: output.name for output in part.output},
             )
         )
         tensor = part.output[0].name
     for key in row[-1].parameters:
         config.parameters[key].CopyFrom(row[-1].parameters[key])
+    config.parameters[VERSION].string_value = str(version)
     return config
 
 
@@ -218,7 +246,7 @@ def classifier(
     config.input.add(
         name=shapes.input_name, data_type=shapes.input_dtype, dims=shapes.input_dims
     )
-    add_probabilities(config, shapes)
+    add_outputs(config, shapes)
     config.response_cache.enable = settings.cache
     if settings.device == "gpu":
         config.instance_group.add(kind=ModelInstanceGroup.KIND_GPU, count=1)
@@ -278,10 +306,10 @@ def decode(shapes: GraphShapes, settings: Settings) -> ModelConfig:
 
 
 def fused(shapes: GraphShapes, settings: Settings) -> ModelConfig:
-    """Describe the Python model that turns a file's bytes into probabilities."""
+    """Describe the Python model that turns a file's bytes into the graph's answers."""
     config = ModelConfig(backend="python", max_batch_size=MAX_BATCH_SIZE)
     config.input.add(name=ENCODED, data_type="TYPE_STRING", dims=[1])
-    add_probabilities(config, shapes)
+    add_outputs(config, shapes)
     add_processes(config, settings)
     gather_requests(config)
     config.response_cache.enable = settings.cache
@@ -299,13 +327,16 @@ def warm_up(config: ModelConfig) -> None:
     )
 
 
-def add_probabilities(config: ModelConfig, shapes: GraphShapes) -> None:
+def add_outputs(config: ModelConfig, shapes: GraphShapes) -> None:
+    """Name the probabilities, which clients find in the first place, then the rest."""
     config.output.add(
         name=shapes.output_name,
         data_type=shapes.output_dtype,
         dims=shapes.output_dims,
         label_filename=LABELS_FILE,
     )
+    for output in shapes.further:
+        config.output.add(name=output.name, data_type=output.dtype, dims=output.dims)
 
 
 def add_processes(config: ModelConfig, settings: Settings) -> None:

@@ -12,9 +12,10 @@ from data_prep import preprocessing
 from data_prep.paths import ROOT
 from pipelines.repository import model_config, preflight
 from pipelines.repository.model_config import CLASSIFIER, DECODE, FUSED, Settings
+from training.golden import RAW_GOLDEN_FILE, read_raw_golden
 
 PYTHON_MODELS = ROOT / "triton" / "server" / "python_models"
-SHARED = ("photographs.py", "image_headers.py", "metrics.py")  # by fused and decode
+SHARED = ("photographs.py", "metrics.py")  # by fused and decode
 
 
 def fill(kind: str, artifacts: Path, folder: Path) -> None:
@@ -24,7 +25,9 @@ def fill(kind: str, artifacts: Path, folder: Path) -> None:
     shutil.copyfile(labels, folder / labels.name)
     (folder / "warmup").mkdir()
     if kind == CLASSIFIER:
-        shutil.copyfile(artifacts / preflight.GOLDEN_FILE, folder / "golden.npz")
+        for name in (preflight.GOLDEN_FILE, RAW_GOLDEN_FILE):
+            if (artifacts / name).is_file():  # older trainings have left the first only
+                shutil.copyfile(artifacts / name, folder / name)
         pixels = golden_images(artifacts)[0].tobytes()
         (folder / "warmup" / model_config.WARM_UP_PIXELS).write_bytes(pixels)
     else:
@@ -50,7 +53,13 @@ def fill(kind: str, artifacts: Path, folder: Path) -> None:
 
 
 def golden_files(folder: Path) -> list[bytes]:
-    """The golden images of a folder as PNG files, as a camera might send them."""
+    """The golden photographs of a folder, as they were taken.
+
+    Where training has left none: the golden images as PNG files.
+    """
+    raw = Path(folder) / RAW_GOLDEN_FILE
+    if raw.is_file():
+        return read_raw_golden(raw)[0]
     images = golden_images(folder)
     return [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
 

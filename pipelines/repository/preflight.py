@@ -1,28 +1,34 @@
 """Is this model fit to be served? Every check that needs no server, before any copying.
 
 `check` reads the folder a training task leaves (``model.onnx``, ``classes.txt``,
-``preprocessing.json``, ``golden.npz``) and holds the four against each other and
-against the ONNX Runtime inside the target Triton.
+``preprocessing.json``, ``golden.npz`` and, of trainings that leave it,
+``golden_raw.npz``) and holds the files against each other and against the ONNX Runtime
+inside the target Triton. Photographs go the whole way here that they go on a server:
+decoding, preprocessing, graph; so what is served answers as training did.
 """
 
+import sys
+import unicodedata
 from pathlib import Path
 
+import cv2
 import numpy as np
-import onnx
 import onnxruntime
 
+from data_prep import packed
 from data_prep.errors import InputError
 from data_prep.preprocessing import FILE_NAME as PREPROCESSING_FILE
 from data_prep.preprocessing import Preprocessing
+from pipelines.repository.graph_check import check_graph, first_line
 from pipelines.repository.model_config import LABELS_FILE, GraphShapes
+from training.golden import RAW_GOLDEN_FILE, read_raw_golden
 
 MODEL_FILE = "model.onnx"
 GOLDEN_FILE = "golden.npz"
 FILES = (MODEL_FILE, LABELS_FILE, PREPROCESSING_FILE, GOLDEN_FILE)
 
-# What ONNX Runtime 1.19.2 loads, the version inside Triton 24.10.
-MAX_OPSET, MAX_IR = 21, 10
-TOLERANCE = 1e-4
+TOLERANCE = 1e-4  # largest difference of a probability to training's
+SUM_TOLERANCE = 1e-3  # of the probabilities of one image to 1
 
 
 def check(artifacts: Path) -> GraphShapes:
@@ -39,96 +45,18 @@ def check(artifacts: Path) -> GraphShapes:
             )
     graph = check_graph(artifacts / MODEL_FILE)
     check_labels(artifacts / LABELS_FILE, graph)
-    check_preprocessing(artifacts / PREPROCESSING_FILE, graph)
-    check_golden(artifacts, graph)
+    record = check_preprocessing(artifacts / PREPROCESSING_FILE, graph)
+    check_answers(artifacts, graph, record)
     return graph
 
 
-def check_graph(path: Path) -> GraphShapes:
-    """Check that a Triton of the target release can load the graph; read its shapes.
-
-    Raises:
-        InputError: No valid ONNX model, too new, in several files, or without the one
-            image input and the one output with a dynamic batch.
-    """
-    try:
-        model = onnx.load(path, load_external_data=False)
-        for tensor in model.graph.initializer:
-            if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                raise InputError(
-                    f"{path}: its weights lie in a second file; export with "
-                    "external_data=False"
-                )
-        onnx.checker.check_model(path, full_check=True)
-    except InputError:
-        raise
-    except Exception as error:  # protobuf's and onnx's own, of many types
-        raise InputError(
-            f"{path}: not a valid ONNX model ({first_line(error)}); export it again"
-        ) from None
-    opset = {entry.domain: entry.version for entry in model.opset_import}.get("", 0)
-    for name, value, limit in (
-        ("opset", opset, MAX_OPSET),
-        ("IR version", model.ir_version, MAX_IR),
-    ):
-        if value > limit:
-            raise InputError(
-                f"{path}: {name} {value}, but the target Triton's ONNX Runtime loads "
-                f"at most {limit}; export with opset 18"
-            )
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [x for x in model.graph.input if x.name not in constants]
-    outputs = list(model.graph.output)
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise InputError(
-            f"{path}: {len(inputs)} inputs and {len(outputs)} outputs; "
-            "one of each is served"
-        )
-    image, probabilities = inputs[0], outputs[0]
-    return GraphShapes(
-        image.name,
-        "TYPE_UINT8",
-        check_tensor(path, image, onnx.TensorProto.UINT8, rank=3),
-        probabilities.name,
-        "TYPE_FP32",
-        check_tensor(path, probabilities, onnx.TensorProto.FLOAT, rank=1),
-    )
-
-
-def check_tensor(
-    path: Path, tensor: onnx.ValueInfoProto, dtype: int, rank: int
-) -> tuple[int, ...]:
-    """Check an input or output; return its dimensions without the batch.
-
-    Raises:
-        InputError: Another data type or rank, a fixed batch or another open dimension.
-    """
-    kind = tensor.type.tensor_type
-    if kind.elem_type != dtype:
-        found, wanted = map(onnx.TensorProto.DataType.Name, (kind.elem_type, dtype))
-        raise InputError(f"{path}: '{tensor.name}' is {found}; {wanted} is served")
-    batch, *rest = kind.shape.dim or [None]
-    if batch is None or batch.HasField("dim_value"):
-        raise InputError(
-            f"{path}: the batch dimension of '{tensor.name}' is fixed; "
-            "export with a dynamic batch"
-        )
-    if len(rest) != rank or not all(x.dim_value > 0 for x in rest):
-        shown = [x.dim_value or x.dim_param or "?" for x in rest]
-        raise InputError(
-            f"{path}: '{tensor.name}' has the dimensions {shown} behind the batch; "
-            f"{rank} fixed ones are served"
-        )
-    return tuple(x.dim_value for x in rest)
-
-
 def check_labels(path: Path, graph: GraphShapes) -> None:
-    """Check that there is one distinct, printable label for each output.
+    """Check that there is one distinct, printable label a line for each output.
 
     Raises:
         InputError: Otherwise.
     """
-    labels = path.read_text(encoding="utf-8").splitlines()
+    labels = packed.read_names(path)
     classes = graph.output_dims[0]
     if len(labels) != classes:
         raise InputError(
@@ -137,9 +65,18 @@ def check_labels(path: Path, graph: GraphShapes) -> None:
         )
     if len(set(labels)) != classes or not all(label.strip() for label in labels):
         raise InputError(f"{path}: labels are empty or occur twice; one a line")
+    for label in labels:
+        # "C": control and format characters, such as a byte order mark; "Zl", "Zp":
+        # separators of lines, by which other programs would count more lines
+        kinds = map(unicodedata.category, label)
+        if label != label.strip() or any(x[0] == "C" or x in "Zl Zp" for x in kinds):
+            raise InputError(
+                f"{path}: the label {ascii(label)} has blanks around it or characters "
+                "that cannot be seen; name the class without them and train again"
+            )
 
 
-def check_preprocessing(path: Path, graph: GraphShapes) -> None:
+def check_preprocessing(path: Path, graph: GraphShapes) -> Preprocessing:
     """Check that the record makes the very pixels the graph takes.
 
     Raises:
@@ -147,58 +84,175 @@ def check_preprocessing(path: Path, graph: GraphShapes) -> None:
     """
     try:
         record = Preprocessing.load(path)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path}: not a preprocessing record ({first_line(error)}); take the one "
             "of the training task"
         ) from None
     made = (record.image_size, record.image_size, 3)
-    if made != graph.input_dims:
+    if made != graph.input_dims or type(record.image_size) is not int:
         raise InputError(
             f"{path}: makes images of {made}, but '{graph.input_name}' takes "
             f"{graph.input_dims}; take both from one training task"
         )
+    return record
 
 
-def check_golden(artifacts: Path, graph: GraphShapes) -> None:
-    """Check that ONNX Runtime gives torch's answers to the golden images.
+def check_answers(artifacts: Path, graph: GraphShapes, record: Preprocessing) -> None:
+    """Check that ONNX Runtime gives training's answers, to pixels and to photographs.
+
+    Of a training that has left no raw photographs, the golden images are sent as PNG
+    files, to which no answers are known: they must be probabilities all the same.
 
     Raises:
         InputError: Another answer, or arrays of other shapes.
     """
-    path = artifacts / GOLDEN_FILE
+    model = artifacts / MODEL_FILE
+    try:
+        session = onnxruntime.InferenceSession(
+            model, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's own, of many types
+        raise cannot_run(model, error) from None
+    images, expected = read_golden(artifacts / GOLDEN_FILE, graph)
+    answers = infer(session, model, graph, images)
+    compare(answers, expected, f"{model}: differs from torch", "the golden images")
+    check_probabilities(answers, model, "the golden images")
+
+    path = artifacts / RAW_GOLDEN_FILE
+    if not path.is_file():
+        print(
+            f"note: this training has left no {RAW_GOLDEN_FILE}: whether "
+            f"{PREPROCESSING_FILE} is its own cannot be checked",
+            file=sys.stderr,
+        )
+        files = [cv2.imencode(".png", x[..., ::-1])[1].tobytes() for x in images]
+        answers = infer(session, model, graph, prepare(files, record, path))
+        check_probabilities(answers, model, "the golden images as files")
+        return
+    try:
+        files, expected = read_raw_golden(path)
+    except Exception as error:  # zipfile's and numpy's own, of many types
+        raise unreadable(path, error) from None
+    answers = infer(session, model, graph, prepare(files, record, path))
+    if expected.shape != answers.shape:
+        raise InputError(
+            f"{path}: probabilities {expected.shape} do not fit the graph's "
+            f"{answers.shape}; take both from one training task"
+        )
+    check_probabilities(answers, model, "raw photographs")
+    compare(
+        answers,
+        expected,
+        f"{artifacts / PREPROCESSING_FILE}: with it {MODEL_FILE} differs from training",
+        "raw photographs",
+        "take both from one training task",
+    )
+
+
+def read_golden(path: Path, graph: GraphShapes) -> tuple[np.ndarray, np.ndarray]:
+    """Read the golden images, ``(n, S, S, 3)`` uint8, and torch's answers to them.
+
+    Raises:
+        InputError: They cannot be read, or do not fit the graph.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images, expected = arrays["images"], arrays["probabilities"]
     except Exception as error:  # zipfile's and numpy's own, of many types
+        raise unreadable(path, error) from None
+    count = images.shape[:1]
+    shapes = (*count, *graph.input_dims), (*count, *graph.output_dims)
+    right = images.dtype == np.uint8 and expected.dtype == np.float32
+    if count in ((), (0,)) or (images.shape, expected.shape) != shapes or not right:
         raise InputError(
-            f"{path}: cannot be read ({first_line(error)}); take the one of the "
-            "training task"
-        ) from None
-    shapes = (len(images), *graph.input_dims), (len(images), *graph.output_dims)
-    if not len(images) or (images.shape, expected.shape) != shapes:
-        raise InputError(
-            f"{path}: images {images.shape} and probabilities {expected.shape} do not "
-            f"fit the graph's {graph.input_dims} and {graph.output_dims}"
+            f"{path}: images {images.shape} {images.dtype} and probabilities "
+            f"{expected.shape} {expected.dtype} do not fit the graph's "
+            f"{graph.input_dims} and {graph.output_dims}"
         )
+    return images, expected
+
+
+def prepare(files: list[bytes], record: Preprocessing, path: Path) -> np.ndarray:
+    """Decode and prepare encoded images, ``(n, S, S, 3)`` uint8.
+
+    Raises:
+        InputError: One cannot be decoded.
+    """
     try:
-        session = onnxruntime.InferenceSession(
-            artifacts / MODEL_FILE, providers=["CPUExecutionProvider"]
-        )
-        (answers,) = session.run(None, {graph.input_name: images})
-    except Exception as error:  # onnxruntime's own, of many types
+        return np.stack([record.apply(data) for data in files])
+    except ValueError as error:
         raise InputError(
-            f"{artifacts / MODEL_FILE}: ONNX Runtime cannot run it "
-            f"({first_line(error)}); export it again"
+            f"{path}: a photograph cannot be prepared ({first_line(error)}); take the "
+            "one of the training task"
         ) from None
-    difference = float(np.abs(answers - expected).max())
+
+
+def infer(session, path: Path, graph: GraphShapes, images: np.ndarray) -> np.ndarray:
+    """Answer images all at once, and one alone; give the probabilities of all.
+
+    Raises:
+        InputError: The graph cannot be run, or answers one image otherwise when it is
+            alone, or an output is not as the graph says.
+    """
+    names = [graph.output_name, *(output.name for output in graph.further)]
+    try:
+        arrays = session.run(names, {graph.input_name: images})
+        alone = session.run(names, {graph.input_name: images[:1]})
+    except Exception as error:  # onnxruntime's own, of many types
+        raise cannot_run(path, error) from None
+    dims = [graph.output_dims, *(output.dims for output in graph.further)]
+    for name, array, one, wanted in zip(names, arrays, alone, dims):
+        if (array.shape, one.shape) != ((len(images), *wanted), (1, *wanted)):
+            raise InputError(
+                f"{path}: '{name}' is {array.shape} for {len(images)} images, and "
+                f"{one.shape} for one; the graph says {wanted}; export it again"
+            )
+    together, alone = arrays[0][:1], alone[0]
+    if not np.allclose(alone, together, rtol=0, atol=TOLERANCE, equal_nan=True):
+        raise InputError(
+            f"{path}: one image is answered otherwise alone than among "
+            f"{len(images)}; export it again"
+        )
+    return arrays[0]
+
+
+def compare(
+    answers: np.ndarray,
+    expected: np.ndarray,
+    what: str,
+    where: str,
+    remedy: str = "export it again",
+) -> None:
+    difference = float(np.abs(answers.astype(float) - expected).max())
     if not difference <= TOLERANCE:  # so that NaN fails too
         raise InputError(
-            f"{artifacts / MODEL_FILE}: differs from torch by {difference:.2g} on the "
-            f"golden images ({TOLERANCE} at most); export it again"
+            f"{what} by {difference:.2g} on {where} ({TOLERANCE} at most); {remedy}"
         )
 
 
-def first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0]
+def check_probabilities(answers: np.ndarray, path: Path, where: str) -> None:
+    """Check that each row is of probabilities: none negative, and 1 in all.
+
+    Raises:
+        InputError: It is not; perhaps the graph has no softmax.
+    """
+    off = float(np.abs(answers.sum(1) - 1).max())
+    if not (off <= SUM_TOLERANCE and answers.min() >= 0):  # so that NaN fails too
+        raise InputError(
+            f"{path}: what it answers to {where} are no probabilities (from "
+            f"{answers.min():.2g}, sums off by {off:.2g}); export it with its softmax"
+        )
+
+
+def unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path}: cannot be read ({first_line(error)}); take the one of the training "
+        "task"
+    )
+
+
+def cannot_run(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path}: ONNX Runtime cannot run it ({first_line(error)}); export it again"
+    )

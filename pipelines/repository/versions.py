@@ -1,8 +1,8 @@
 """The Triton model repository: where versions are added and one of them is current.
 
     <repository>/
-        asl/                config.pbtxt   7/deployment.json
-        asl_classifier/     config.pbtxt   7/classes.txt
+        asl/                config.pbtxt   1/README   7/deployment.json
+        asl_classifier/     config.pbtxt   1/README
         asl_classifier_7/   config.pbtxt   classes.txt  golden.npz  warmup/pixels
                             1/model.onnx
         asl_fused_7/        config.pbtxt   classes.txt  warmup/photograph
@@ -13,7 +13,8 @@
         .server-*.json      where a server of it answers; see `running_server`
         .server-*.key       what loading models there takes; see `server_keys`
 
-(asl_decode_7 instead of asl_fused_7 where that is the shape; see `model_config`.)
+(asl_decode_7 instead of asl_fused_7 where that is the shape. To Triton all models have
+the version 1; see `model_config`.)
 A version is complete once its deployment.json is there: it has been accepted, and is
 what deploying, going back and repairing come to. It is withdrawn when it is newer than
 the current one, and for ever once another has followed: asl/7/withdrawn says so.
@@ -32,11 +33,11 @@ from typing import Iterator
 
 from data_prep.errors import InputError
 from pipelines.repository import model_config, model_parts, preflight
+from pipelines.repository.graph_check import check_graph
 from pipelines.repository.model_config import (
-    CLASSIFIER,
-    DECODE,
-    FUSED,
+    CONFIG_FILE,
     MODEL,
+    PARTS,
     SERVED,
     Settings,
 )
@@ -47,6 +48,7 @@ WITHDRAWN_FILE = "withdrawn"
 LOCK_FILE = ".lock"
 NUMBER_FILE = ".last-version"
 STAGING = ".staging-"
+README = "Triton's one version of this model; the version served is in config.pbtxt.\n"
 
 
 def render(
@@ -81,13 +83,16 @@ def render(
 
 
 @contextmanager
-def lock(repository: Path) -> Iterator[bool]:
+def lock(repository: Path, wait: bool = True) -> Iterator[bool]:
     """Keep others from changing a repository; waits until they have finished.
 
     The lock goes with the process that holds it, however that ends.
 
     Yields:
         Whether others had to be waited for.
+
+    Raises:
+        BlockingIOError: Others are at work, and ``wait`` is false.
     """
     try:
         Path(repository).mkdir(parents=True, exist_ok=True)
@@ -102,6 +107,8 @@ def lock(repository: Path) -> Iterator[bool]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             waited = False
         except BlockingIOError:
+            if not wait:
+                raise
             fcntl.flock(file, fcntl.LOCK_EX)
             waited = True
         yield waited
@@ -118,7 +125,7 @@ def add(
     artifacts, repository = Path(artifacts), Path(repository)
     version = next_number(repository)
     described = model_parts.describe(artifacts, metadata, settings)
-    shapes = preflight.check_graph(artifacts / preflight.MODEL_FILE)
+    shapes = check_graph(artifacts / preflight.MODEL_FILE)
     said = described["metadata"] | {"precision": settings.precision}
     parts = model_config.parts(shapes, version, said, settings)
     try:
@@ -126,7 +133,7 @@ def add(
             with staged(repository / config.name) as folder:
                 (folder / "1").mkdir()
                 model_parts.fill(kind, artifacts, folder)
-                write_text(folder / "config.pbtxt", model_config.to_text(config))
+                write_text(folder / CONFIG_FILE, model_config.to_text(config))
     except BaseException as error:
         remove(repository, version)
         if isinstance(error, OSError):
@@ -165,14 +172,9 @@ def staged(target: Path) -> Iterator[Path]:
 
 def accept(repository: Path, record: dict) -> None:
     """Declare a version complete, if it is not: its parts are there and trusted."""
-    version = record["version"]
-    if version in versions(repository):
-        return
-    labels = part_folders(repository, version)[CLASSIFIER] / model_config.LABELS_FILE
-    with staged(Path(repository) / CLASSIFIER / str(version)) as folder:
-        # an empty folder would not survive a copy to a bucket
-        shutil.copyfile(labels, folder / labels.name)
-    with staged(Path(repository) / MODEL / str(version)) as folder:
+    folder = Path(repository) / MODEL / str(record["version"])
+    if record["version"] not in versions(repository):
+        folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / DEPLOYMENT_FILE, record)
 
 
@@ -193,12 +195,16 @@ def activate(repository: Path, record: dict) -> None:
 def point_to(repository: Path, version: int) -> None:
     """Write the configs of what clients call; `current` stays as it is."""
     described = {
-        kind: model_config.from_text((folder / "config.pbtxt").read_text("utf-8"))
+        kind: model_config.from_text((folder / CONFIG_FILE).read_text("utf-8"))
         for kind, folder in part_folders(repository, version).items()
     }
     for name, config in model_config.served(described, version).items():
-        path = Path(repository) / name / "config.pbtxt"
-        write_text(path, model_config.to_text(config))
+        only = Path(repository) / name / str(model_config.SERVED_NUMBER)
+        only.mkdir(parents=True, exist_ok=True)
+        if not (only / "README").is_file():
+            # an empty folder would not survive a copy to a bucket
+            write_text(only / "README", README)
+        write_text(only.parent / CONFIG_FILE, model_config.to_text(config))
 
 
 def repair(repository: Path) -> None:
@@ -259,8 +265,12 @@ def prune(repository: Path, keep: int) -> list[int]:
 
 def remove(repository: Path, version: int) -> None:
     """Remove all files of a version."""
-    for name in (MODEL, CLASSIFIER):  # that order: without the first it is incomplete
-        shutil.rmtree(Path(repository) / name / str(version), ignore_errors=True)
+    folder = Path(repository) / MODEL / str(version)
+    # the first, since without it the version is incomplete
+    for name in (DEPLOYMENT_FILE, WITHDRAWN_FILE):
+        (folder / name).unlink(missing_ok=True)
+    if version != model_config.SERVED_NUMBER:
+        shutil.rmtree(folder, ignore_errors=True)
     for folder in part_folders(repository, version).values():
         shutil.rmtree(folder)
 
@@ -268,8 +278,7 @@ def remove(repository: Path, version: int) -> None:
 def part_folders(repository: Path, version: int) -> dict[str, Path]:
     """Find the folders of a version's parts, by kind."""
     folders = {
-        kind: Path(repository) / model_config.part_name(kind, version)
-        for kind in (FUSED, DECODE, CLASSIFIER)
+        kind: Path(repository) / model_config.part_name(kind, version) for kind in PARTS
     }
     return {kind: folder for kind, folder in folders.items() if folder.is_dir()}
 
@@ -278,10 +287,10 @@ def numbers(repository: Path) -> list[int]:
     """List the version numbers in use, complete or not, in ascending order."""
     repository = Path(repository)
     found = set()
-    for kind in (FUSED, DECODE, CLASSIFIER):
+    for kind in PARTS:
         found |= {x.name.rpartition("_")[2] for x in repository.glob(f"{kind}_*")}
-    for name in SERVED:
-        found |= {x.name for x in (repository / name).glob("[0-9]*")}
+    records = (repository / MODEL).glob(f"[0-9]*/{DEPLOYMENT_FILE}")
+    found |= {record.parent.name for record in records}
     return sorted(int(number) for number in found if number.isdecimal())
 
 

@@ -43,7 +43,7 @@ def deploy(
     """
     preflight.check(Path(artifacts))
     with versions.lock(repository):
-        versions.repair(repository)
+        repair(repository, urls)
         record = same_model(artifacts, repository, metadata, settings)
         if record is None:
             record = versions.add(artifacts, repository, metadata, settings)
@@ -76,7 +76,7 @@ def roll_back(repository: Path, urls: dict[str, str] | None = None) -> dict:
         InputError: There is none, or the server cannot serve it.
     """
     with versions.lock(repository):
-        versions.repair(repository)
+        repair(repository, urls)
         now = versions.current(repository)["version"]
         if urls:
             ahead = model_control.ask_served(urls["grpc"], repository)
@@ -92,6 +92,13 @@ def roll_back(repository: Path, urls: dict[str, str] | None = None) -> dict:
         record = versions.deployment(repository, older[-1])
         make_current(repository, record, urls)
     return record
+
+
+def repair(repository: Path, urls: dict[str, str] | None) -> None:
+    """Undo what killed deployments began, on the server and in the repository."""
+    if urls:
+        model_control.settle(urls["grpc"], repository)
+    versions.repair(repository)
 
 
 def make_current(repository: Path, record: dict, urls: dict[str, str] | None) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from data_prep import packed
 from data_prep.errors import InputError
 from data_prep.preprocessing import FILE_NAME, Preprocessing
 from pipelines.repository import model_parts, preflight, versions
+from pipelines.repository.graph_check import INPUT, PROBABILITIES
 from pipelines.repository.model_config import (
     CLASSIFIER,
     DECODE,
@@ -71,7 +73,8 @@ def golden(folders: dict[str, Path]) -> tuple[list[bytes], np.ndarray, np.ndarra
     """Make files of the golden images, their pixels and their probabilities.
 
     The expected values are computed here, by the record and the graph, not read: as
-    files the images are cropped and resized once more.
+    files the images are cropped and resized once more. Where training has left raw
+    photographs, these are the files.
     """
     files = model_parts.golden_files(folders[CLASSIFIER])
     maker = folders.get(FUSED) or folders[DECODE]
@@ -81,7 +84,7 @@ def golden(folders: dict[str, Path]) -> tuple[list[bytes], np.ndarray, np.ndarra
         folders[CLASSIFIER] / "1" / preflight.MODEL_FILE,
         providers=["CPUExecutionProvider"],
     )
-    (expected,) = session.run(None, {session.get_inputs()[0].name: pixels})
+    (expected,) = session.run([PROBABILITIES], {INPUT: pixels})
     return files, pixels, expected
 
 
@@ -106,7 +109,7 @@ def compare(
 
 
 def compare_labels(ask: Asker, file: bytes, path: Path) -> None:
-    expected = path.read_text(encoding="utf-8").splitlines()
+    expected = packed.read_names(path)
     named = ask.labels(file)
     if named != expected:
         raise InputError(

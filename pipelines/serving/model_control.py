@@ -5,13 +5,17 @@ server, embedded or not, must run in explicit model control.
 
 How no request fails while versions are swapped: the new parts are loaded beside the old
 ones and asked the golden images; then the two models that clients call, which only pass
-requests on, are loaded anew, which Triton does in one moment each; and the old parts
-are unloaded once the server says that no request is left in what passed on to them.
+requests on, are loaded anew, which Triton does in one moment each. A request takes hold
+of its parts as soon as Triton has read it, and a part that is unloaded goes on until
+nobody holds it; so the old parts are unloaded a moment later (`SETTLE_S`).
+
+Triton unloads in its own time: one process of a part after the other, over seconds. A
+part is not loaded again before that has ended.
 """
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,12 +27,12 @@ from tritonclient.utils import InferenceServerException
 from data_prep.errors import InputError
 from pipelines.repository import versions
 from pipelines.repository.model_config import (
-    CLASSIFIER,
-    DECODE,
     ENCODED,
-    FUSED,
     MODEL,
+    PARTS,
     SERVED,
+    SERVED_NUMBER,
+    VERSION,
     part_name,
 )
 from pipelines.serving import golden_check, server_keys
@@ -36,7 +40,10 @@ from pipelines.serving.client import one_line
 
 ANSWER_TIMEOUT_S = 10
 LOAD_TIMEOUT_S = 300  # TensorRT builds engines
-DRAIN_TIMEOUT_S = 60
+UNLOAD_TIMEOUT_S = 60  # of the requests that are in a part, and of its processes
+# Between "this request is for asl" and "it holds its parts" Triton only reads the
+# request. Its thread may wait for a core meanwhile, on a busy machine for some 0.1 s.
+SETTLE_S = 1.0
 PROBE = "probe"  # id of requests that the models do not count in their metrics
 
 
@@ -75,7 +82,11 @@ def switch(urls: dict[str, str], repository: Path, record: dict) -> None:
         except BaseException as error:
             if noted != version == versions.current_number(repository):
                 raise  # interrupted, but too late
-            stays = put_back(client, urls, repository, before) if before else ""
+            stays = ""
+            if before:
+                stays = put_back(client, urls, repository, before)
+            else:
+                retire(client, 0)
             if isinstance(error, InputError):
                 raise InputError(f"version {version}: {error}{stays}") from None
             raise
@@ -112,9 +123,9 @@ def served(
     """
     try:
         config = client.get_model_config(MODEL, client_timeout=timeout_s).config
-        version = config.version_policy.specific.versions[0]
+        version = int(config.parameters[VERSION].string_value)
         record = versions.deployment(repository, version)
-    except (InferenceServerException, IndexError, InputError):
+    except (InferenceServerException, ValueError, InputError):
         return None
     digest = config.parameters["model_sha256"].string_value
     return record if record["metadata"]["model_sha256"] == digest else None
@@ -127,7 +138,7 @@ def check_repository(client, urls: dict[str, str], repository: Path, names) -> N
         InputError: It does not answer, or was started on another repository.
     """
     try:
-        index = client.get_model_repository_index().models
+        models = list(index(client))
     except InferenceServerException as error:
         if "restricted" in error.message():
             raise InputError(
@@ -139,8 +150,8 @@ def check_repository(client, urls: dict[str, str], repository: Path, names) -> N
             f"no Triton server answers at {urls['grpc']} ({one_line(error)}); start "
             "one with scripts/serve"
         ) from None
-    known = set(names) <= {model.name for model in index}
-    serves = any(model.name == MODEL and model.state == "READY" for model in index)
+    known = set(names) <= {model.name for model in models}
+    serves = any(model.name == MODEL and model.state == "READY" for model in models)
     if not known or (serves and served(client, repository) is None):
         raise InputError(
             f"the Triton server at {urls['grpc']} serves another model repository "
@@ -154,7 +165,7 @@ def part_names(repository: Path, version: int) -> list[str]:
     return [folder.name for folder in folders.values()]
 
 
-def load(client, urls: dict[str, str], names) -> None:
+def load(client, urls: dict[str, str], names: Iterable[str]) -> None:
     """Load models by name, at the same time.
 
     Raises:
@@ -163,6 +174,7 @@ def load(client, urls: dict[str, str], names) -> None:
 
     def load_one(name: str) -> None:
         try:
+            wait_until_unloaded(client, [name])
             client.load_model(name, client_timeout=LOAD_TIMEOUT_S)
         except InferenceServerException as error:
             # without the Python stack that may follow
@@ -175,14 +187,40 @@ def load(client, urls: dict[str, str], names) -> None:
         list(pool.map(load_one, names))
 
 
+def wait_until_unloaded(
+    client: triton.InferenceServerClient, names: Iterable[str]
+) -> None:
+    """Wait until parts that are being unloaded have really gone.
+
+    Raises:
+        InputError: One has not after `UNLOAD_TIMEOUT_S`.
+    """
+    deadline = time.monotonic() + UNLOAD_TIMEOUT_S
+    while leaving := {
+        model.name
+        for model in index(client)
+        if model.name in names and model.state == "UNLOADING"
+    } - set(
+        SERVED
+    ):  # these have no processes
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"the Triton server has not ended {', '.join(sorted(leaving))} within "
+                f"{UNLOAD_TIMEOUT_S} s; stop the server and start it again"
+            )
+        time.sleep(0.05)
+
+
 def retire(client: triton.InferenceServerClient, version: int) -> None:
-    """Unload the parts of all versions but one, once no request is in them.
+    """Unload the parts of all versions but one, which all requests are passed on to.
 
     What fails to be unloaded takes memory, no more: that is a warning.
     """
     try:
-        wait_for_requests(client, version)
-        unload_others(client, version)
+        if others := loaded_parts(client, version):
+            time.sleep(SETTLE_S)
+            for name in others:
+                client.unload_model(name, client_timeout=ANSWER_TIMEOUT_S)
     except InferenceServerException as error:
         print(
             f"warning: other versions than {version} have not been unloaded "
@@ -191,42 +229,57 @@ def retire(client: triton.InferenceServerClient, version: int) -> None:
         )
 
 
-def wait_for_requests(client: triton.InferenceServerClient, version: int) -> None:
-    """Wait until all requests are passed on to one version, for a while at most.
+def loaded_parts(client: triton.InferenceServerClient, version: int) -> list[str]:
+    """Name the parts that are loaded, but for those of one version.
 
-    An ensemble's version counts as unloading as long as a request is inside.
+    The server is asked, not the repository: the files of a deployment that was killed
+    may have gone, and Triton's index with them; its statistics know what is loaded.
     """
-    deadline = time.monotonic() + DRAIN_TIMEOUT_S
-    while time.monotonic() < deadline and any(
-        model.name in SERVED and model.version != str(version) for model in busy(client)
-    ):
-        time.sleep(0.05)
+    ours = {part_name(kind, version) for kind in PARTS}
+    statistics = client.get_inference_statistics(client_timeout=ANSWER_TIMEOUT_S)
+    loaded = {model.name for model in statistics.model_stats if is_part(model.name)}
+    return sorted(loaded - ours)
 
 
-def unload_others(client: triton.InferenceServerClient, version: int) -> None:
-    """Unload the parts of all versions but one."""
-    ours = {part_name(kind, version) for kind in (FUSED, DECODE, CLASSIFIER)}
-    for model in busy(client):
-        if model.state != "READY":  # one that hangs in loading would hang us as well
-            continue
-        kind, _, number = model.name.rpartition("_")
-        known = kind in (FUSED, DECODE, CLASSIFIER) and number.isdecimal()
-        if known and model.name not in ours:
-            client.unload_model(model.name)
+def is_part(name: str) -> bool:
+    kind, _, number = name.rpartition("_")
+    return kind in PARTS and number.isdecimal()
 
 
-def busy(client: triton.InferenceServerClient) -> Iterator:
-    """All model versions that are loaded, or on their way in or out."""
-    for model in client.get_model_repository_index().models:
-        if model.state not in ("", "UNAVAILABLE"):
-            yield model
+def index(client: triton.InferenceServerClient) -> Iterator:
+    """All models of the server's repository, with their states."""
+    yield from client.get_model_repository_index(client_timeout=ANSWER_TIMEOUT_S).models
+
+
+def settle(grpc_url: str, repository: Path) -> None:
+    """Let a server end what killed deployments began, as far as one answers.
+
+    To be called before their files are removed: Triton then forgets the names of what
+    it is loading, and its processes stay for ever.
+    """
+    with server_keys.client(grpc_url, repository) as client:
+        record = served(client, repository, ANSWER_TIMEOUT_S)
+        if record is None:  # none runs, or not ours: whoever is to use it will say so
+            return
+        deadline = time.monotonic() + LOAD_TIMEOUT_S
+        try:
+            while time.monotonic() < deadline and any(
+                is_part(model.name) and model.state == "LOADING"
+                for model in index(client)
+            ):
+                time.sleep(0.1)
+        except InferenceServerException:  # it has gone: that is said later as well
+            return
+        retire(client, record["version"])
 
 
 def heal(grpc_url: str, repository: Path, version: int, part: str) -> None:
     """Load a part of the served version afresh: Triton does not restart processes.
 
-    Requests fail in the meantime. Unloading a part takes along what passes requests on
-    to it, whose files may name a version by now that this server was never told of.
+    Triton loads what has changed beside what it has, and passes requests on to it when
+    that is done. Until then the processes that live go on answering; they end with the
+    dead ones' model. What passes requests on to the part is loaded along, and its files
+    may name a version by now that this server was never told of.
 
     Raises:
         InputError: It cannot be loaded.
@@ -235,8 +288,9 @@ def heal(grpc_url: str, repository: Path, version: int, part: str) -> None:
     with server_keys.client(grpc_url, repository) as client:
         versions.point_to(repository, version)
         try:
-            client.unload_model(part)
-            load(client, {"grpc": grpc_url}, [part, *SERVED])
+            (Path(repository) / part / str(SERVED_NUMBER)).touch()  # looks changed
+            load(client, {"grpc": grpc_url}, [part])
+            load(client, {"grpc": grpc_url}, SERVED)
         finally:
             current = versions.current_number(repository)
             if current != version:

@@ -3,11 +3,14 @@
 Plain functions; `pipelines.verify` is the command around them.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from tqdm import tqdm
 
+from data_prep.errors import InputError
+from data_prep.preprocessing import MAX_PIXELS, BrokenImage, claimed_pixels, examine
 from pipelines.serving.golden_check import TOLERANCES
 
 BATCH_SIZES = (1, 2, 7, 32)  # photographs a request
@@ -38,19 +41,31 @@ def verify(
         precision: Of the served model; a key of TIES.
 
     Returns:
-        images; ways, a list with a comparison for each protocol and batch size (see
+        images; left_out, how many more there are that preprocessing does not accept
+        any more; ways, a list with a comparison for each protocol and batch size (see
         `compare`); of its values also the worst of all ways; allowed_difference, above
         which max_difference is a fault; and torch_accuracy.
     """
     sizes = [size for size in BATCH_SIZES if size <= max(1, len(labels))]
     ways = [(protocol, size) for protocol in askers for size in sizes]
     answers = {way: [] for way in ways}
+    refused = {}  # row: why
     with tqdm(total=len(labels), desc="verify", unit="img", disable=None) as bar:
-        for chunk in chunks(photographs, max(sizes)):
+        for chunk in chunks(within_limits(photographs, refused), max(sizes)):
             for protocol, size in ways:
-                for part in chunks(chunk, size):
+                for part in requests(chunk, size):
                     answers[protocol, size].extend(askers[protocol](part))
             bar.update(len(chunk))
+    if refused:
+        row, why = next(iter(refused.items()))
+        print(
+            f"warning: {len(refused)} of the photographs are left out, such as number "
+            f"{row + 1}: {why}",
+            file=sys.stderr,
+        )
+    if len(refused) == len(labels):
+        raise InputError("no photograph can be sent; prepare the dataset again")
+    labels, expected = (np.delete(x, list(refused), 0) for x in (labels, expected))
     compared = [
         {"protocol": protocol, "batch_size": size}
         | compare(np.array(answers[protocol, size]), labels, expected, TIES[precision])
@@ -64,6 +79,7 @@ def verify(
     torchs = float((expected.argmax(1) == labels).mean())
     return {
         **worst,
+        "left_out": len(refused),
         "allowed_difference": LIMITS[precision],
         "torch_accuracy": torchs,
         "ways": compared,
@@ -94,6 +110,33 @@ def compare(
         "agreement": float(agreeing.mean()),
         "max_difference": float(difference.max()),
     }
+
+
+def within_limits(
+    photographs: Iterable[bytes], refused: dict[int, str]
+) -> Iterator[bytes]:
+    """Pass on what a server takes; note the numbers of the others, and why."""
+    for number, data in enumerate(photographs):
+        try:
+            examine(data)
+        except BrokenImage as error:
+            refused[number] = str(error)
+        else:
+            yield data
+
+
+def requests(photographs: list[bytes], size: int) -> Iterator[list[bytes]]:
+    """Cut into requests of at most ``size`` photographs, and MAX_PIXELS pixels."""
+    part, total = [], 0
+    for data in photographs:
+        pixels = claimed_pixels(data)
+        if part and (len(part) == size or total + pixels > MAX_PIXELS):
+            yield part
+            part, total = [], 0
+        part.append(data)
+        total += pixels
+    if part:
+        yield part
 
 
 def chunks(items: Iterable, size: int) -> Iterator[list]:

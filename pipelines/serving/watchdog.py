@@ -1,14 +1,24 @@
-"""Watches a server by real inference, and brings back models whose process has died.
+"""Brings back models whose process has died, and ends what no model needs any more.
 
 Triton goes on calling a model ready whose Python process was killed, and never starts
-it again. Every second each instance of the parts that are served is, as likely as not,
-asked about a small picture; an error has that part loaded afresh. A slow answer is no
-error. Parts of a version that the server has not been told to serve are let alone, even
-where the repository calls it the current one: nobody has tested it.
+it again: its share of the requests fails, a second later each. Every second this asks
+the machine whether all processes of the parts that are served are there, which takes no
+place in any queue; and, as long as it takes, each instance of them about a small
+picture. A process that has gone, or an error for an answer, has that part loaded
+afresh; a slow answer is no error. Parts of a version that the server has not been told
+to serve are let alone, even where the repository calls it the current one: nobody has
+tested it.
+
+A model of which a process died with a request inside is never given up by Triton, so
+the processes that lived stay as well. What has been of no use for a while is killed.
 """
 
+import contextlib
+import os
 import queue
+import signal
 import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,16 +29,21 @@ from tritonclient.utils import InferenceServerException
 from data_prep.errors import InputError
 from pipelines.repository import versions
 from pipelines.repository.model_config import CLASSIFIER
-from pipelines.serving import model_control
+from pipelines.serving import model_control, model_processes, server_keys
 from pipelines.serving.client import one_line
+from pipelines.serving.model_processes import ModelProcess
+from pipelines.serving.triton_server import TritonServer
 
 INTERVAL_S = 1.0
 TIMEOUT_S = 10.0
 SLOW = ("StatusCode.DEADLINE_EXCEEDED", "StatusCode.UNAVAILABLE")
+TIDY_S = 10.0  # from one look at what is of no use to the next
+ORPHAN_S = 120.0  # a process may have a long request left; clients wait a minute
+STOP_S = 2.0
 
 
 class Fault(NamedTuple):
-    """A part that answers with an error, the version it is of, and the error."""
+    """A part that is not as it should be, the version it is of, and the reason."""
 
     part: str
     version: int
@@ -36,27 +51,39 @@ class Fault(NamedTuple):
 
 
 class Watchdog:
-    """A thread at work from entering to leaving the context.
+    """At work from entering to leaving the context.
 
     Args:
-        grpc_url: Of the server.
-        repository: Of the server.
+        server: That runs.
         say: Is told what was found and done, in one line.
     """
 
-    def __init__(self, grpc_url: str, repository: Path, say=print):
-        self.grpc_url, self.repository, self.say = grpc_url, Path(repository), say
+    def __init__(self, server: TritonServer, say=print):
+        self.grpc_url, self.repository = server.grpc_url, server.repository
+        self.process_id, self.say = server.process.pid, say
         self.record = None  # of the version that is served, or was when last seen
+        self.since = (
+            {}
+        )  # by part, when it was loaded afresh: older processes are others
+        self.answered = None  # a fault that an answer has shown
+        self.healed = time.monotonic()
+        self.tidied = time.monotonic()
+        self.useless: dict[ModelProcess, float] = {}  # and since when
         self.ended = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.threads = [
+            threading.Thread(target=target, daemon=True)
+            for target in (self._watch, self._ask)
+        ]
 
     def __enter__(self) -> "Watchdog":
-        self.thread.start()
+        for thread in self.threads:
+            thread.start()
         return self
 
     def __exit__(self, *_):
         self.ended.set()
-        self.thread.join()
+        # a server that hangs, which is about to be ended, must not keep us
+        self.threads[0].join(STOP_S)
 
     def _watch(self) -> None:
         while not self.ended.wait(INTERVAL_S):
@@ -65,32 +92,86 @@ class Watchdog:
             except Exception as error:  # whatever it is: the next look may go well
                 self.say(f"the watchdog could not look after the model: {error!r}")
 
+    def _ask(self) -> None:
+        """Ask the models, one round of requests after the other."""
+        while not self.ended.wait(INTERVAL_S):
+            record, began = self.record, time.monotonic()
+            with contextlib.suppress(InferenceServerException, OSError):
+                fault = record and find_fault(self.grpc_url, self.repository, record)
+                if fault and began > self.healed:
+                    self.answered = fault
+
     def _look(self) -> None:
         self._ask_served()
-        fault = self.record and find_fault(self.grpc_url, self.repository, self.record)
+        if self.record is None:
+            return
+        fault, self.answered = self._dead() or self.answered, None
         if fault:
             self._heal(fault)
+        elif time.monotonic() - self.tidied > TIDY_S:
+            with contextlib.suppress(BlockingIOError):  # a deployment is at work
+                with versions.lock(self.repository, wait=False):
+                    self._tidy()
 
     def _ask_served(self) -> None:
         """Keep in mind which version is served: with a part that fails, none may be."""
         record = model_control.ask_served(self.grpc_url, self.repository)
         self.record = record or self.record
 
+    def _dead(self) -> Fault | None:
+        """Find a part of the version served of which a process is missing."""
+        version, wanted = self.record["version"], self.record["instances"]
+        running = [process.part for process in filter(self._of_use, self._processes())]
+        for part in model_control.part_names(self.repository, version):
+            if missing := wanted - running.count(part):
+                if missing > 0:
+                    reason = f"{missing} of its {wanted} processes have ended"
+                    return Fault(part, version, reason)
+        return None
+
+    def _processes(self) -> list[ModelProcess]:
+        return model_processes.of_server(self.process_id)
+
+    def _of_use(self, process: ModelProcess) -> bool:
+        names = model_control.part_names(self.repository, self.record["version"])
+        younger = process.started >= self.since.get(process.part, 0)
+        return process.part in names and younger
+
     def _heal(self, fault: Fault) -> None:
         with versions.lock(self.repository) as waited:
             self._ask_served()
             if waited or self.record["version"] != fault.version:
                 # A deployment has been at work and replaced the models: look again.
-                fault = find_fault(self.grpc_url, self.repository, self.record)
+                fault = self._dead()
             if fault is None or self.ended.is_set():
                 return
+            loaded = model_processes.now()
             try:
                 model_control.heal(
                     self.grpc_url, self.repository, fault.version, fault.part
                 )
+                self.since[fault.part] = loaded
                 self.say(f"{fault.part} failed ({fault.reason}); it was loaded afresh")
             except (InputError, InferenceServerException, OSError) as error:
                 self.say(f"{fault.part} fails ({fault.reason}): {error}")
+            self.healed = time.monotonic()
+
+    def _tidy(self) -> None:
+        """Unload models that no version served needs, and end lost processes.
+
+        The caller holds the lock, so no deployment is at work.
+        """
+        self.tidied = time.monotonic()
+        self._ask_served()
+        version = self.record["version"]
+        with server_keys.client(self.grpc_url, self.repository) as client:
+            model_control.retire(client, version)
+        found = [x for x in self._processes() if not self._of_use(x)]
+        self.useless = {x: self.useless.get(x, self.tidied) for x in found}
+        for process, since in self.useless.items():
+            if self.tidied - since > ORPHAN_S:
+                os.kill(process.pid, signal.SIGKILL)
+                self.say(f"a process of {process.part} that Triton has lost was ended")
 
 
 def find_fault(grpc_url: str, repository: Path, record: dict) -> Fault | None:

@@ -124,7 +124,8 @@ def _read_one(action: argparse.Action, text: str, shown: str) -> Any:
         if text.lower() not in WORDS:
             raise InputError(f"{shown} is {text!r}; it must be true or false")
         return WORDS[text.lower()]
-    if text == "":  # how ClearML says "the default"
+    # how ClearML says that an option is not given; of others it is no value
+    if text == "" and not action.default:
         return action.default
     if action.nargs is None:
         return _convert(action, text, shown)

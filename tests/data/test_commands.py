@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from raw_sets import encoded, picture, write, write_raw_set
@@ -306,3 +308,67 @@ def test_ctrl_c_leaves_nothing_that_looks_finished(
         "print(Task.get_tasks(project_name='ASL', task_name='prepare', task_filter="
         "{'order_by': ['-created']})[0].status)"
     )
+
+
+def spawned_by(pid):
+    """The processes that work for a command; not what tracks their resources."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((entry / "stat").read_text().rpartition(") ")[2].split()[1])
+            if parent == pid and b"spawn_main" in (entry / "cmdline").read_bytes():
+                yield int(entry.name)
+
+
+@pytest.mark.parametrize("step", ["validate", "prepare"])
+def test_a_worker_that_dies_fails_the_task_with_one_line(
+    environment, clearml, tmp_path, step
+):
+    raw = write_raw_set(tmp_path / "many", count=3000, classes=["A", "B"])
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"data_prep.{step}", "--raw", str(raw)],
+        env=environment,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (workers := list(spawned_by(process.pid))):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    os.kill(workers[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 2, errors
+    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert "ended from outside" in line
+    assert "Traceback" not in errors
+    assert "failed" == clearml(
+        f"print(Task.get_tasks(project_name='ASL', task_name='{step}', task_filter="
+        "{'order_by': ['-created']})[0].status)"
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-m", "data_prep.validate"],
+        ["-m", "pipelines.deploy"],
+        ["-m", "training.train"],
+        ["triton/client/client.py"],
+    ],
+    ids=lambda command: command[-1],
+)
+def test_ctrl_c_during_the_imports_is_quiet(command):
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", *command, "--help"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    for line in process.stderr:  # tells of every module that has been imported
+        if line.rstrip().endswith(" numpy.exceptions"):
+            break
+    process.send_signal(signal.SIGINT)
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT  # a shell says 130
+    assert not said and "Traceback" not in errors

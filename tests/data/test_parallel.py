@@ -5,9 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from typing import NamedTuple
 
 import pytest
 
+from data_prep.errors import InputError
 from data_prep.parallel import CHUNK, run_chunks
 from data_prep.paths import ROOT
 
@@ -74,3 +77,36 @@ def test_killing_the_parent_leaves_no_process_behind(tmp_path, kill):
     while any(map(running, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(running, workers))
+
+
+class Photograph(NamedTuple):
+    path: str
+
+
+def crash_at_13(first, items):
+    """As a decoder may: the process is gone, with no exception."""
+    for item in items:
+        if item.path == "C/13.png":
+            os.abort()
+    return first
+
+
+@pytest.mark.parametrize("count", [20, 5 * CHUNK])
+def test_an_item_that_ends_its_process_is_named(count):
+    items = [Photograph(f"C/{number}.png") for number in range(count)]
+    with pytest.raises(InputError, match="C/13.png: a process ended while it worked"):
+        list(run_chunks(crash_at_13, items, 2, "crash"))
+
+
+def kill_once(first, items):
+    """As the system does where memory runs out: another time all goes well."""
+    with suppress(FileNotFoundError):
+        os.unlink(items[0])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return first
+
+
+def test_a_process_that_is_killed_from_outside_blames_no_item(tmp_path):
+    (tmp_path / "mark").touch()
+    with pytest.raises(InputError, match="ended from outside.* --workers"):
+        list(run_chunks(kill_once, [str(tmp_path / "mark")], 2, "kill"))

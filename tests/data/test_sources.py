@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from raw_sets import encoded, picture, write, write_raw_set
 
+from data_prep import containers, packed
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from data_prep.preprocessing import BrokenImage, decode
@@ -264,3 +267,56 @@ def test_an_archive_with_wrong_bytes_is_named(raw, tmp_path, kind):
 def test_a_limit_below_zero_is_refused(raw):
     with pytest.raises(InputError, match="--limit is -1"):
         find_images([raw], limit=-1)
+
+
+def test_what_is_no_regular_file_is_never_opened(tmp_path):
+    raw = write_raw_set(tmp_path / "raw", count=2)
+    for name in ("pipe.jpg", "table.csv", "more.zip"):
+        os.mkfifo(raw / "A" / name)
+    (raw / "B" / "zero.png").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(raw / "C" / "socket.bmp"))
+        listing = find_images([raw])
+        assert len(list(containers.files_below(raw))) == 6
+    assert len(listing.images) == 6
+    assert listing.strays == [
+        "raw/A/more.zip",
+        "raw/A/pipe.jpg",
+        "raw/A/table.csv",
+        "raw/B/zero.png",
+        "raw/C/socket.bmp",
+    ]
+
+
+def test_a_zip_made_by_windows_is_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "asl.zip", "w") as archive:
+        archive.writestr("asl\\empty\\", b"")
+        for label in "AB":
+            archive.writestr(f"asl\\{label}\\1.jpg", encoded(picture(ord(label))))
+    images = find_images([tmp_path / "asl.zip"]).images
+    assert [i.path for i in images] == ["asl.zip/asl/A/1.jpg", "asl.zip/asl/B/1.jpg"]
+    assert images[1].read() == encoded(picture(ord("B")))
+
+
+@pytest.mark.parametrize("character", "\n\r\t\x0b\x0c\x1c\x85\u2028\u2029")
+def test_a_class_name_with_a_line_break_is_refused(tmp_path, character):
+    raw = write_raw_set(tmp_path / "raw", classes=["A", f"B{character}C"], count=1)
+    with pytest.raises(InputError, match="control character") as error:
+        find_images([raw])
+    assert str(error.value).isprintable()
+
+
+def test_names_end_with_a_line_feed_alone(tmp_path):
+    odd = ["a\x0bb", "c\x85d", "e\u2028f", "g\rh", ""]
+    packed.write_classes(tmp_path, odd)
+    assert packed.read_classes(tmp_path) == odd
+
+
+def test_of_a_file_larger_than_any_image_only_the_start_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(containers, "MAX_FILE", 1000)
+    for name, packing in (("raw.zip", "zip"), ("raw.tar", "tar")):
+        write(tmp_path / "raw" / "A" / "1.jpg", bytes(5000))
+        shutil.make_archive(str(tmp_path / "raw"), packing, tmp_path / "raw")
+        (image,) = find_images([tmp_path / name]).images
+        assert len(image.read()) == 1001
+    assert len(find_images([tmp_path / "raw"]).images[0].read()) == 1001

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from raw_sets import encoded, picture, write, write_raw_set
 
+from benchmarks import hostile_images
 from data_prep.checks.findings import Thresholds
 from data_prep.checks.inspection import decoder_complaints
 from data_prep.checks.validation import require_ok, validate
@@ -282,6 +283,43 @@ def test_class_names_that_differ_only_in_case_are_an_error(raw, check):
     write_raw_set(raw, classes=["a"], seed=5000)
     found = check()["class_case"]
     assert found["severity"] == "error" and found["examples"] == ["A", "a"]
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        ("\u00c5", "A\u030a"),  # composed, and a letter with a mark behind it
+        ("B", "B "),
+        ("B", "B\u200b"),
+        ("C", "\u0421"),  # Cyrillic
+        ("space bar", "space\u00a0bar"),
+    ],
+)
+def test_class_names_that_look_the_same_are_an_error(tmp_path, first, second):
+    write_raw_set(tmp_path / "raw", classes=[first, second, "Z"])
+    result = validate(find_images([tmp_path / "raw"]), tmp_path / "report", 1)
+    found = {f["kind"]: f for f in result["findings"]}
+    assert found["class_look"]["severity"] == "error"
+    assert found["class_look"]["examples"] == sorted([first, second])
+    assert found["class_look"]["message"].isascii()
+
+
+def test_a_class_name_with_what_cannot_be_seen_is_a_warning(raw, check):
+    (raw / "C").rename(raw / "C\u200b")
+    found = check()
+    assert found["class_invisible"]["severity"] == "warning"
+    assert "'C\\u200b'" in found["class_invisible"]["message"]
+    assert "class_look" not in found
+
+
+def test_images_over_the_limits_are_an_error_of_their_own(raw, check):
+    photo = hostile_images.claiming((raw / "A" / "A0.jpg").read_bytes(), 20_000, 20_000)
+    write(raw / "A" / "wall.jpg", photo + bytes(1 << 20))
+    found = check()
+    assert found["too_large"]["severity"] == "error"
+    assert found["too_large"]["examples"] == ["raw/A/wall.jpg"]
+    assert "claims 20000 x 20000 pixels" in found["too_large"]["message"]
+    assert "unreadable" not in found
 
 
 def test_file_names_that_differ_only_in_case_are_a_warning(raw, check):

@@ -22,6 +22,7 @@ def test_every_step_tells_its_options():
     [
         ("train.epocks=3", "did you mean epochs"),
         ("train.epochs=3.5", "which is no int"),
+        ("train.epochs=", "train.epochs is '', which is no int"),
         ("train.grey=maybe", "true or false"),
         ("deploy.device=tpu", "choose cpu, gpu"),
         ("cook.epochs=3", "with a step of"),

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from tiny_model import expect
 
+from benchmarks import hostile_images
+from benchmarks.hostile_images import nasties
 from data_prep.errors import InputError
+from data_prep.preprocessing import BrokenImage
 from pipelines.repository.model_config import Settings
 from pipelines.serving import deployment
 from pipelines.serving.client import Asker
+from pipelines.serving.verification import requests, verify
 
 pytestmark = pytest.mark.slow
 
@@ -155,3 +159,56 @@ def test_large_photographs_of_every_kind_are_answered(asking, artifacts, large):
     answers = np.concatenate([asking([data]) for data in large])
 
     np.testing.assert_allclose(answers, expect(artifacts, large), rtol=0, atol=1e-5)
+
+
+def test_hostile_images_are_answered_or_refused_as_training_would(asking, artifacts):
+    wrong = {}
+    for name, make in nasties(megabytes=1).items():
+        data = make()
+        try:
+            expected = expect(artifacts, [data])
+        except BrokenImage as error:
+            expected = f"broken image: {error}"
+        try:
+            right = np.allclose(asking([data]), expected, rtol=0, atol=1e-5)
+        except InputError as error:
+            right = isinstance(expected, str) and expected in str(error)
+        if not right:
+            wrong[name] = expected
+    assert not wrong
+
+
+def test_the_images_of_a_request_are_bounded_together(asking, artifacts):
+    black = nasties()["PNG, 33 megapixels of nothing"]()
+    good = hostile_images.jpeg(np.full((40, 40, 3), 99, np.uint8))
+
+    with pytest.raises(InputError, match="2123 megapixels together; at most 268"):
+        asking([black] * 64)
+    # what is refused as a whole names no image
+    with pytest.raises(InputError, match="send fewer at a time$"):
+        asking([good] + [black] * 9)
+    np.testing.assert_allclose(asking([good]), expect(artifacts, [good]), atol=1e-5)
+
+
+def test_verifying_leaves_out_what_has_come_to_be_over_a_limit(
+    asking, artifacts, capsys
+):
+    good = [hostile_images.jpeg(np.full((40, 40, 3), x, np.uint8)) for x in range(9)]
+    wall = hostile_images.claiming(good[0], 20_000, 20_000) + bytes(1 << 20)
+    photographs = [*good[:3], wall, *good[3:]]
+    expected = expect(artifacts, good)
+    expected = np.insert(expected, 3, 0, axis=0)
+
+    result = verify(photographs, expected.argmax(1), expected, {"grpc": asking})
+
+    assert (result["left_out"], result["images"]) == (1, len(photographs) - 1)
+    assert result["agreeing"] == result["correct"] == result["images"]
+    assert "1 of the photographs are left out, such as number 4: it claims 20000" in (
+        capsys.readouterr().err
+    )
+
+
+def test_verifying_keeps_to_the_limit_of_a_request():
+    black = nasties()["PNG, 33 megapixels of nothing"]()
+    assert [len(part) for part in requests([black] * 9 + [b""], 32)] == [8, 2]
+    assert [len(part) for part in requests([b""] * 9, 4)] == [4, 4, 1]

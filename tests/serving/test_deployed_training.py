@@ -133,11 +133,11 @@ def test_a_failed_deployment_says_why_on_its_task_and_the_version_before_stays(
     _, addresses = serving
 
     done = deployed.run(
-        "-m", "pipelines.deploy", "--task", deployed.ids["nan"], *addresses
+        "-m", "pipelines.deploy", "--task", deployed.ids["newer"], *addresses
     )
 
     error = the_one_error(done)
-    assert "the difference is nan" in error and error.endswith("version 1 stays")
+    assert "has not loaded asl_" in error and error.endswith("version 1 stays")
     task = deployed.last("deploy")
     assert task["status"] == "failed"
     assert task["reason"] == task["error"] == error
@@ -149,10 +149,10 @@ def test_without_an_address_the_server_that_runs_on_the_repository_tests_a_model
 ):
     server, _ = serving
     with running_server.noted(server.repository, server.grpc_url, server.http_url):
-        done = deployed.run("-m", "pipelines.deploy", "--task", deployed.ids["nan"])
+        done = deployed.run("-m", "pipelines.deploy", "--task", deployed.ids["newer"])
 
     error = the_one_error(done)
-    assert "the difference is nan" in error and error.endswith("version 1 stays")
+    assert "has not loaded asl_" in error and error.endswith("version 1 stays")
 
 
 @pytest.mark.slow

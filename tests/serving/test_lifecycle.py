@@ -74,6 +74,20 @@ def test_however_serving_ends_no_process_and_no_shared_memory_stays(repository):
     assert [shared_memory_of(process.pid) for process in serving] == [[], [], []]
 
 
+def test_a_server_that_hangs_is_ended_with_serving(repository):
+    process = serve("--repository", repository, *FREE_PORTS)
+    "".join(iter_until("Ctrl-C stops it", process.stdout))
+    (triton,) = children_of(process.pid)
+    os.kill(triton.pid, signal.SIGSTOP)  # heeds nothing from now on
+    time.sleep(2)  # the watchdog asks it
+
+    process.send_signal(signal.SIGTERM)
+
+    process.communicate(timeout=40)
+    assert running_in_session(triton.pid) == []
+    assert shared_memory_of(process.pid) == []
+
+
 def iter_until(mark, lines):
     for line in lines:
         yield line

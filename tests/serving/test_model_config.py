@@ -75,7 +75,8 @@ def test_clients_are_passed_on_to_the_parts_of_one_version(settings):
 
     for name, config in model_config.served(parts, 7).items():
         assert config.name == name
-        assert list(config.version_policy.specific.versions) == [7]
+        assert list(config.version_policy.specific.versions) == [1]
+        assert config.parameters["version"].string_value == "7"
         assert config.parameters["task_id"].string_value == "abc123"
         tensors = {config.input[0].name}
         for step in config.ensemble_scheduling.step:

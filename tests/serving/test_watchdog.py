@@ -2,16 +2,19 @@
 
 import os
 import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from leftovers import running_in_session
 from tiny_model import expect
 
+from data_prep.errors import InputError
 from pipelines.repository import versions
 from pipelines.repository.model_config import Settings
-from pipelines.serving import deployment
+from pipelines.serving import deployment, server_keys, watchdog
 from pipelines.serving.client import Asker
 from pipelines.serving.triton_server import TritonServer
 from pipelines.serving.watchdog import Watchdog, find_fault
@@ -48,7 +51,7 @@ def test_a_killed_model_process_is_noticed_and_the_model_brought_back(
     with TritonServer(repository) as server:
         record = versions.current(repository)
         assert find_fault(server.grpc_url, repository, record) is None
-        with Watchdog(server.grpc_url, repository, said.append):
+        with Watchdog(server, said.append):
             killed = time.monotonic()
             os.kill(processes_of(kind, server)[0], signal.SIGKILL)
             wait_for(said)
@@ -71,7 +74,7 @@ def test_a_version_that_the_server_was_not_told_of_stays_out_whatever_is_brought
     said = []
     with TritonServer(repository) as server:
         urls = {"grpc": server.grpc_url, "http": server.http_url}
-        with Watchdog(server.grpc_url, repository, said.append):
+        with Watchdog(server, said.append):
             deployment.deploy(other_artifacts, repository, {}, settings)
             time.sleep(4)
             assert said == []
@@ -92,3 +95,54 @@ def test_a_version_that_the_server_was_not_told_of_stays_out_whatever_is_brought
             wait_for(said)
             assert said[0].startswith("asl_fused_2 failed (")
             np.testing.assert_allclose(ask(server, files), new, atol=1e-5)
+
+
+def test_at_full_load_a_death_is_healed_beside_the_living_and_nothing_is_left(
+    artifacts, photographs, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(watchdog, "TIDY_S", 1.0)
+    monkeypatch.setattr(watchdog, "ORPHAN_S", 3.0)
+    repository = tmp_path / "models"
+    versions.render(artifacts, repository, {}, Settings(instances=2))
+    files = [path.read_bytes() for path in photographs.values()]
+    said, ended, failed = [], threading.Event(), []
+
+    def client():
+        with Asker(server.grpc_url) as ask:
+            while not ended.is_set():
+                try:
+                    ask(files)
+                except InputError as error:
+                    failed.append(str(error))
+
+    with TritonServer(repository) as server, Watchdog(server, said.append):
+        with ThreadPoolExecutor(8) as pool:
+            clients = [pool.submit(client) for _ in range(8)]
+            try:
+                time.sleep(2)
+                os.kill(processes_of("asl_fused_1", server)[0], signal.SIGKILL)
+                wait_for(said)
+                answered = len(failed)
+                time.sleep(1)
+            finally:
+                ended.set()
+        for client in clients:
+            client.result()
+        assert said[0].startswith("asl_fused_1 failed (1 of its 2 processes have ended")
+        assert set(failed) == {x for x in failed if "not healthy" in x}
+        assert len(failed) <= answered + 8  # what was inside as it was healed
+        deadline = time.monotonic() + 30
+        while len(processes_of("asl_fused_1", server)) > 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert ask(server, files).shape == (4, 5)
+        # parts that a killed deployment has loaded go, too
+        record = versions.add(artifacts, repository, {}, Settings(instances=1))
+        part = f"asl_fused_{record['version']}"
+        with server_keys.client(server.grpc_url, repository) as control:
+            control.load_model(part)
+        versions.repair(repository)
+        deadline = time.monotonic() + 30
+        while processes_of(part, server):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)

@@ -41,6 +41,9 @@ def load(urls, files, expected, clients=4):
                     return
                 which = (turn + number) % len(files)
                 seen.append((time.monotonic(), whose(ask([files[which]])[0], which)))
+                # Triton looks up the model once more to name the classes
+                classes = len(ask.labels(files[which]))
+                assert classes in {len(x[which]) for x in expected.values()}
 
     with ThreadPoolExecutor(2 * clients) as pool:
         running = [pool.submit(client, number) for number in range(2 * clients)]

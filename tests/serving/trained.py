@@ -4,7 +4,7 @@
 
 Prepares the photographs, answers the test split with networks of one layer, and prints
 the ids of the training tasks as JSON: "good"; "tampered", whose recorded answers are
-not those of its graph; "nan", which passes all checks but answers photographs NaN.
+not those of its graph; "newer", whose graph wants a newer runtime than servers have.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tiny_model import infer, make_artifacts, make_nan_artifacts
+from tiny_model import infer, make_artifacts, make_newer_artifacts
 
 from data_prep import packed, preparation, preprocessing
 from data_prep.sources import find_images
@@ -41,8 +41,8 @@ def main(raw: Path, work: Path) -> dict[str, str]:
     ids = {"good": complete("train", "training", outputs, good, answers)}
     tampered = np.roll(answers, 1, axis=1)
     ids["tampered"] = complete("train", "training", outputs, good, tampered)
-    nan = make_nan_artifacts(work / "nan")
-    ids["nan"] = complete("train", "training", outputs, nan, answers)
+    newer = make_newer_artifacts(work / "newer")
+    ids["newer"] = complete("train", "training", outputs, newer, answers)
     return ids
 
 

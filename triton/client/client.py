@@ -16,8 +16,14 @@ import argparse
 import json
 import os
 import re
+import signal
 import ssl
 import sys
+
+# Ctrl-C ends it at once, in the imports as well: there is nothing to tidy up.
+if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # Read when gRPC is imported: its errors reach us as exceptions, its log is of no use.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -23,7 +23,7 @@ class TritonPythonModel:
         start = time.perf_counter()
         pixels, places = photographs.decode(requests, self.preprocessing)
         self.metrics.count(requests, places, time.perf_counter() - start)
-        return photographs.respond("pixels", pixels, places)
+        return photographs.respond({"pixels": pixels}, places)
 
     def finalize(self):
         self.metrics.release()

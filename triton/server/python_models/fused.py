@@ -1,9 +1,10 @@
-"""Triton model: the bytes of photographs -> probabilities, in one process.
+"""Triton model: the bytes of photographs -> the graph's answers, in one process.
 
 On a CPU this is faster than a decode model and a classifier in a row, since the pixels
 need not travel from one process to another.
 """
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -29,20 +30,25 @@ class TritonPythonModel:
             str(HERE / "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
         self.input = self.session.get_inputs()[0].name
-        self.output = self.session.get_outputs()[0].name
-        labels = (HERE.parent / "classes.txt").read_text(encoding="utf-8")
-        self.metrics = Metrics(args["model_instance_name"], labels.splitlines())
+        # the probabilities are the first; the others a graph may have or not
+        self.outputs = [x["name"] for x in json.loads(args["model_config"])["output"]]
+        # as Triton reads them: only a line feed ends a line
+        labels = (HERE.parent / "classes.txt").read_bytes().decode("utf-8")
+        labels = labels.removesuffix("\n").split("\n")
+        self.metrics = Metrics(args["model_instance_name"], labels)
 
     def execute(self, requests):
         """Infer the images of all requests in one run."""
         start = time.perf_counter()
         pixels, places = photographs.decode(requests, self.preprocessing)
         seconds = time.perf_counter() - start
-        answers = None
+        answers = {}
         if len(pixels):
-            (answers,) = self.session.run([self.output], {self.input: pixels})
-        self.metrics.count(requests, places, seconds, answers)
-        return photographs.respond(self.output, answers, places)
+            arrays = self.session.run(self.outputs, {self.input: pixels})
+            answers = dict(zip(self.outputs, arrays))
+        probabilities = answers.get(self.outputs[0])
+        self.metrics.count(requests, places, seconds, probabilities)
+        return photographs.respond(answers, places)
 
     def finalize(self):
         self.metrics.release()

@@ -6,13 +6,16 @@
     asl_predictions_total{class}     photographs by the best class (fused models)
     asl_confidence_bucket{le}        photographs by its probability (fused models)
 
-Every series is labelled with the instance, a name that no other process has. Triton
-24.10 frees a series as soon as the first of the processes that share it has ended, and
-crashes when the next one counts on; and it wants to be called from `execute` alone, not
-from a thread. So what is counted last is handed on with the next request. Health checks
-give their requests the id "probe", and are not counted.
+Every series is labelled with the instance, and with a name of its own for each time
+that one is loaded: a model that is loaded again has processes of the same instances,
+and those before may not have ended yet. Triton 24.10 frees a series as soon as the
+first of the processes that share it has ended, and crashes when the next one counts on;
+and it wants to be called from `execute` alone, not from a thread. So what is counted
+last is handed on with the next request. Health checks give their requests the id
+"probe", and are not counted.
 """
 
+import secrets
 import time
 
 import numpy as np
@@ -34,6 +37,7 @@ class Metrics:
     def __init__(self, instance, labels=()):
         bounds = [str(bound) for bound in (*BOUNDS, "+Inf")] if labels else ()
         self.families, self.series = [], []
+        common = {"instance": instance, "load": secrets.token_hex(4)}
         for name, text, key, values in (
             ("asl_images_total", "Photographs answered", "", [""]),
             ("asl_refused_requests_total", "Requests with a broken image", "", [""]),
@@ -46,8 +50,8 @@ class Metrics:
             )
             self.families.append(family)
             for value in values:
-                described = {"instance": instance, **({key: value} if key else {})}
-                self.series.append(family.Metric(labels=described))
+                labelled = common | ({key: value} if key else {})
+                self.series.append(family.Metric(labels=labelled))
         self.classes = len(labels)
         self.waiting = np.zeros(len(self.series))
         self.handed_on = time.monotonic()

@@ -5,10 +5,9 @@ Deployment puts this file beside a model, with ``preprocessing.py`` and
 """
 
 import cv2
-import image_headers
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from preprocessing import BrokenImage
+from preprocessing import BrokenImage, TooManyPixels, check_request
 
 cv2.setNumThreads(1)  # the other cores have instances of their own
 
@@ -25,8 +24,9 @@ def decode(requests, preprocessing):
         files = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
         first = len(images)
         try:
+            if len(files) > 1:
+                check_request(files[:, 0])
             for data in files[:, 0]:
-                image_headers.check(data)
                 images.append(preprocessing.apply(data))
             places.append(slice(first, len(images)))
         except Exception as error:
@@ -39,6 +39,8 @@ def decode(requests, preprocessing):
 
 def failure(error, number, total):
     """Make an error response, naming the element where the request holds several."""
+    if isinstance(error, TooManyPixels):
+        return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
     if isinstance(error, BrokenImage):
         message = f"broken image: {error}"
     else:  # a defect, but of this image's request alone
@@ -49,17 +51,19 @@ def failure(error, number, total):
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message))
 
 
-def respond(name, rows, places):
-    """Give every request its rows of an output, or the error it has already.
+def respond(outputs, places):
+    """Give every request its rows of the outputs, or the error it has already.
 
     Args:
-        name: Of the output.
-        rows: One an image, as `decode` counts them.
+        outputs: Of each output its name and its rows, one an image, as `decode` counts
+            them.
         places: From `decode`.
     """
     return [
         (
-            pb_utils.InferenceResponse([pb_utils.Tensor(name, rows[place])])
+            pb_utils.InferenceResponse(
+                [pb_utils.Tensor(name, rows[place]) for name, rows in outputs.items()]
+            )
             if isinstance(place, slice)
             else place
         )
