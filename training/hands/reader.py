@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from training.hands.crops import cut, square, to_photograph
-from training.hands.files import LANDMARKS, PALMS
+from training.hands.files import COARSE, LANDMARKS, PALMS
 from training.hands.geometry import Hand
 from training.hands.landmarks import HandLandmarks, square_around
 from training.hands.palms import PalmDetector
@@ -22,6 +22,7 @@ LOOKS = ((128, 0.0), (192, 0.25), (256, 0.25))
 PICTURE_SIZE = 96  # side of the picture that the letter network sees, pixels
 MARGIN = 14  # pixels around it, which training uses to turn and move it
 FOUND = 0.5  # presence from which on the hand counts as found
+PRESENCE = 4  # where it stands in what `HandReader.look` returns
 
 
 class Reading(NamedTuple):
@@ -48,17 +49,27 @@ class Reading(NamedTuple):
 class HandReader(nn.Module):
     """Finds one hand in each photograph and reads its points.
 
+    The palm gives a first square around the hand, the points in that a better one
+    (a hand seen from the side or close up needs it), and the points in this count.
+
     Most hands are found at the first look. Only photographs in which none is found get
     a second and a third one, at other scales, so that these cost little on the whole.
 
     Args:
         palms: The looks at a photograph, in their order.
+        coarse: Reads the points that place the second square: a fast one will do.
         landmarks: Reads the points of a hand.
     """
 
-    def __init__(self, palms: list[PalmDetector], landmarks: HandLandmarks):
+    def __init__(
+        self,
+        palms: list[PalmDetector],
+        coarse: HandLandmarks,
+        landmarks: HandLandmarks,
+    ):
         super().__init__()
-        self.palms, self.landmarks = nn.ModuleList(palms), landmarks
+        self.palms, self.coarse = nn.ModuleList(palms), coarse
+        self.landmarks = landmarks
         self.requires_grad_(False).eval()
 
     @classmethod
@@ -67,7 +78,7 @@ class HandReader(nn.Module):
         palms = TFLiteNetwork(folder / PALMS)
         return cls(
             [PalmDetector(palms, size, border) for size, border in LOOKS],
-            HandLandmarks(TFLiteNetwork(folder / LANDMARKS)),
+            *(HandLandmarks(TFLiteNetwork(folder / f)) for f in (COARSE, LANDMARKS)),
         )
 
     def forward(self, photographs: torch.Tensor) -> Reading:
@@ -76,8 +87,7 @@ class HandReader(nn.Module):
         seen = self.look(pixels, 0)
         for number in range(1, len(self.palms)):
             seen = self.look_again(pixels, seen, number)
-        landmarks, metres, score, presence, handedness = seen
-        around = square_around(landmarks[..., :2])
+        landmarks, metres, around, score, presence, handedness = seen
         whole = square(
             torch.full_like(around[:, :2], 0.5),
             torch.ones_like(around[:, 2]),
@@ -107,22 +117,26 @@ class HandReader(nn.Module):
         """Look for a hand in ``(N, 3, S, S)`` of 0 to 1.
 
         Returns:
-            Landmarks ``(N, 21, 3)`` in the photograph, points in metres ``(N, 21, 3)``,
-            and score, presence and handedness ``(N, 1)``.
+            Landmarks ``(N, 21, 3)`` in the photograph; points in metres ``(N, 21, 3)``,
+            upright as the square ``(N, 4)`` is; and score, presence and handedness
+            ``(N, 1)``.
         """
         place, score = self.palms[number](pixels)
+        rough = self.coarse(cut(pixels, place, self.coarse.size))[0]
+        place = square_around(to_photograph(place, rough[..., :2]))
         crops = cut(pixels, place, self.landmarks.size)
         points, presence, handedness, metres = self.landmarks(crops)
         inside = to_photograph(place, points[..., :2])
         depth = points[..., 2:] * place[:, None, 2:3]
-        return torch.cat([inside, depth], 2), metres, score, presence, handedness
+        landmarks = torch.cat([inside, depth], 2)
+        return landmarks, metres, place, score, presence, handedness
 
     def look_again(self, pixels, seen, number):
         """Look once more where no hand was found; keep what is surer."""
-        rows = torch.nonzero(seen[3][:, 0] < FOUND)[:, 0]
+        rows = torch.nonzero(seen[PRESENCE][:, 0] < FOUND)[:, 0]
         before = [part.index_select(0, rows) for part in seen]
         after = self.look(pixels.index_select(0, rows), number)
-        surer = (after[3] > before[3])[:, 0]
+        surer = (after[PRESENCE] > before[PRESENCE])[:, 0]
         return tuple(
             whole.index_copy(0, rows, torch.where(_as(surer, new), new, old))
             for whole, new, old in zip(seen, after, before)
