@@ -109,7 +109,8 @@ class Preprocessing:
                 )
         if self.resize_mode not in RESIZE_MODES:
             raise ValueError(
-                f"resize_mode is {self.resize_mode!r}; choose {' or '.join(RESIZE_MODES)}"
+                f"resize_mode is {self.resize_mode!r}; choose "
+                f"{' or '.join(RESIZE_MODES)}"
             )
         # JSON has lists only; equality and hashing want tuples.
         for name in ("mean", "std"):

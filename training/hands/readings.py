@@ -2,11 +2,14 @@
 
 The networks that read are exported to ONNX once and run in ONNX Runtime, which is twice
 as fast on a CPU as torch; the same graph is the first part of the model that is served.
+
+python -m training.hands.readings      fetch the networks and make the graph, once
 """
 
 import hashlib
 import os
 import shutil
+import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from data_prep.errors import exit_2_on_input_error
 from data_prep.parallel import cpu_count
 from data_prep.paths import data_home
 from training.hands import crops, geometry, landmarks, palms
@@ -79,6 +83,7 @@ def reader_graph(folder: str | Path = "", image_size: int = 256) -> Path:
         digest.update(known.encode())
     path = cache_folder() / f"reader-{image_size}-{digest.hexdigest()[:16]}.onnx"
     if not path.exists():
+        print("preparing the hand networks (half a minute, once)", file=sys.stderr)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}")
         _export(HandReader.load(networks), partial, image_size)
@@ -176,3 +181,12 @@ def _asker(graph: Path):
     )
     names = [value.name for value in session.get_outputs()[:2]]
     return lambda images: session.run(names, {"image": images})
+
+
+@exit_2_on_input_error
+def main() -> None:
+    print(reader_graph())
+
+
+if __name__ == "__main__":
+    main()
