@@ -197,7 +197,7 @@ def gather(comparison, always: list, limit: int) -> tuple[list, dict[str, str]]:
                     predicted=comparison.ask(training),
                     seen=comparison.seen_by(training),
                     external=comparison.external_right(training),
-                    strangers=evaluation.get("strangers", {}).get("mean"),
+                    strangers=(evaluation.get("strangers") or {}).get("mean"),
                 )
             )
         except InputError as error:

@@ -5,6 +5,7 @@ The folder afterwards::
     model.onnx            the graph that is served
     classes.txt           order of its outputs
     preprocessing.json    how to make its input
+    golden_raw.npz        a few test photographs as they were taken, with torch's answers
     golden.npz            images (uint8 n,S,S,3), and the probabilities torch gave
     test_probabilities.npy  torch's answers to the whole test split (float32 N,classes)
     evaluation.json       scores on the test split (training/evaluate.py)
@@ -41,6 +42,7 @@ from training.augment import augment, noise_pool
 from training.evaluate import evaluate, score_slice, slice_rows
 from training.export import export_onnx, golden_inputs
 from training.floors import floors
+from training.golden import RAW_GOLDEN_FILE, write_raw_golden
 from training.graph import answer, describe_split, read_all_external, split_method
 from training.hands.model import HandModel
 from training.hands.pictures import EvenLight, inner, vary_picture
@@ -196,6 +198,9 @@ def train_dataset(
     else:
         ask = functools.partial(ask_torch, classifier, hands, choices)
     np.savez(out / "golden.npz", images=golden, probabilities=expected)
+    if samples := packed.read_samples(dataset):
+        answers = ask(np.stack([record.apply(sample) for sample in samples]))
+        write_raw_golden(out / RAW_GOLDEN_FILE, samples, answers)
 
     if hands and not (quantised and quantised["kept"]):  # it has been read already
         probabilities = hands.letters(classifier).tell(hands.readings["test"])
