@@ -108,7 +108,7 @@ class Yardstick:
         raw = raw_dataset(self.dataset_id)
         if not raw:
             raise InputError(
-                f"it takes {_looks(rule)} images, and dataset {self.dataset_id}, of "
+                f"it takes images of {_looks(rule)}, and dataset {self.dataset_id}, of "
                 f"{_looks(self._rule)}, was not prepared from a registered raw Dataset"
             )
         found = {i.path: i for i in registry.find_raw(None, raw).images}
@@ -133,4 +133,4 @@ def _pixel_rule(training) -> Preprocessing:
 
 
 def _looks(rule: Preprocessing) -> str:
-    return f"{rule.image_size} px, {rule.resize_mode}"
+    return f"{rule.image_size} px ({rule.resize_mode})"
