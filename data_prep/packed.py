@@ -168,8 +168,11 @@ def _read(folder: str | Path, name: str) -> str:
 
 
 def write_samples(folder: Path, files: Iterable[bytes]) -> None:
-    """Keep a few encoded images: training answers them, so that whoever serves the model
-    can hold the whole way against that. Those above LARGEST_SAMPLE are left out."""
+    """Keep a few encoded images, but none above LARGEST_SAMPLE.
+
+    Training answers them, so that whoever serves the model can hold the whole way
+    against its answers.
+    """
     kept = [file for file in files if len(file) <= LARGEST_SAMPLE]
     np.savez(
         folder / RAW_SAMPLES,

@@ -5,7 +5,7 @@ The folder afterwards::
     model.onnx            the graph that is served
     classes.txt           order of its outputs
     preprocessing.json    how to make its input
-    golden_raw.npz        a few test photographs as they were taken, with torch's answers
+    golden_raw.npz        a few test photographs as taken, and torch's answers
     golden.npz            images (uint8 n,S,S,3), and the probabilities torch gave
     test_probabilities.npy  torch's answers to the whole test split (float32 N,classes)
     evaluation.json       scores on the test split (training/evaluate.py)
