@@ -156,6 +156,12 @@ def evaluation_of(training) -> dict:
     return json.loads(artifact(training, EVALUATION).read_text(encoding="utf-8"))
 
 
+def strangers_of(evaluation: dict) -> dict[str, float]:
+    """Accuracy by source that was left out of the training; {} where not measured."""
+    found = evaluation.get("strangers") or {}
+    return {name: each["accuracy"] for name, each in found.get("sources", {}).items()}
+
+
 def pixel_rule(file: Path) -> Preprocessing:
     """Read a record, leaving out what is done to the pixels inside the graph."""
     plain = Preprocessing()

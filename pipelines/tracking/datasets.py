@@ -177,12 +177,12 @@ def find_raw(
     """
     if bool(folders) == bool(dataset_id):
         raise InputError(
-            "give raw images either by --raw DIR or by --dataset-id ID of a ClearML "
-            "Dataset" + (", not by both" if folders else "")
+            "give raw images either by --raw DIR or by --raw-dataset-id ID of a "
+            "ClearML Dataset" + (", not by both" if folders else "")
         )
     if folders:
         return find_images(folders, classes, limit)
-    return find_images([local_copy(dataset_id, RAW)], classes, limit, names=[""])
+    return find_images([local_copy(dataset_id or "", RAW)], classes, limit, names=[""])
 
 
 def newest_dataset(name: str = PREPARED) -> str:
