@@ -122,6 +122,9 @@ def _prepare(
     )
     packed.write_manifest(folder, rows)
     packed.write_classes(folder, classes)
+    test = chosen["test"]
+    picked = np.linspace(0, len(test) - 1, min(packed.SAMPLES, len(test))).astype(int)
+    packed.write_samples(folder, (images[i].read() for i in test[picked].tolist()))
     filled = _with_statistics(record, sums[train], squares[train])
     filled.save(folder / FILE_NAME)
     preview = _preview(file, labels[train], classes, size)

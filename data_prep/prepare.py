@@ -5,17 +5,18 @@ python -m data_prep.prepare --raw DIR [DIR ...]
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 if not __package__:  # run as a script, as clearml-task does
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from data_prep import leftovers, preparation  # noqa: E402
+from data_prep import leftovers, preparation, resolution  # noqa: E402
 from data_prep.errors import InputError, exit_2_on_input_error  # noqa: E402
 from data_prep.parallel import cpu_count  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
 from data_prep.preprocessing import Preprocessing  # noqa: E402
-from data_prep.sources import name_folders  # noqa: E402
+from data_prep.sources import RawImage, name_folders  # noqa: E402
 from data_prep.splitting.methods import METHODS, SplitOptions  # noqa: E402
 
 
@@ -43,8 +44,17 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--image-size",
         type=int,
-        default=pixels.image_size,
-        help=f"side of the square images, pixels (default {pixels.image_size})",
+        default=0,
+        help="side of the square images, pixels; 0 (default): "
+        f"{resolution.HAND_SIZE} for letterboxed hand signs, else {pixels.image_size}",
+    )
+    parser.add_argument(
+        "--resize-mode",
+        choices=resolution.CHOICES,
+        default=resolution.AUTO,
+        help="how a photograph becomes square: squash changes its proportions, "
+        "letterbox keeps them and repeats the last pixels; auto (default): letterbox "
+        "for hand signs, else squash",
     )
     parser.add_argument(
         "--border-crop",
@@ -92,16 +102,38 @@ def arguments() -> argparse.ArgumentParser:
 def check(args: argparse.Namespace) -> preparation.Options:
     """Make of the command line what preparation takes.
 
+    Returns:
+        Them; what the photographs decide stands at its default.
+
     Raises:
         InputError: One of them is out of range.
     """
+    given = {"border_crop": args.border_crop}
+    if args.image_size:
+        given["image_size"] = args.image_size
+    if args.resize_mode != resolution.AUTO:
+        given["resize_mode"] = args.resize_mode
     try:
-        pixels = Preprocessing(args.image_size, args.border_crop)
+        pixels = Preprocessing(**given)
     except ValueError as error:
         raise InputError(str(error)) from None
     hold_out = tuple(args.hold_out or ())
     split = SplitOptions(args.split, tuple(args.ratios), args.seed, hold_out)
     return preparation.Options(pixels, split)
+
+
+def choose_pixels(
+    pixels: Preprocessing, args: argparse.Namespace, images: list[RawImage]
+) -> Preprocessing:
+    """Let the photographs decide what the options leave open, and say what."""
+    size, mode, line = resolution.choose(
+        {image.label for image in images},
+        resolution.typical_shorter_side(images),
+        args.image_size,
+        args.resize_mode,
+    )
+    print(line, flush=True)
+    return replace(pixels, image_size=size, resize_mode=mode)
 
 
 @exit_2_on_input_error
@@ -117,6 +149,8 @@ def main(tracking) -> None:
         listing = tracking.find_raw(
             args.raw, args.dataset_id, args.classes or (), args.limit
         )
+        pixels = choose_pixels(options.preprocessing, args, listing.images)
+        options = replace(options, preprocessing=pixels)
         runs = data_home() / "runs"
         leftovers.remove_folders(runs.glob(f"*/prepared{preparation.PARTIAL}"))
         folder = runs / task.id / "prepared"

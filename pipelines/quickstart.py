@@ -30,34 +30,11 @@ from pipelines.tracking import datasets, trainings
 from pipelines.tracking.connection import ensure_clearml, is_configured
 from pipelines.verify import summary, verify_training
 
-SAMPLES_PER_CLASS = 160
+SAMPLES_PER_CLASS = 60
+# Whatever comes out of it is shown.
+SETTINGS = steps.RECIPE | {"promote": {"min_recall": "0"}}
 # With the sample hands the whole chain takes less than three minutes on two cores.
-# The drawn hands vary by themselves, so that augmentation may be weak.
-SAMPLE_SETTINGS = {
-    "prepare": {"image_size": "96"},
-    "train": {
-        "epochs": "14",
-        "max_minutes": "1.6",
-        "augment": "0.3",
-        "lr": "0.01",
-    },
-    "promote": {"min_recall": "0"},
-}
-# However many photographs there are, training ends after ten minutes.
-RAW_SETTINGS = {
-    "prepare": {"image_size": "96"},
-    "train": {
-        "epochs": "24",
-        "max_minutes": "10",
-        "augment": "0.6",
-        "lr": "0.01",
-        "ema": "0.995",
-    },
-    "promote": {"min_recall": "0"},  # whatever came out of it is shown
-}
-# Several folders, several signers: a model for people it has never seen. Training ends
-# after half an hour.
-SIGNERS_SETTINGS = steps.RECIPE | {"promote": {"min_recall": "0"}}
+SAMPLE_TRAINING = {"max_minutes": "0.4", "epochs": "12"}
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -87,9 +64,9 @@ def main() -> None:
     args = arguments().parse_args()
     # A terminal's Ctrl-C reaches all children; other ways to stop us shall, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    defaults = {0: SAMPLE_SETTINGS, 1: RAW_SETTINGS}.get(
-        len(args.raw), SIGNERS_SETTINGS
-    )
+    defaults = SETTINGS
+    if not args.raw:
+        defaults = SETTINGS | {"train": SETTINGS["train"] | SAMPLE_TRAINING}
     settings = steps.parse_settings(args.set, defaults)
     raw = [str(Path(folder).resolve()) for folder in args.raw]
     if raw:

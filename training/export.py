@@ -8,10 +8,11 @@ import onnx
 import torch
 
 from training.graph import answer
+from training.hands.model import HandModel
+from training.hands.readings import OPSET
 from training.loop import predict
 from training.network import Classifier
 
-OPSET = 18
 # ONNX Runtime 1.19, in Triton 24.10, reads intermediate representations up to 10.
 IR_VERSION = 10
 TOLERANCE = 1e-4  # largest difference to torch, as a probability
@@ -29,13 +30,17 @@ def golden_inputs(images: np.ndarray, labels: np.ndarray, count: int = 32):
 
 
 def export_onnx(
-    classifier: Classifier, path: Path, golden: np.ndarray, metadata: dict[str, str]
+    model: Classifier | HandModel,
+    path: Path,
+    golden: np.ndarray,
+    metadata: dict[str, str],
 ) -> np.ndarray:
     """Write ``path`` and prove that it answers as torch does.
 
     Args:
-        classifier: In float32; its ``forward`` is the graph: ``image`` uint8
-            ``[batch, S, S, 3]`` in, ``probabilities`` float32 ``[batch, classes]`` out.
+        model: In float32; its ``forward`` is the graph: ``image`` uint8
+            ``[batch, S, S, 3]`` in, ``probabilities`` float32 ``[batch, classes]`` out;
+            a hand model's further outputs after it.
         path: The ONNX file; written only if every check passes.
         golden: ``(n, S, S, 3)`` uint8 images to compare on.
         metadata: Strings kept in the graph, such as task_id and dataset_id.
@@ -47,8 +52,25 @@ def export_onnx(
         RuntimeError: The graph differs from torch by more than `TOLERANCE`, or names
             another best class.
     """
-    classifier = classifier.cpu().to(memory_format=torch.contiguous_format).eval()
-    expected = predict(classifier, golden)
+    model = model.cpu().to(memory_format=torch.contiguous_format).eval()
+    if isinstance(model, HandModel):
+        proto = model.to_onnx(golden.shape[1])
+    else:
+        proto = _trace(model, golden)
+    proto.ir_version = min(proto.ir_version, IR_VERSION)
+    proto.producer_name = "asl-recognition"
+    _strip_debug_information(proto)
+    onnx.helper.set_model_props(proto, metadata)
+    onnx.checker.check_model(proto, full_check=True)
+    partial = path.with_suffix(".partial")
+    onnx.save(proto, partial)
+    expected = predict(model, golden)
+    check_parity(partial, golden, expected)
+    partial.replace(path)
+    return expected
+
+
+def _trace(classifier: Classifier, golden: np.ndarray) -> onnx.ModelProto:
     # Two images, since export takes a dimension of 1 for a constant.
     example = torch.from_numpy(np.repeat(golden[:1], 2, axis=0))
     with warnings.catch_warnings():
@@ -64,17 +86,7 @@ def export_onnx(
             dynamo=True,
             verbose=False,
         )
-    model = program.model_proto
-    model.ir_version = min(model.ir_version, IR_VERSION)
-    model.producer_name = "asl-recognition"
-    onnx.helper.set_model_props(model, metadata)
-    _strip_debug_information(model)
-    onnx.checker.check_model(model, full_check=True)
-    partial = path.with_suffix(".partial")
-    onnx.save(model, partial)
-    check_parity(partial, golden, expected)
-    partial.replace(path)
-    return expected
+    return program.model_proto
 
 
 def _strip_debug_information(model: onnx.ModelProto) -> None:

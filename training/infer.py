@@ -138,16 +138,21 @@ def ask(run: Path, runtime: str, record: Preprocessing, pixels: np.ndarray):
 
     import torch
 
+    from training.hands.model import HandModel
+    from training.hands.training import load_letters
     from training.loop import BEST_FILE, predict
     from training.run import Choices, build_classifier
 
     evaluation = json.loads((run / EVALUATION).read_text())
     names = [name for name in ("model", "grey", "find_hand") if name in evaluation]
     choices = Choices(**{name: evaluation[name] for name in names})
-    classifier, _ = build_classifier(choices, len(packed.read_classes(run)), record)
+    classes = len(packed.read_classes(run))
+    model, _ = build_classifier(choices, classes, record)
     state = torch.load(run / BEST_FILE, map_location="cpu", weights_only=True)
-    classifier.load_state_dict(state)
-    return predict(classifier, pixels)
+    model.load_state_dict(state)
+    if choices.find_hand == "yes":
+        model = HandModel.load(load_letters(run, classes, model))
+    return predict(model, pixels)
 
 
 if __name__ == "__main__":

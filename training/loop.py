@@ -54,7 +54,6 @@ def fit(
     resume: Path | None = None,
     vary: Callable = augment,
     weights: np.ndarray | None = None,
-    spent: float = 0.0,
 ) -> list[dict]:
     """Train in place; on return ``classifier`` holds the weights of the best epoch.
 
@@ -62,8 +61,7 @@ def fit(
 
     Args:
         classifier: On the device to train on.
-        train: ``(N, S, S, 3)`` uint8 images, or views with a fourth channel, and
-            ``(N,)`` int64 labels.
+        train: ``(N, S, S, 3)`` uint8 images and ``(N,)`` int64 labels.
         val: The same; judges each epoch, by the averaged weights' accuracy.
         recipe: How to train.
         folder: For BEST_FILE and LAST_FILE, written after each epoch.
@@ -73,7 +71,6 @@ def fit(
             what would have followed there, to the bit on the same CPU.
         vary: The augmentation, called as `augment` is.
         weights: ``(N,)`` how often to draw each image; None for equally often.
-        spent: Seconds of the recipe's ``max_minutes`` that are already used up.
 
     Returns:
         One dict an epoch: epoch, train_loss, val_loss, val_accuracy, val_macro_f1,
@@ -90,11 +87,16 @@ def fit(
     optimizer = make_optimizer(classifier.network, recipe, loaded)
     autocast = autocast_for(classifier, device)
     batches = TrainBatches(
-        *(*train, recipe.batch_size, recipe.seed, vary, weights),
+        images=train[0],
+        labels=train[1],
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        vary=vary,
+        weights=weights,
         strength=recipe.augment,
         flip=recipe.flip,
     )
-    run = Progress(recipe, len(batches), spent)
+    run = Progress(recipe, len(batches))
     if resume:
         run.load(resume, classifier, averaged, optimizer, device)
         best = resume.parent / BEST_FILE
@@ -183,10 +185,9 @@ def train_mode(module: torch.nn.Module) -> None:
 class Progress:
     """How far a run is, and what it needs to be taken up again."""
 
-    def __init__(self, recipe: Recipe, steps_per_epoch: int, spent: float):
+    def __init__(self, recipe: Recipe, steps_per_epoch: int):
         self.recipe = recipe
-        # an exhausted budget still allows a step
-        self.budget = max(60 * recipe.max_minutes - spent, 1.0)
+        self.budget = 60 * recipe.max_minutes
         self.steps = recipe.epochs * steps_per_epoch
         self.epoch, self.step = 0, 0
         self.history, self.best, self.best_epoch = [], -1.0, 0
@@ -280,13 +281,18 @@ def save(path: Path, state: dict) -> None:
     partial.replace(path)
 
 
-def predict(classifier: Classifier, images: np.ndarray) -> np.ndarray:
+def predict(classifier: torch.nn.Module, images: np.ndarray) -> np.ndarray:
     """Probabilities ``(N, classes)`` float32 of uint8 ``images``, in float32 precision:
     the precision in which the exported graph answers."""
     device = next(classifier.parameters()).device
     classifier.eval()
     with torch.inference_mode():
-        parts = [classifier(b.to(device)).cpu() for b in plain_batches(images)]
+        parts = []
+        for batch in plain_batches(images):
+            answered = classifier(batch.to(device))
+            # a hand model has further outputs
+            first = answered[0] if isinstance(answered, tuple) else answered
+            parts.append(first.cpu())
     return torch.cat(parts).numpy()
 
 

@@ -140,8 +140,7 @@ def build_model(
             name of a timm model.
         classes: Width of the output.
         image_size: Side of the input, pixels.
-        channels: 3; 1 for grey images, which the zoos' models get three times; or 4
-            for views of hands, which they get mixed into 3.
+        channels: 3; or 1 for grey images, which the zoos' models get three times.
 
     Raises:
         InputError: No model has that name, or it cannot take images of that size.
@@ -154,8 +153,6 @@ def build_model(
         network = _torchvision_model(name, classes)
     if channels == 1 and name not in OURS:
         network = nn.Sequential(RepeatGrey(), network)
-    if channels == 4 and name not in OURS:
-        network = nn.Sequential(nn.Conv2d(4, 3, 1), network)
     try:
         with torch.inference_mode():
             network.eval()(torch.zeros(1, channels, image_size, image_size))
@@ -163,7 +160,7 @@ def build_model(
         raise InputError(
             f"model {name} cannot take images of {image_size} pixels "
             f"({' '.join(str(error).split())[:100]}); choose another model, or prepare "
-            "the data with a larger --image-size (views of hands have 96 pixels always)"
+            "the data with a larger --image-size (pictures of hands have 96 pixels)"
         ) from None
     return network.train()
 

@@ -9,21 +9,16 @@ from torch import nn
 
 from data_prep.preprocessing import Preprocessing
 
-FAINT = 10  # of 255: so much of a hand's contrast may be noise
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: how bright red, green and blue look
 
 
 class Classifier(nn.Module):
     """``(N, S, S, 3)`` uint8 RGB -> logits or probabilities ``(N, classes)``.
 
-    With a view, ready-made views ``(N, V, V, 4)`` are taken as well: training cuts them
-    out once and not in every epoch.
-
     Args:
         network: Maps normalised float ``(N, channels, S, S)`` to logits.
         preprocessing: Has mean and std.
         grey: Whether the network sees one channel, of brightness.
-        view: Finds the hand first (training/hand_finder.py); None for the whole image.
     """
 
     def __init__(
@@ -31,12 +26,10 @@ class Classifier(nn.Module):
         network: nn.Module,
         preprocessing: Preprocessing,
         grey: bool = False,
-        view: nn.Module | None = None,
     ):
         super().__init__()
         self.network = network
         self.grey = grey
-        self.view = view
         mean, std = (
             torch.tensor(values).view(1, -1, 1, 1)
             for values in (preprocessing.mean, preprocessing.std)
@@ -50,12 +43,8 @@ class Classifier(nn.Module):
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         # Transposed while still bytes: a quarter of the memory to move.
         x = images.permute(0, 3, 1, 2)
-        if self.view is not None and images.shape[3] == 4:
-            x = even_light(x.to(precision(x.device)))  # bfloat16 holds a byte exactly
-        elif self.view is not None:
-            x = even_light(self.view(x.float()))
-        else:
-            x = scale_channels(x.to(precision(x.device)), self.scale, self.offset)
+        # bfloat16 holds a byte exactly
+        x = scale_channels(x.to(precision(x.device)), self.scale, self.offset)
         if self.grey:
             x = (x * self.luma).sum(1, keepdim=True)
         return self.network(x)
@@ -74,31 +63,6 @@ class Logits(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.classifier.logits(images)
-
-
-def even_light(views: torch.Tensor) -> torch.Tensor:
-    """Give the hand in each view the same mean and spread, channel by channel.
-
-    Args:
-        views: ``(N, 4, V, V)`` of 0 to 255, float32 or bfloat16, as `HandView` makes
-            them.
-
-    Returns:
-        The same shape and type: RGB of -3 to 3, of the hand about -1 to 1, and the
-        mask of -2 to 2. Without a hand, the whole view counts as one.
-    """
-    few = views[:, :, ::4, ::4].float()  # enough for a mean
-    colours, hand = few[:, :3], few[:, 3:] / 255 + 1e-3
-    total = hand.sum((2, 3), keepdim=True)
-    mean = (colours * hand).sum((2, 3), keepdim=True) / total
-    square = ((colours - mean) ** 2 * hand).sum((2, 3), keepdim=True) / total
-    scale = 0.7 / (square.sqrt() + FAINT)
-    of_mask = torch.ones_like(scale[:, :1])
-    scale, offset = (
-        torch.cat(parts, 1)
-        for parts in ((scale, of_mask * 4 / 255), (-mean * scale, of_mask * -2))
-    )
-    return scale_channels(views, scale, offset).clamp(-3, 3)
 
 
 def scale_channels(

@@ -26,8 +26,8 @@ class Recipe:
 
     Attributes:
         epochs: Passes over the training split.
-        max_minutes: Wall-clock budget, minutes, of the loop and of learning to find the
-            hand; the schedule shrinks to fit it. 0 is no limit.
+        max_minutes: Wall-clock budget of the loop, minutes; the schedule shrinks to fit
+            it. 0 is no limit.
         patience: Epochs without a better one before training ends; 0 is no limit.
         batch_size: Images a step, over all processes.
         optimizer: One of OPTIMIZERS; muon leaves what it is not for to adamw, sgd has

@@ -34,6 +34,19 @@ def report_evaluation(logger, result: dict) -> None:
     logger.report_table("scores by class", "test", table_plot=table_by_class(result))
     for name, scores in result["slices"].items():
         logger.report_single_value(f"{name} accuracy", scores["accuracy"])
+    left_out = result.get("strangers")
+    if left_out:
+        for name in ("mean", "worst"):
+            logger.report_single_value(f"signers left out {name}", left_out[name])
+        rows = [
+            [name, round(scores["accuracy"], 4), scores["images"]]
+            for name, scores in left_out["sources"].items()
+        ]
+        logger.report_table(
+            "signers left out",
+            "each source",
+            table_plot=[["source", "accuracy", "images"], *rows],
+        )
 
 
 def table_by_class(result: dict) -> list[list]:

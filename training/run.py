@@ -5,12 +5,13 @@ The folder afterwards::
     model.onnx            the graph that is served
     classes.txt           order of its outputs
     preprocessing.json    how to make its input
+    golden_raw.npz        a few test photographs as taken, and torch's answers
     golden.npz            images (uint8 n,S,S,3), and the probabilities torch gave
     test_probabilities.npy  torch's answers to the whole test split (float32 N,classes)
     evaluation.json       scores on the test split (training/evaluate.py)
     history.json          one row an epoch
     checkpoint.pt         weights of the best epoch
-    hand_finder.pt        weights of the hand finder, with --find-hand
+    geometry.pt           weights of the network that sees hands' geometry (hand model)
     last.pt, origin.json  what --resume needs beside these two
     curves.png, confusion_matrix.png, predictions.png
     tensorboard/
@@ -28,6 +29,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
@@ -40,9 +42,13 @@ from training.augment import augment, noise_pool
 from training.evaluate import evaluate, score_slice, slice_rows
 from training.export import export_onnx, golden_inputs
 from training.floors import floors
+from training.golden import RAW_GOLDEN_FILE, write_raw_golden
 from training.graph import answer, describe_split, read_all_external, split_method
-from training.hand_finder import VIEW_SIZE, HandFinder, HandView
-from training.hand_views import cut_views, draw_examples, learn_to_see, scratch
+from training.hands.model import HandModel, Letters
+from training.hands.pictures import EvenLight, inner, vary_picture
+from training.hands.reader import PICTURE_SIZE
+from training.hands.readings import read_photographs, reader_graph
+from training.hands.training import train_geometry
 from training.loop import LAST_FILE, fit, predict, read_last
 from training.models import build_model, load_pretrained, load_weights
 from training.network import Classifier, pick_device
@@ -53,6 +59,7 @@ from training.torch_setup import keep_freed_memory
 
 PICTURES = ("curves.png", *reports.PICTURES)
 ORIGIN_FILE = "origin.json"
+LEAST_SIZE = 192  # of photographs in which hands are found, pixels
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,10 @@ class Choices:
     Attributes:
         model: A name that `build_model` knows.
         grey: Whether the network sees brightness only.
-        find_hand: Whether the network sees the hand instead of the whole photograph:
-            "yes", "no", or "auto" for yes where the classes are hand signs and the
-            images have the finder's size at least.
+        find_hand: Whether the hand is found first, and its geometry read: "yes", "no",
+            or "auto" for yes where the classes are hand signs and the images were
+            letterboxed to `LEAST_SIZE` or more.
+        hand_networks: Folder of the networks that find it; "" for the fetched ones.
         pretrained: Start from the zoo's weights.
         weights: Start from this state dict; "" for none.
         resume: Folder of an interrupted run to take up; "" for none.
@@ -77,6 +85,7 @@ class Choices:
     model: str = "small_resnet"
     grey: bool = False
     find_hand: str = "no"
+    hand_networks: str = ""
     pretrained: bool = False
     weights: str = ""
     resume: str = ""
@@ -131,27 +140,27 @@ def train_dataset(
         kept = origin | {"loaded": sorted(loaded)}
         (out / ORIGIN_FILE).write_text(json.dumps(kept, indent=1) + "\n")
     manifest, weights = packed.read_manifest(dataset), None
-    sources, _ = describe_split(manifest, "train", len(train[1]))
-
+    sources = {
+        name: describe_split(manifest, name, len(labels))[0]
+        for name, (_, labels) in zip(packed.SPLITS, (train, val, test))
+    }
+    seen, judged, vary, hands = train, val, augment, None
+    if choices.find_hand == "yes":
+        hands = train_geometry(
+            splits=dict(zip(packed.SPLITS, (train, val, test))),
+            sources=sources,
+            classes=classes,
+            networks=choices.hand_networks,
+            seed=recipe.seed,
+            device=pick_device(),
+            share_of_steps=0.01 if choices.fast_dev_run else 1.0,
+        )
+        seen = hands.readings["train"].pictures, train[1]
+        judged = inner(hands.readings["val"].pictures), val[1]
+        vary = vary_picture
+    if not choices.fast_dev_run:
+        weights = draw_weights(sources["train"], seen[1], recipe.balance)
     with contextlib.ExitStack() as stack:
-        seen, judged, vary, seeing = train, val, augment, time.monotonic()
-        if classifier.view is not None:
-            vary = learn_to_see(
-                classifier.view, train, classes, recipe, out, choices.resume
-            )
-            folder = stack.enter_context(scratch(out)) if first else None
-            folder = distributed.share(folder)
-            drawn, more, kinds = draw_examples(
-                *(classes, len(train[1]), record.image_size, recipe.seed),
-                vary.backgrounds,
-            )
-            cut = functools.partial(cut_views, classifier.view)
-            views = cut(folder / "train", train[0], drawn)
-            seen = views, np.concatenate([train[1], more])
-            sources = [*sources, *kinds]
-            judged = cut(folder / "val", val[0]), val[1]
-        if not choices.fast_dev_run:
-            weights = draw_weights(sources, seen[1], recipe.balance)
         log = None
         if first:
             writer = stack.enter_context(SummaryWriter(str(out / "tensorboard")))
@@ -159,8 +168,16 @@ def train_dataset(
             writer.add_image("training images/augmented", grid, dataformats="HWC")
             log = writer.add_scalar
         history = fit(
-            *(classifier, seen, judged, recipe, out, log, loaded),
-            *(resume, vary, weights, time.monotonic() - seeing),
+            classifier,
+            train=seen,
+            val=judged,
+            recipe=recipe,
+            folder=out,
+            log=log,
+            loaded=loaded,
+            resume=resume,
+            vary=vary,
+            weights=weights,
         )
     if not first:
         return None
@@ -170,27 +187,36 @@ def train_dataset(
     record.save(out / preprocessing.FILE_NAME)
     golden = golden_inputs(images, labels)
     graph = out / "model.onnx"
-    expected = export_onnx(classifier, graph, golden, metadata)
+    letters = hands.save(classifier, out) if hands else None
+    model = HandModel.load(letters, choices.hand_networks) if hands else classifier
+    expected = export_onnx(model, graph, golden, metadata)
     quantised = quantize(graph, train[0], val, recipe.seed) if choices.int8 else None
     if quantised and quantised["kept"]:
         ask = functools.partial(answer, graph)
         expected = ask(golden)
     else:
-        ask = functools.partial(predict, classifier)
+        ask = functools.partial(ask_torch, letters or classifier, choices)
     np.savez(out / "golden.npz", images=golden, probabilities=expected)
+    if samples := packed.read_samples(dataset):
+        answers = ask(np.stack([record.apply(sample) for sample in samples]))
+        write_raw_golden(out / RAW_GOLDEN_FILE, samples, answers)
 
-    probabilities = ask(images)
+    if hands and not (quantised and quantised["kept"]):  # it has been read already
+        probabilities = letters.tell(hands.readings["test"])
+    else:
+        probabilities = ask(images)
     np.save(out / reports.TEST_PROBABILITIES, probabilities)
     slices = slice_rows(images, *describe_split(manifest, "test", len(labels)))
     result = evaluate(probabilities, labels, classes, slices)
     for name, (pixels, truth) in outside.items():
         result["slices"][name] = score_slice(ask(pixels).argmax(1), truth)
     result |= {
+        "strangers": hands.strangers if hands else None,
         "floors": floors(train, test, recipe.seed) if choices.floors else {},
         "model": choices.model,
         "grey": choices.grey,
         "find_hand": choices.find_hand,
-        "parameters": sum(p.numel() for p in classifier.parameters()),
+        "parameters": graph_parameters(graph),
         "precision": "int8" if quantised and quantised["kept"] else "float32",
         "int8": quantised,
         "dataset_id": metadata.get("dataset_id", ""),
@@ -272,28 +298,32 @@ def decide_to_find(choices: Choices, classes: list[str], record: Preprocessing) 
     """Resolve "auto": "yes" or "no".
 
     Raises:
-        InputError: It is none of the three.
+        InputError: It is none of the three, or "yes" for images that are too small.
     """
     if choices.find_hand not in ("yes", "no", "auto"):
         raise InputError(f"--find-hand is {choices.find_hand}; choose yes, no or auto")
+    large = record.image_size >= LEAST_SIZE
+    if choices.find_hand == "yes" and not large:
+        raise InputError(
+            f"--find-hand yes needs images of {LEAST_SIZE} pixels or more, not "
+            f"{record.image_size}; prepare them with --image-size 256"
+        )
     if choices.find_hand != "auto":
         return choices.find_hand
-    fits = set(classes) <= set(CLASSES) and record.image_size >= VIEW_SIZE
-    return "yes" if fits and not choices.grey else "no"
+    fits = set(classes) <= set(CLASSES) and large and record.resize_mode == "letterbox"
+    return "yes" if fits else "no"
 
 
 def build_classifier(choices: Choices, classes: int, record: Preprocessing):
-    """Build the network with its first weights.
+    """Build the network of pixels with its first weights.
 
     Returns:
-        The classifier, and the names of the parameters of its backbone that were
-        loaded.
+        The classifier, of photographs or of pictures of hands; and the names of the
+        parameters of its backbone that were loaded.
     """
-    if choices.grey and choices.find_hand == "yes":
-        raise InputError("--grey and --find-hand exclude each other; leave one out")
-    channels, size, view = 1 if choices.grey else 3, record.image_size, None
-    if choices.find_hand == "yes":
-        channels, size, view = 4, VIEW_SIZE, HandView(HandFinder())
+    channels = 1 if choices.grey else 3
+    of_hands = choices.find_hand == "yes"
+    size = PICTURE_SIZE if of_hands else record.image_size
     network = build_model(choices.model, classes, size, channels)
     names, fresh = {name for name, _ in network.named_parameters()}, None
     if choices.weights:
@@ -304,7 +334,30 @@ def build_classifier(choices: Choices, classes: int, record: Preprocessing):
     linear = [n for n, m in network.named_modules() if isinstance(m, torch.nn.Linear)]
     # the head is no backbone, even if it fits
     loaded = {name for name in loaded if name.rpartition(".")[0] not in linear[-1:]}
-    return Classifier(network, record, choices.grey, view), loaded
+    if of_hands:
+        network = torch.nn.Sequential(EvenLight(), network)
+        loaded = {f"1.{name}" for name in loaded}
+    return Classifier(network, record, choices.grey), loaded
+
+
+def ask_torch(
+    model: Classifier | Letters, choices: Choices, images: np.ndarray
+) -> np.ndarray:
+    """Probabilities ``(N, classes)`` of uint8 photographs that were not read yet."""
+    if isinstance(model, Classifier):
+        return predict(model, images)
+    graph = reader_graph(choices.hand_networks, images.shape[1])
+    return model.tell(read_photographs(images, graph, "read"))
+
+
+def graph_parameters(graph: Path) -> int:
+    """Count the numbers that a graph has learned."""
+    weights = onnx.load(graph).graph.initializer
+    return sum(
+        int(np.prod(weight.dims))
+        for weight in weights
+        if weight.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.INT8)
+    )
 
 
 def draw_weights(sources: list[str], labels: np.ndarray, balance: float):
@@ -326,7 +379,7 @@ def augmented_grid(images, vary, recipe: Recipe, rows: int = 4, columns: int = 8
     noise = noise_pool(images.shape[1], recipe.seed)
     picks = rng.integers(len(images), size=(rows, columns))
     varied = [
-        [vary(images[i], rng, noise, recipe.augment, recipe.flip)[..., :3] for i in row]
+        [vary(images[i], rng, noise, recipe.augment, recipe.flip) for i in row]
         for row in picks
     ]
     return np.concatenate([np.concatenate(row, 1) for row in varied])

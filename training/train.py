@@ -21,6 +21,7 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.errors import exit_2_on_input_error
 from data_prep.paths import data_home
+from training.golden import RAW_GOLDEN_FILE
 from training.reports import (
     DEPLOYABLES,
     EVALUATION,
@@ -65,9 +66,15 @@ def arguments() -> argparse.ArgumentParser:
     option(
         "--find-hand",
         "no",
-        "find the hand first, and classify a view of it; auto: where the classes are "
-        "hand signs and the images large enough",
+        "find the hand first, and read its geometry; auto: where the classes are hand "
+        "signs and the images were letterboxed",
         choices=("yes", "no", "auto"),
+    )
+    option(
+        "--hand-networks",
+        "",
+        "folder of the networks that find hands (default: fetched once with pip)",
+        metavar="DIR",
     )
     option("--pretrained", False, "start from the zoo's weights (downloads them)")
     option("--weights", "", "start from this state dict", metavar="FILE")
@@ -127,6 +134,12 @@ def main(tracking) -> None:
         )
         for name, scores in result["slices"].items():
             print(f"  {name}: {scores['accuracy']:.4f} on {scores['images']}")
+        if result["strangers"]:
+            left_out = result["strangers"]
+            print(
+                f"signers left out: mean {left_out['mean']:.4f}, worst "
+                f"{left_out['worst']:.4f} of {len(left_out['sources'])} sources"
+            )
         for name, accuracy in result["floors"].items():
             print(f"  floor {name}: {accuracy:.4f}")
         print(f"results: {order['out']}")
@@ -175,6 +188,8 @@ def report(task, out: Path, result: dict, set_output) -> None:
     task.output_uri = task.output_uri or True
     for name in (*DEPLOYABLES, EVALUATION, "history.json", TEST_PROBABILITIES):
         task.upload_artifact(name, artifact_object=out / name)
+    if (out / RAW_GOLDEN_FILE).exists():
+        task.upload_artifact(RAW_GOLDEN_FILE, artifact_object=out / RAW_GOLDEN_FILE)
     model = OutputModel(
         task=task,
         name="asl_classifier",

@@ -33,7 +33,7 @@ _FAR = -1e4  # depth where there is no hand
 _FLIP = np.array([1, -1, 1])  # rows of a picture count downwards
 # Bones are numbered: forearm, palm (up to _SOFT drawn as one surface), fingers, thumb.
 _FOREARM, _SOFT, _BONES = 2, 9, 23
-_ARM = 1  # of the forearm's two, the one below the wrist
+_THUMB_BALL = _FOREARM + 5
 
 
 @dataclass
@@ -128,6 +128,24 @@ def pose_hand(pose: Pose, rng: np.random.Generator) -> Hand:
     return Hand(ends, radii, nails, creases)
 
 
+def landmarks(hand: Hand) -> np.ndarray:
+    """The 21 points that hand landmark networks name: ``(21, 3)``, millimetres.
+
+    The wrist, then four points a finger, from the knuckle to the tip, thumb first.
+    """
+    heel_and_wrist, thumb = hand.ends[0], hand.ends[_THUMB_BALL]
+    fingers = hand.ends[_SOFT:-2].reshape(4, 3, 2, 3)
+    joints = np.concatenate([fingers[:, :1, 0], fingers[:, :, 1]], axis=1)
+    return np.concatenate(
+        [
+            heel_and_wrist.mean(axis=0, keepdims=True),
+            thumb,
+            hand.ends[-2:, 1],
+            joints.reshape(16, 3),
+        ]
+    )
+
+
 def _bend_fingers(pose, rng, length):
     """Joints ``(4, 4, 3)`` of the fingers and the nails' directions ``(4, 3)``."""
     angles = np.array(pose.fingers, float)
@@ -176,18 +194,6 @@ def render(hand: Hand, size: int, scale: float, centre: tuple[float, float]) -> 
     for i in range(_SOFT, _BONES):
         _add_capsule(depth, *ends[i], *radii[i], albedo, nails[i])
     return Relief(depth, (depth > _FAR).astype(np.float32), albedo)
-
-
-def silhouette(
-    hand: Hand, size: int, scale: float, centre: tuple[float, float]
-) -> np.ndarray:
-    """Where `render` draws the hand down to its wrist: ``(size, size)`` float32, 0 or
-    1, without the forearm."""
-    depth = np.full((size, size), _FAR, np.float32)
-    for bone, (ends, radii) in enumerate(zip(*_place(hand, scale, centre))):
-        if bone != _ARM:
-            _add_capsule(depth, *ends, *radii)
-    return (depth > _FAR).astype(np.float32)
 
 
 def _place(hand, scale, centre):

@@ -14,7 +14,9 @@ import pytest
 from raw_sets import encoded, picture, write, write_raw_set
 
 from data_prep import packed
+from data_prep.draw import draw_dataset
 from data_prep.paths import ROOT
+from data_prep.preprocessing import Preprocessing
 from data_prep.sources import find_images
 
 pytestmark = pytest.mark.slow
@@ -116,6 +118,18 @@ def test_raw_data_by_folder_and_by_dataset_give_the_same_prepared_set(
         ).startswith(
             f"['ASL_raw {dataset_id}'] Prepared from ASL_raw {dataset_id}: http://"
         )
+
+
+def test_hand_signs_are_letterboxed_unless_it_is_said_otherwise(run, tmp_path):
+    raw = draw_dataset(tmp_path / "hands", 8, classes=["A", "B"], size=80, workers=1)
+    chosen = run("prepare", "--raw", raw)
+    assert chosen.returncode == 0, chosen.stderr
+    assert "letterbox to 256 px: photographs of hand signs" in chosen.stdout
+    record = Preprocessing.load(f"{prepared_folder(chosen)}/preprocessing.json")
+    assert (record.image_size, record.resize_mode) == (256, "letterbox")
+    given = run("prepare", "--raw", raw, "--resize-mode", "squash", "--image-size", 48)
+    record = Preprocessing.load(f"{prepared_folder(given)}/preprocessing.json")
+    assert (record.image_size, record.resize_mode) == (48, "squash")
 
 
 def test_a_set_from_unregistered_folders_says_so(run, clearml, tmp_path):
@@ -241,6 +255,7 @@ def test_a_set_without_a_single_image_is_refused_like_one_with_a_broken_image(
         (("--dataset-id", "0" * 32), "no ClearML Dataset 000"),
         ((), "give raw images either by --raw DIR or by --raw-dataset-id"),
         (("--raw", ".", "--image-size", "4"), "image_size is 4"),
+        (("--raw", ".", "--image-size", "-5"), "image_size is -5"),
         (("--raw", ".", "--split", "luck"), "split method 'luck'"),
     ],
 )

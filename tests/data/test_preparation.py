@@ -3,6 +3,7 @@
 import filecmp
 import json
 
+import cv2
 import numpy as np
 import pytest
 from raw_sets import encoded, picture, write, write_raw_set
@@ -39,6 +40,24 @@ def test_every_image_is_stored_as_serving_would_see_it(raw, tmp_path):
             np.testing.assert_array_equal(stored, record.apply(image.read()))
             assert classes[label] == row.label == image.label
             assert row.source == "raw"
+
+
+def test_letterboxed_images_are_stored_with_their_record(raw, tmp_path):
+    for label in "AB":
+        for i in range(10):  # upright photographs beside the square ones
+            image = cv2.resize(picture(7000 + i + 100 * ord(label)), (40, 90))
+            write(raw / label / f"upright{i}.png", encoded(image, ".png"))
+    images = find_images([raw]).images
+    pixels = Preprocessing(image_size=32, resize_mode="letterbox")
+    prepare(images, tmp_path / "out", Options(pixels), workers=1)
+    record = Preprocessing.load(tmp_path / "out" / "preprocessing.json")
+    assert record.resize_mode == "letterbox"
+    by_path = {image.path: image.read() for image in images}
+    rows = iter(packed.read_manifest(tmp_path / "out"))
+    for split in packed.SPLITS:
+        for stored in packed.load_split(tmp_path / "out", split)[0]:
+            expected = record.apply(by_path[next(rows).path])
+            np.testing.assert_array_equal(stored, expected)
 
 
 def test_mean_and_deviation_are_those_of_the_training_pixels(raw, tmp_path):

@@ -1,7 +1,9 @@
 """The pixels a model sees: as documented, and the same everywhere."""
 
+import functools
 import hashlib
 import io
+import itertools
 import json
 import struct
 import subprocess
@@ -19,9 +21,18 @@ from PIL import Image, ImageOps
 from raw_sets import encoded, picture
 
 from data_prep.paths import ROOT
-from data_prep.preprocessing import BrokenImage, Preprocessing, decode
+from data_prep.preprocessing import (
+    RESIZE_MODES,
+    BrokenImage,
+    Preprocessing,
+    decode,
+)
 
 SIZES = [(48, 48), (200, 200), (123, 77), (90, 300)]
+RECORDS = [
+    Preprocessing(image_size=size, border_crop=0.03, resize_mode=mode)
+    for size, mode in itertools.product((32, 101), RESIZE_MODES)
+]
 
 
 def saved(image, kind, **options):
@@ -41,6 +52,7 @@ def exif(orientation):
     return block
 
 
+@functools.cache
 def every_kind():
     """Encoded images of all formats and pixel layouts, by name."""
     rgb = oblong()
@@ -83,9 +95,9 @@ def digests(kinds):
     """What all of them become, as one short text each."""
     found = {}
     for name, data in kinds.items():
-        for size in (32, 64, 100):
-            pixels = Preprocessing(image_size=size, border_crop=0.03).apply(data)
-            found[f"{name} {size}"] = hashlib.sha256(pixels.tobytes()).hexdigest()
+        for i, record in enumerate(RECORDS):
+            pixels = record.apply(data).tobytes()
+            found[f"{name} {i}"] = hashlib.sha256(pixels).hexdigest()
     return found
 
 
@@ -116,6 +128,88 @@ def test_without_crop_and_at_its_own_size_an_image_keeps_its_pixels():
     np.testing.assert_array_equal(got, image[:, :, ::-1])
 
 
+def letterbox(size, border_crop=0.0):
+    return Preprocessing(size, border_crop, resize_mode="letterbox")
+
+
+def extent(pixels):
+    """Of what is dark in an RGB picture: height and width."""
+    dark = pixels[:, :, 0] < 128
+    return [int(np.ptp(np.flatnonzero(dark.any(axis)))) + 1 for axis in (1, 0)]
+
+
+@pytest.mark.parametrize(
+    "height, width", [(400, 300), (300, 400), (601, 257), (90, 200)]
+)
+def test_a_letterboxed_circle_stays_a_circle_and_is_centred(height, width):
+    image = np.full((height, width, 3), 255, np.uint8)
+    radius = min(height, width) * 0.4
+    across, down = np.meshgrid(np.arange(width), np.arange(height))
+    image[np.hypot(across - (width - 1) / 2, down - (height - 1) / 2) < radius] = 0
+    pixels = letterbox(256).fit(image)
+    tall, wide = extent(pixels)
+    assert abs(tall - 2 * radius * 256 / max(height, width)) <= 1.5
+    assert abs(tall - wide) <= 1
+    middle = [np.flatnonzero(pixels[:, :, 0].min(axis) < 128).mean() for axis in (1, 0)]
+    assert np.abs(np.subtract(middle, 127.5)).max() <= 0.5
+    squashed = extent(Preprocessing(256, 0).fit(image))
+    assert abs(squashed[0] / squashed[1] - width / height) < 0.1 * width / height
+
+
+@pytest.mark.parametrize("side", [10, 11, 17, 31, 32])
+@pytest.mark.parametrize("lying", [False, True])
+def test_a_letterbox_repeats_the_last_pixels_on_both_sides(side, lying):
+    image = picture(4, 32)[:, :side]
+    expected = np.pad(  # at its own size: nothing is resized
+        image, ((0, 0), ((32 - side) // 2, (33 - side) // 2), (0, 0)), "edge"
+    )
+    if lying:
+        image, expected = (np.swapaxes(each, 0, 1) for each in (image, expected))
+    got = letterbox(32).fit(np.ascontiguousarray(image))
+    np.testing.assert_array_equal(got, expected[:, :, ::-1])
+
+
+@pytest.mark.parametrize("height", [1, 2, 7, 40, 333])
+@pytest.mark.parametrize("width", [1, 3, 16, 1000])
+@pytest.mark.parametrize("crop", [0, 0.03, 0.49])
+def test_a_letterbox_takes_any_shape_and_keeps_its_colour(height, width, crop):
+    image = np.full((height, width, 3), (10, 120, 230), np.uint8)
+    for size in (8, 33):
+        pixels = letterbox(size, crop).fit(image)
+        assert pixels.shape == (size, size, 3)
+        assert (pixels == (230, 120, 10)).all()
+
+
+def test_of_a_square_photograph_both_modes_make_the_same():
+    data = encoded(picture(6, 77))
+    for size in (32, 77, 100):
+        squashed = Preprocessing(size).apply(data)
+        np.testing.assert_array_equal(letterbox(size, 0.03).apply(data), squashed)
+
+
+def test_a_record_keeps_its_resize_mode_on_disk(tmp_path):
+    for record in RECORDS:
+        record.save(tmp_path / "preprocessing.json")
+        assert Preprocessing.load(tmp_path / "preprocessing.json") == record
+
+
+def test_an_older_record_squashes_as_it_always_did():
+    older = """{"image_size": 40, "border_crop": 0.05, "interpolation": "area",
+        "channel_order": "RGB", "dtype": "uint8",
+        "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}"""
+    record = Preprocessing.from_json(older)
+    assert record.resize_mode == "squash"
+    image = cv2.resize(picture(8, 64), (120, 80))
+    inner = cv2.resize(image[4:76, 6:114], (40, 40), interpolation=cv2.INTER_AREA)
+    got = record.apply(encoded(image, ".png"))
+    np.testing.assert_array_equal(got, inner[:, :, ::-1])
+
+
+def test_an_unknown_resize_mode_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="'crop'; choose squash or letterbox"):
+        Preprocessing.from_json('{"resize_mode": "crop"}')
+
+
 def test_other_processes_threads_and_repetitions_make_the_same_pixels():
     kinds = every_kind()
     expected = digests(kinds)
@@ -142,22 +236,26 @@ def test_the_servers_environment_makes_the_same_pixels(tmp_path):
     python = ROOT / ".venv-serving" / "bin" / "python"
     if not python.exists():
         pytest.skip("there is no serving environment (.venv-serving)")
-    kinds = every_kind()
+    kinds = every_kind() | {
+        f"shape {w} x {h}": encoded(cv2.resize(picture(w + h, 64), (w, h)), ".png")
+        for w, h in itertools.product((1, 2, 17, 64, 99, 200, 333), repeat=2)
+    }
     for name, data in kinds.items():
         (tmp_path / name).write_bytes(data)
     program = """if True:
         import hashlib, json, pathlib, sys
         sys.path.insert(0, sys.argv[1])
         from preprocessing import Preprocessing
+        records = [Preprocessing.from_json(text) for text in sys.argv[3:]]
         found = {}
         for path in pathlib.Path(sys.argv[2]).iterdir():
-            for size in (32, 64, 100):
-                record = Preprocessing(image_size=size, border_crop=0.03)
+            for i, record in enumerate(records):
                 pixels = record.apply(path.read_bytes()).tobytes()
-                found[f"{path.name} {size}"] = hashlib.sha256(pixels).hexdigest()
+                found[f"{path.name} {i}"] = hashlib.sha256(pixels).hexdigest()
         print(json.dumps(found))"""
+    records = [record.to_json() for record in RECORDS]
     done = subprocess.run(
-        [python, "-c", program, ROOT / "data_prep", tmp_path],
+        [python, "-c", program, ROOT / "data_prep", tmp_path, *records],
         capture_output=True,
         text=True,
         timeout=60,

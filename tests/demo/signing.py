@@ -4,21 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from data_prep.drawing import hand_model
 from data_prep.drawing.hand_model import pose_hand
 from data_prep.drawing.hand_poses import POSES, Pose
 from demo.spelling import Frame
-
-FINGER_BONES = slice(9, -2)
 
 
 def landmarks(pose: Pose, at=(0.0, 0.0), seed: int = 0) -> np.ndarray:
     """The 21 points ``(21, 3)`` of a posed hand, y down, the hand's size about 1."""
     hand = pose_hand(pose, np.random.default_rng(seed))
-    wrist = hand.ends[0, 1:]
-    thumb = np.concatenate([hand.ends[7], hand.ends[-2:, 1]])
-    fingers = hand.ends[FINGER_BONES].reshape(4, 3, 2, 3)
-    fingers = np.concatenate([fingers[:, :1, 0], fingers[:, :, 1]], 1).reshape(16, 3)
-    points = np.concatenate([wrist, thumb, fingers]) * [1, -1, -1] / 90
+    points = hand_model.landmarks(hand) * (1, -1, -1) / 90
     points[:, :2] += at
     return points
 

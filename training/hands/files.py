@@ -18,12 +18,17 @@ from data_prep.errors import InputError, exit_2_on_input_error
 
 WHEEL = "mediapipe==0.10.21"
 LICENCE = "Apache-2.0, The MediaPipe Authors"
-PALMS, LANDMARKS = "palm_detection_full.tflite", "hand_landmark_full.tflite"
+PALMS = "palm_detection_full.tflite"
+COARSE, LANDMARKS = "hand_landmark_lite.tflite", "hand_landmark_full.tflite"
 # name -> SHA-256, and where it lies in the wheel
 FILES = {
     PALMS: (
         "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
         f"mediapipe/modules/palm_detection/{PALMS}",
+    ),
+    COARSE: (
+        "048edd3645c9bf7397d19a9f6e3a42957d6e414c9bea6598030a2e9b624156e6",
+        f"mediapipe/modules/hand_landmark/{COARSE}",
     ),
     LANDMARKS: (
         "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",

@@ -13,7 +13,10 @@ import torch
 POINTS = 21
 # Fingertips, the joints before them, and knuckles: their distances tell letters apart.
 JOINTS = (0, 4, 8, 12, 16, 20, 3, 7, 11, 15, 19, 5, 9, 13, 17)
-_FIRST, _SECOND = np.triu_indices(len(JOINTS), 1)
+_FIRST, _SECOND = (part.tolist() for part in np.triu_indices(len(JOINTS), 1))
+# Of the variation, standard deviations:
+TURN, TILT = 0.18, 0.15  # radians
+STRETCH, NOISE = 0.06, 0.02  # share of an axis; of the hand's size
 
 
 class Hand(NamedTuple):
@@ -97,37 +100,35 @@ def _distances(points):
     return (joints[:, _FIRST] - joints[:, _SECOND]).norm(dim=2)
 
 
-def vary_hand(row: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Vary a packed hand ``(NUMBERS,)`` float32 as other hands and views would.
+def vary_hands(hand: Hand, strength: float = 1.0) -> Hand:
+    """Vary hands as other people and cameras would.
 
-    It is turned a little in the picture and in space, its proportions change, and all
-    its points move.
+    Each is turned a little in the picture and in space, its proportions change, and all
+    its points move. PyTorch's global generator decides.
     """
-    points, metres, turn, sure, pixels = np.split(row, np.cumsum(_SIZES)[:-1])
-    normal = rng.standard_normal(10 + 5 * POINTS, np.float32) * np.float32(strength)
-    points, metres = points.reshape(POINTS, 2), metres.reshape(POINTS, 3)
-    points = _about_z(points - points[0], TURN * normal[0])
-    points = points * (1 + STRETCH * normal[1:3])
-    metres = (metres - metres[0]) * (1 + STRETCH * normal[3:6])
-    metres = metres @ _tilt(TILT * normal[6], TILT * normal[7])
-    noise = NOISE * normal[10:].reshape(POINTS, 5)
-    points = points + noise[:, :2] * np.linalg.norm(points, axis=1).max()
-    metres = metres + noise[:, 2:] * np.linalg.norm(metres, axis=1).max()
-    parts = points.ravel(), metres.ravel(), turn + TURN * normal[0], sure, pixels
-    return np.concatenate(parts).astype(np.float32)
+    count, device = len(hand.turn), hand.turn.device
+
+    def normal(*shape):
+        return torch.randn(count, *shape, device=device) * strength
+
+    angle = TURN * normal()
+    points = _turned(hand.points - hand.points[:, :1], angle)
+    points = points * (1 + STRETCH * normal(1, 2))
+    metres = (hand.metres - hand.metres[:, :1]) * (1 + STRETCH * normal(1, 3))
+    for first, second in ((1, 2), (0, 2)):  # tilted about x, then about y
+        metres = _tilted(metres, TILT * normal(), first, second)
+    points = points + NOISE * _size(points) * normal(*points.shape[1:])
+    metres = metres + NOISE * _size(metres) * normal(*metres.shape[1:])
+    return hand._replace(points=points, metres=metres, turn=hand.turn + angle[:, None])
 
 
-TURN, TILT = 0.18, 0.15  # radians, standard deviations
-STRETCH, NOISE = 0.06, 0.02  # of an axis; of the hand's size
+def _tilted(points, angle, first, second):
+    cos, sin = torch.cos(angle)[:, None], torch.sin(angle)[:, None]
+    a, b = points[..., first], points[..., second]
+    axes = list(points.unbind(2))
+    axes[first], axes[second] = a * cos - b * sin, a * sin + b * cos
+    return torch.stack(axes, 2)
 
 
-def _about_z(points, angle):
-    cos, sin = np.cos(angle), np.sin(angle)
-    return points @ np.array([[cos, sin], [-sin, cos]], np.float32)
-
-
-def _tilt(about_x, about_y):
-    cx, sx, cy, sy = np.cos(about_x), np.sin(about_x), np.cos(about_y), np.sin(about_y)
-    return np.array(
-        [[cy, sx * sy, -cx * sy], [0, cx, sx], [sy, -sx * cy, cx * cy]], np.float32
-    )
+def _size(points):
+    return points.norm(dim=2).amax(1)[:, None, None]

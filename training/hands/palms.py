@@ -19,11 +19,13 @@ class PalmDetector(nn.Module):
         network: palm_detection_full or _lite.
         size: Pixels that the network sees; a multiple of 32. It was trained with 192;
             hands that fill much of a photograph are found with fewer, too.
+        border: Added on each side before, as a share of the photograph's side, by
+            repeating its last pixels: hands at the edge are found with it.
     """
 
-    def __init__(self, network: TFLiteNetwork, size: int = 192):
+    def __init__(self, network: TFLiteNetwork, size: int, border: float = 0.0):
         super().__init__()
-        self.network, self.size = network, size
+        self.network, self.size, self.border = network, size, border
         anchors = []
         for stride, each in STRIDES:
             places = (torch.arange(size // stride) + 0.5) / (size // stride)
@@ -33,6 +35,10 @@ class PalmDetector(nn.Module):
 
     def forward(self, photographs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return squares ``(N, 4)`` (training/hands/crops.py) and scores ``(N, 1)``."""
+        side = photographs.shape[2]
+        around = int(self.border * side)
+        if around:
+            photographs = functional.pad(photographs, [around] * 4, mode="replicate")
         seen = functional.interpolate(
             photographs, [self.size, self.size], mode="bilinear"
         )
@@ -47,4 +53,12 @@ class PalmDetector(nn.Module):
         height = row[:, 3]
         up = torch.stack([torch.sin(turn), -torch.cos(turn)], 1)
         centre = row[:, :2] + anchor + SHIFT * height[:, None] * up
-        return square(centre, SCALE * row[:, 2:4].amax(1), turn), score
+        factor = 1 + 2 * around / side
+        return (
+            square(
+                centre * factor - around / side,
+                SCALE * factor * row[:, 2:4].amax(1),
+                turn,
+            ),
+            score,
+        )

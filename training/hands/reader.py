@@ -10,15 +10,19 @@ import torch
 from torch import nn
 
 from training.hands.crops import cut, square, to_photograph
-from training.hands.files import LANDMARKS, PALMS
+from training.hands.files import COARSE, LANDMARKS, PALMS
 from training.hands.geometry import Hand
 from training.hands.landmarks import HandLandmarks, square_around
 from training.hands.palms import PalmDetector
 from training.hands.tflite import TFLiteNetwork
 
-PALM_SIZE = 128  # pixels that the palm network sees
-CROP_SIZE = 96  # pixels of the picture that the letter network sees
+# Of each look: the pixels that the palm network sees, and the border around the
+# photograph. The first finds hands that fill it, the others small ones and the edges.
+LOOKS = ((128, 0.0), (192, 0.25), (256, 0.25))
+PICTURE_SIZE = 96  # side of the picture that the letter network sees, pixels
+MARGIN = 14  # pixels around it, which training uses to turn and move it
 FOUND = 0.5  # presence from which on the hand counts as found
+PRESENCE = 4  # where it stands in what `HandReader.look` returns
 
 
 class Reading(NamedTuple):
@@ -26,8 +30,9 @@ class Reading(NamedTuple):
 
     Attributes:
         hand: A right hand; left ones are mirrored.
-        picture: ``(N, 3, C, C)`` of 0 to 1, the hand upright and mirrored likewise; the
-            whole photograph where no hand was found.
+        picture: ``(N, 3, P, P)``, whole numbers from 0 to 255: the hand upright and
+            mirrored likewise, with MARGIN around it; where no hand was found the whole
+            photograph.
         landmarks: ``(N, 21, 3)``, in the photograph: x and y in shares of its width and
             height, z in the same unit, smaller towards the camera.
         presence: ``(N, 1)``, how surely there is a hand, 0 to 1.
@@ -44,40 +49,45 @@ class Reading(NamedTuple):
 class HandReader(nn.Module):
     """Finds one hand in each photograph and reads its points.
 
+    The palm gives a first square around the hand, the points in that a better one
+    (a hand seen from the side or close up needs it), and the points in this count.
+
+    Most hands are found at the first look. Only photographs in which none is found get
+    a second and a third one, at other scales, so that these cost little on the whole.
+
     Args:
-        palms, landmarks: The networks.
+        palms: The looks at a photograph, in their order.
+        coarse: Reads the points that place the second square: a fast one will do.
+        landmarks: Reads the points of a hand.
     """
 
-    def __init__(self, palms: PalmDetector, landmarks: HandLandmarks):
+    def __init__(
+        self,
+        palms: list[PalmDetector],
+        coarse: HandLandmarks,
+        landmarks: HandLandmarks,
+    ):
         super().__init__()
-        self.palms, self.landmarks = palms, landmarks
+        self.palms, self.coarse = nn.ModuleList(palms), coarse
+        self.landmarks = landmarks
         self.requires_grad_(False).eval()
 
     @classmethod
     def load(cls, folder: Path) -> "HandReader":
         """Load the networks from a folder that `find_hand_networks` returns."""
-        palms = PalmDetector(TFLiteNetwork(folder / PALMS), PALM_SIZE)
-        return cls(palms, HandLandmarks(TFLiteNetwork(folder / LANDMARKS)))
+        palms = TFLiteNetwork(folder / PALMS)
+        return cls(
+            [PalmDetector(palms, size, border) for size, border in LOOKS],
+            *(HandLandmarks(TFLiteNetwork(folder / f)) for f in (COARSE, LANDMARKS)),
+        )
 
-    def forward(
-        self, photographs: torch.Tensor, size: int = CROP_SIZE, scale: float = 1.0
-    ) -> Reading:
-        """Read ``(N, S, S, 3)`` uint8 RGB.
-
-        Args:
-            photographs: To read.
-            size: Side of the pictures of hands, pixels.
-            scale: Of their squares; above 1 there is a margin around the hand.
-        """
+    def forward(self, photographs: torch.Tensor) -> Reading:
+        """Read ``(N, S, S, 3)`` uint8 RGB."""
         pixels = photographs.permute(0, 3, 1, 2).float() / 255
-        place, score = self.palms(pixels)
-        crops = cut(pixels, place, self.landmarks.size)
-        points, presence, handedness, metres = self.landmarks(crops)
-        inside = to_photograph(place, points[..., :2])
-        depth = points[..., 2:] * place[:, None, 2:3]
-        landmarks = torch.cat([inside, depth], 2)
-
-        around = square_around(inside)
+        seen = self.look(pixels, 0)
+        for number in range(1, len(self.palms)):
+            seen = self.look_again(pixels, seen, number)
+        landmarks, metres, around, score, presence, handedness = seen
         whole = square(
             torch.full_like(around[:, :2], 0.5),
             torch.ones_like(around[:, 2]),
@@ -85,20 +95,58 @@ class HandReader(nn.Module):
         )
         found = presence > FOUND
         around = torch.where(found, around, whole)
-        factor = torch.tensor([1.0, 1.0, scale, 1.0], device=around.device)
+        size = PICTURE_SIZE + 2 * MARGIN
+        factor = torch.tensor([1.0, 1.0, size / PICTURE_SIZE, 1.0]).to(around.device)
         picture = cut(pixels, around * factor, size)
 
         left = found & (handedness < 0.5)
         mirror = torch.where(left, -1.0, 1.0)
         picture = torch.where(left[..., None, None], picture.flip(3), picture)
         hand = Hand(
-            points=_mirrored(inside, mirror),
+            points=_mirrored(landmarks[..., :2], mirror),
             metres=_mirrored(metres, mirror),
             turn=around[:, 3:] * mirror,
             sure=torch.cat([score, presence], 1),
             pixels=torch.ones_like(score),
         )
+        # whole numbers, as they are kept in files
+        picture = (255 * picture).round()
         return Reading(hand, picture, landmarks, presence, handedness)
+
+    def look(self, pixels: torch.Tensor, number: int) -> tuple[torch.Tensor, ...]:
+        """Look for a hand in ``(N, 3, S, S)`` of 0 to 1.
+
+        Returns:
+            Landmarks ``(N, 21, 3)`` in the photograph; points in metres ``(N, 21, 3)``,
+            upright as the square ``(N, 4)`` is; and score, presence and handedness
+            ``(N, 1)``.
+        """
+        place, score = self.palms[number](pixels)
+        # half the pixels will do for that, and to cut them out takes time
+        crops = cut(pixels, place, self.coarse.size // 2)
+        rough = self.coarse(nn.functional.interpolate(crops, scale_factor=2.0))[0]
+        place = square_around(to_photograph(place, rough[..., :2]))
+        crops = cut(pixels, place, self.landmarks.size)
+        points, presence, handedness, metres = self.landmarks(crops)
+        inside = to_photograph(place, points[..., :2])
+        depth = points[..., 2:] * place[:, None, 2:3]
+        landmarks = torch.cat([inside, depth], 2)
+        return landmarks, metres, place, score, presence, handedness
+
+    def look_again(self, pixels, seen, number):
+        """Look once more where no hand was found; keep what is surer."""
+        rows = torch.nonzero(seen[PRESENCE][:, 0] < FOUND)[:, 0]
+        before = [part.index_select(0, rows) for part in seen]
+        after = self.look(pixels.index_select(0, rows), number)
+        surer = (after[PRESENCE] > before[PRESENCE])[:, 0]
+        return tuple(
+            whole.index_copy(0, rows, torch.where(_as(surer, new), new, old))
+            for whole, new, old in zip(seen, after, before)
+        )
+
+
+def _as(flags, like):
+    return flags.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _mirrored(points, mirror):

@@ -303,14 +303,17 @@ class Concatenate(nn.Module):
 
 
 class Rows(nn.Module):
-    """``(N, C, H, W)`` -> ``(N, rows, width)``, read in TFLite's order: channels last."""
+    """``(N, C, H, W)`` -> ``(N, rows, width)``, in TFLite's order: channels last."""
 
     def __init__(self, width: int):
         super().__init__()
         self.width = width
 
     def forward(self, x):
-        return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.width)
+        rows = (
+            x.shape[1] * x.shape[2] * x.shape[3] // self.width
+        )  # not -1: N may be unknown when exporting
+        return x.permute(0, 2, 3, 1).reshape(x.shape[0], rows, self.width)
 
 
 class MeanOfPicture(nn.Module):

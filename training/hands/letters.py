@@ -1,0 +1,146 @@
+"""Letters from the geometry of hands: a small network that learns in seconds.
+
+It sees points only, neither skin nor room nor light. So what it learns from few people
+holds for others.
+"""
+
+import contextlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from training.hands.geometry import FEATURES, Hand, describe, unpack, vary_hands
+
+WIDTH, DROPOUT = 384, 0.3
+BATCH_SIZE, RATE, WEIGHT_DECAY, SMOOTHING = 256, 2e-3, 0.05, 0.1
+
+
+class GeometryNetwork(nn.Module):
+    """A `Hand` of N -> logits ``(N, classes)``.
+
+    Args:
+        classes: Width of the output.
+        width: Of the two hidden layers.
+    """
+
+    def __init__(self, classes: int, width: int = WIDTH):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.BatchNorm1d(FEATURES),
+            nn.Linear(FEATURES, width),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+            nn.Dropout(DROPOUT),
+            nn.Linear(width, width),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+            nn.Dropout(DROPOUT),
+            nn.Linear(width, classes),
+        )
+
+    def forward(self, hand: Hand) -> torch.Tensor:
+        return self.layers(describe(hand))
+
+
+@dataclass(frozen=True)
+class Hands:
+    """Packed hands to learn from.
+
+    Attributes:
+        rows: ``(N, NUMBERS)`` float32 (training/hands/geometry.py).
+        labels: ``(N,)`` int64.
+        sources: ``(N,)`` texts: whose hands they are.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    sources: np.ndarray
+
+    def where(self, chosen: np.ndarray) -> "Hands":
+        return Hands(self.rows[chosen], self.labels[chosen], self.sources[chosen])
+
+    def __add__(self, other: "Hands") -> "Hands":
+        return Hands(
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.labels, other.labels]),
+            np.concatenate([self.sources, other.sources]),
+        )
+
+
+def learn_letters(
+    hands: Hands,
+    classes: int,
+    seed: int,
+    steps: int,
+    strength: float = 1.0,
+    device: str | torch.device = "cpu",
+) -> GeometryNetwork:
+    """Train a network on hands, which are varied anew in each step.
+
+    Args:
+        hands: All sources, and all classes of each, are drawn about equally often:
+            with the root of their size.
+        classes: Width of the output.
+        seed: Of weights, order and variation.
+        steps: Of 256 hands each.
+        strength: Of the variation.
+        device: To train on.
+    """
+    with one_thread():
+        return _learn(hands, classes, seed, steps, strength, device)
+
+
+def _learn(hands, classes, seed, steps, strength, device) -> GeometryNetwork:
+    torch.manual_seed(seed)
+    rows = torch.from_numpy(hands.rows).to(device)
+    labels = torch.from_numpy(hands.labels).to(device)
+    chances = torch.from_numpy(_chances(hands)).to(device)
+    network = GeometryNetwork(classes).to(device)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
+    for _ in range(steps):
+        drawn = torch.multinomial(chances, BATCH_SIZE, replacement=True)
+        hand = vary_hands(unpack(rows[drawn]), strength)
+        loss = nn.functional.cross_entropy(
+            network(hand), labels[drawn], label_smoothing=SMOOTHING
+        )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return network.eval()
+
+
+@contextlib.contextmanager
+def one_thread():
+    """Compute with one thread: matrices as small as these gain nothing from more, and
+    lose much where other programs run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _chances(hands: Hands) -> np.ndarray:
+    """How often to draw each hand, ``(N,)`` float64."""
+    _, source, sizes = np.unique(hands.sources, return_inverse=True, return_counts=True)
+    _, group, members = np.unique(
+        source * (hands.labels.max() + 1) + hands.labels,
+        return_inverse=True,
+        return_counts=True,
+    )
+    return 1 / np.sqrt(sizes[source] * members[group])
+
+
+def tell_letters(network: GeometryNetwork, rows: np.ndarray) -> np.ndarray:
+    """Probabilities ``(N, classes)`` float32 of packed hands."""
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        logits = network(unpack(torch.from_numpy(rows).to(device)))
+        return logits.softmax(1).cpu().numpy()

@@ -1,0 +1,82 @@
+"""How good the letters are for people who are not in the data.
+
+A source is a folder of photographs that one person or team made. Each is left out once:
+what is learned without it is asked about all of it. So the figure needs no further
+photographs.
+"""
+
+import numpy as np
+
+from training.hands.letters import GeometryNetwork, Hands, learn_letters, tell_letters
+
+FOLDS = 6  # at most; with more sources, several are left out together
+TEMPERATURES = np.geomspace(0.4, 4, 47)
+
+
+def leave_sources_out(
+    hands: Hands, further: Hands, classes: int, seed: int, steps: int, device="cpu"
+) -> tuple[dict, float] | None:
+    """Train without each source once, and ask about it.
+
+    Args:
+        hands: Of all photographs there are, with their sources.
+        further: Bent hands, which are learned from in every fold.
+        classes: Number of letters.
+        seed: Of the networks.
+        steps: Of each training.
+        device: To train on.
+
+    Returns:
+        ``{"mean", "worst", "images", "sources": {name: {"accuracy", "images"}}}`` of
+        accuracies, mean and worst over sources; and the temperature that calibrates the
+        answers to strangers. None where there is one source only.
+    """
+    names, sizes = np.unique(hands.sources, return_counts=True)
+    if len(names) < 2:
+        return None
+    # large sources first, each to the fold with the fewest hands so far
+    folds = [[] for _ in range(min(FOLDS, len(names)))]
+    loads = np.zeros(len(folds))
+    for place in np.argsort(-sizes, kind="stable"):
+        fold = int(loads.argmin())
+        folds[fold].append(names[place])
+        loads[fold] += sizes[place]
+    probabilities = np.zeros((len(hands.labels), classes), np.float32)
+    for fold in folds:
+        out = np.isin(hands.sources, fold)
+        network: GeometryNetwork = learn_letters(
+            hands.where(~out) + further, classes, seed, steps, device=device
+        )
+        probabilities[out] = tell_letters(network, hands.rows[out])
+    right = probabilities.argmax(1) == hands.labels
+    each = {
+        str(name): {
+            "accuracy": float(right[hands.sources == name].mean()),
+            "images": int(size),
+        }
+        for name, size in zip(names, sizes)
+    }
+    accuracies = [scores["accuracy"] for scores in each.values()]
+    figures = {
+        "mean": float(np.mean(accuracies)),
+        "worst": float(min(accuracies)),
+        "images": int(len(right)),
+        "sources": each,
+    }
+    return figures, calibrate(probabilities, hands.labels)
+
+
+def calibrate(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Find the temperature of the least cross-entropy (Guo et al. 2017).
+
+    Args:
+        probabilities: ``(N, classes)``, of people who were not learned from.
+        labels: ``(N,)`` int64.
+    """
+    logits = np.log(np.clip(probabilities, 1e-9, None))
+    losses = []
+    for temperature in TEMPERATURES:
+        scaled = logits / temperature
+        scaled = scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True)
+        losses.append(-scaled[np.arange(len(labels)), labels].mean())
+    return float(TEMPERATURES[int(np.argmin(losses))])
