@@ -14,6 +14,7 @@ import struct
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from starlette.applications import Starlette
@@ -183,12 +184,22 @@ async def _frames(socket: WebSocket):
         state.connections -= 1
 
 
+class Frame(NamedTuple):
+    """What a browser sent: when by its clock, milliseconds; width and height; the
+    encoded picture; and when it arrived, seconds."""
+
+    sent: float
+    size: tuple[int, int]
+    photograph: bytes
+    arrived: float
+
+
 class Session:
     """One browser that shows frames and is told what they spell."""
 
     def __init__(self, socket: WebSocket, model: Model):
         self.socket, self.model = socket, model
-        self.newest = None  # the frame that is asked about next
+        self.newest: Frame | None = None  # that is asked about next
         self.arrived = asyncio.Event()
         self.state = spelling.State()
         self.away = False
@@ -214,13 +225,16 @@ class Session:
             if not math.isfinite(sent) or not (width and height):
                 await self.socket.close(1007, "a frame has a time, width and height")
                 return
-            self.newest = sent, (width, height), frame[HEADER.size :], time.monotonic()
+            photograph, now = frame[HEADER.size :], time.monotonic()
+            self.newest = Frame(sent, (width, height), photograph, now)
             self.arrived.set()
 
     async def _answer_all(self) -> None:
         while True:
             await self.arrived.wait()
             self.arrived.clear()
+            if self.newest is None:
+                continue
             sent, size, photograph, arrived = self.newest
             try:
                 answer = await self.model.ask(photograph, size)

@@ -109,8 +109,8 @@ class Guard:
         return _same(given, self.token)
 
 
-def _same(given: str, wanted: str) -> bool:
-    return hmac.compare_digest(given.encode(), wanted.encode())
+def _same(given: str, wanted: str | None) -> bool:
+    return wanted is not None and hmac.compare_digest(given.encode(), wanted.encode())
 
 
 def _is_address(name: str | None) -> bool:

@@ -82,7 +82,7 @@ class Answer:
     def as_json(self) -> dict:
         """The form in which client, gateway and page say what was answered."""
         by_label = dict(zip(self.served.labels, map(float, self.probabilities)))
-        best = max(by_label, key=by_label.get)
+        best = max(by_label, key=lambda label: by_label[label])
         found = {
             "predicted_class": best,
             "confidence": by_label[best],
@@ -105,7 +105,9 @@ class Model:
 
     def __init__(self, find: Callable[[], str | None]):
         self._find = find
-        self._url, self._client, self._served = None, None, None
+        self._url: str | None = None
+        self._client: triton.InferenceServerClient | None = None
+        self._served: Served | None = None
         self._describing = asyncio.Lock()
 
     async def ask(self, photograph: bytes, size: tuple[int, int] | None) -> Answer:
@@ -133,8 +135,8 @@ class Model:
         hand = float(values[HAND][0]) if HAND in values else None
         landmarks = None
         if hand is not None and hand > FOUND and served.record and LANDMARKS in values:
-            size = size or await asyncio.to_thread(_size, photograph)
-            landmarks = _placed(values[LANDMARKS], served.record, *size)
+            width, height = size or await asyncio.to_thread(_size, photograph)
+            landmarks = _placed(values[LANDMARKS], served.record, width, height)
         right = float(values[HANDEDNESS][0]) if HANDEDNESS in values else None
         return Answer(served, values[PROBABILITIES], landmarks, hand, right)
 

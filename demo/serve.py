@@ -159,9 +159,7 @@ def start(stack: contextlib.ExitStack, repository: Path) -> str:
     stack.enter_context(
         running_server.noted(repository, server.grpc_url, server.http_url)
     )
-    stack.enter_context(
-        Watchdog(server.grpc_url, repository, lambda text: print(text, flush=True))
-    )
+    stack.enter_context(Watchdog(server, lambda text: print(text, flush=True)))
     return server.metrics_url
 
 

@@ -11,10 +11,15 @@ from pipelines.serving.triton_server import pick_ports
 
 @contextmanager
 def running(server, *options):
-    """Run scripts/demo's program for a server; yields its address and first lines."""
+    """Run scripts/demo's program; yields its address and first lines.
+
+    Args:
+        server: Is asked; None: whatever the options say.
+    """
     (port,) = pick_ports(0)
-    command = [sys.executable, "-m", "demo.serve", "--url", server.grpc_url]
-    command += ["--metrics-url", server.metrics_url, "--port", str(port), *options]
+    command = [sys.executable, "-m", "demo.serve", "--port", str(port), *options]
+    if server:
+        command += ["--url", server.grpc_url, "--metrics-url", server.metrics_url]
     process = subprocess.Popen(
         command,
         cwd=ROOT,

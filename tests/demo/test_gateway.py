@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import websockets
 from demo_command import running
-from drawn_model import HEIGHT, SIGNS, WIDTH, jpeg
+from drawn_model import HEIGHT, SIGNS, WIDTH, jpeg, make_artifacts, points
 
+from pipelines.repository import versions
 from pipelines.serving.remote_credentials import certify
 
 pytestmark = pytest.mark.slow
@@ -40,6 +41,16 @@ def test_a_photograph_is_answered_as_json(demo):
     assert found["confidence"] == max(found["all_predictions"].values()) > 0.6
     assert tuple(found["all_predictions"]) == SIGNS
     assert found["model"] == {"name": "asl", "version": "1"}
+
+
+def test_the_points_of_the_hand_lie_where_they_were_drawn(demo):
+    found = json.loads(ask(demo, "/predict", jpeg("L"))[1])
+    assert found["hand"] > 0.6 and found["handedness"] > 0.9
+    assert np.array(found["landmarks"]).shape == (21, 3)
+    away = np.abs(np.array(found["landmarks"])[:, :2] - points("L"))
+    assert away.max() < 0.02 + (1 - found["confidence"])  # the mean over all signs
+    empty = json.loads(ask(demo, "/predict", jpeg("nothing"))[1])
+    assert empty["hand"] < 0.5 and empty["landmarks"] is None
 
 
 def test_a_form_of_several_is_answered_one_by_one(demo):
@@ -188,6 +199,26 @@ def test_a_chart_is_drawn_of_every_sign(demo):
     assert front.tobytes() != signer.tobytes()
     assert ask(demo, "/signs/../front.png")[0] == 404
     assert ask(demo, "/signs/nobody/front.png")[0] == 404
+
+
+def test_without_a_server_the_embedded_one_is_started_and_may_be_rolled_back(
+    tmp_path,
+):
+    repository = tmp_path / "models"
+    for name in ("first", "second"):
+        artifacts = make_artifacts(tmp_path / name)
+        versions.render(artifacts, repository, {"task_id": name})
+    with running(None, "--repository", str(repository), "--admin") as (address, lines):
+        token = next(x for x in lines if "rolling back" in x).rpartition(" ")[2]
+        found = json.loads(ask(address, "/model")[1])
+        assert (found["model"]["version"], found["may_roll_back"]) == ("2", True)
+        assert [one["state"] for one in found["versions"]] == ["current", ""]
+        wrong = ask(address, "/roll-back", b"", Authorization="Bearer x")
+        assert wrong[0] == 403
+        done = ask(address, "/roll-back", b"", Authorization=f"Bearer {token}")
+        assert (done[0], json.loads(done[1])) == (200, {"version": 1})
+        answer = json.loads(ask(address, "/predict", jpeg("A"))[1])
+        assert (answer["model"]["version"], answer["predicted_class"]) == ("1", "A")
 
 
 def test_the_server_may_go_and_come_back(triton, demo):

@@ -90,6 +90,11 @@ def test_the_camera_spells_hello_while_another_browser_spells_jazz(open_tab, dem
         ready(tab, demo).run("document.querySelector('#camera').click()")
     spells(first, "HELLO")
     spells(second, "JAZZ")
+    drawn = "document.querySelector('#hand')"
+    pixels = (
+        f"{drawn}.getContext('2d').getImageData(0, 0, {drawn}.width, {drawn}.height)"
+    )
+    wait_until(first, f"{pixels}.data.some(value => value > 0)")
     assert "frames/s" in first.run("document.querySelector('#figures').textContent")
     assert first.complaints == second.complaints == []
 
