@@ -135,8 +135,9 @@ class Model:
         hand = float(values[HAND][0]) if HAND in values else None
         landmarks = None
         if hand is not None and hand > FOUND and served.record and LANDMARKS in values:
-            width, height = size or await asyncio.to_thread(_size, photograph)
-            landmarks = _placed(values[LANDMARKS], served.record, width, height)
+            if size is None:
+                size = await asyncio.to_thread(_size, photograph)
+            landmarks = _placed(values[LANDMARKS], served.record, size)
         right = float(values[HANDEDNESS][0]) if HANDEDNESS in values else None
         return Answer(served, values[PROBABILITIES], landmarks, hand, right)
 
@@ -251,8 +252,9 @@ def _size(photograph: bytes) -> tuple[int, int]:
     return width, height
 
 
-def _placed(points, record, width, height):
+def _placed(points, record, size):
     """Landmarks ``(21, 3)`` of the model's square, in the photograph."""
+    width, height = size
     inside = record.in_photograph(points[:, :2], height, width)
     origin = record.in_photograph(np.array([[0.0, 0.0], [1.0, 0.0]]), height, width)
     depth = points[:, 2:] * (origin[1, 0] - origin[0, 0])
