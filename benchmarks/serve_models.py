@@ -16,11 +16,14 @@ from data_prep.errors import InputError
 from data_prep.preprocessing import FILE_NAME, BrokenImage, Preprocessing
 from data_prep.sources import find_images
 from training.export import IR_VERSION, OPSET, answer, export_onnx
+from training.hands.letters import GeometryNetwork
+from training.hands.model import HandModel, Letters
 from training.quantize import quantize
 from training.run import Choices, build_classifier
 
 PHOTOGRAPHS = 64
 INT8, HAND = ":int8", ":hand"  # behind a network's name
+HAND_SIZE = 256  # of the photographs in which hands are found, pixels
 
 
 def photographs(raw: Path | None, folder: Path) -> list[bytes]:
@@ -50,13 +53,16 @@ def make_artifacts(
 
     Args:
         folder: To be made.
-        network: As in training; with `INT8` at its end quantised, with `HAND` behind
-            a view of the hand.
+        network: As in training; with `INT8` at its end quantised, with `HAND` as a hand
+            model.
         files: Photographs, for golden inputs.
-        image_size: Of the network's input, pixels.
+        image_size: Of the photographs, pixels.
+
+    Raises:
+        InputError: The hand networks cannot be fetched.
     """
-    model = network.removesuffix(INT8).removesuffix(HAND)
-    choices = Choices(model=model, find_hand="yes" if HAND in network else "no")
+    name = network.removesuffix(INT8).removesuffix(HAND)
+    choices = Choices(model=name, find_hand="yes" if HAND in network else "no")
     record = Preprocessing(image_size=image_size)
     pixels = np.stack([record.apply(data) for data in files])
     torch.manual_seed(0)
@@ -64,9 +70,13 @@ def make_artifacts(
     for part in classifier.network.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             torch.nn.init.ones_(part.weight)  # blocks that start as nothing, too
+    model = classifier
+    if HAND in network:
+        letters = Letters(GeometryNetwork(len(CLASSES)), classifier)
+        model = HandModel.load(letters)
     folder.mkdir()
     graph = folder / "model.onnx"
-    expected = export_onnx(classifier, graph, pixels, {})
+    expected = export_onnx(model, graph, pixels, {})
     if network.endswith(INT8):
         # no answer has this label, so both are equally good, and int8 is kept
         nobody = np.full(len(pixels), -1)
