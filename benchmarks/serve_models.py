@@ -24,7 +24,6 @@ from training.run import Choices, build_classifier
 
 PHOTOGRAPHS = 64
 INT8, HAND = ":int8", ":hand"  # behind a network's name
-HAND_SIZE = 256  # of the photographs in which hands are found, pixels
 
 
 def photographs(raw: Path | None, folder: Path) -> list[bytes]:
