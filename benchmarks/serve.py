@@ -33,6 +33,7 @@ from benchmarks.serve_load import Outcome, check_programs
 from benchmarks.train import machine
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.preprocessing import Preprocessing
+from pipelines import loopback
 
 NETWORKS = ("small_resnet", "small_resnet:int8", "small_resnet:hand", "resnet18")
 
@@ -82,6 +83,7 @@ def main() -> None:
     args = arguments().parse_args()
     check(args)
     check_programs()
+    loopback.bypass_proxies()
     print(f"{machine()}; images of {args.image_size} px", flush=True)
     measured = {}
     with tempfile.TemporaryDirectory(prefix="asl-bench-") as name:

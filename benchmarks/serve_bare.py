@@ -40,7 +40,7 @@ def work(seconds: float, model: str, record: str, paths: list[str], barrier, res
         prepare = Preprocessing.load(record).apply
 
     def classify(image) -> None:
-        (answers,) = session.run(None, {"image": prepare(image)[None]})
+        (answers,) = session.run(["probabilities"], {"image": prepare(image)[None]})
         answers.argmax()
 
     for image in images:

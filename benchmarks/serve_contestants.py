@@ -40,7 +40,7 @@ from pipelines.repository.graph_check import check_graph
 from pipelines.repository.model_config import CLASSIFIER, MODEL, Settings
 from pipelines.serving import server_keys
 from pipelines.serving.serving_environment import SERVING_PYTHON
-from pipelines.serving.triton_server import SHM, TritonServer
+from pipelines.serving.triton_server import TritonServer
 
 IDLE = "idle"
 Contestants = dict[str, Callable[[], Outcome]]
@@ -86,12 +86,12 @@ def serving(
     letter = letter_of(artifacts, pixels)
     versions.render(artifacts, folder, {})
     add_idle(folder, idle)
-    region = SHM / f"asl_bench_{os.getpid()}"
     with (
         TritonServer(folder) as server,
         server_keys.client(server.grpc_url, folder) as client,
     ):
         client.load_model(IDLE)
+        region = server.shared_memory / f"asl_bench_{os.getpid()}"
         try:
             region.write_bytes(pixels.tobytes())
             client.register_system_shared_memory(
@@ -179,7 +179,7 @@ def add_idle(repository: Path, artifacts: Path) -> None:
 def letter_of(artifacts: Path, pixels: np.ndarray) -> str:
     """What the network makes of one image."""
     session = onnxruntime.InferenceSession(artifacts / preflight.MODEL_FILE)
-    (answers,) = session.run(None, {session.get_inputs()[0].name: pixels[None]})
+    (answers,) = session.run(["probabilities"], {session.get_inputs()[0].name: pixels[None]})
     names = packed.read_names(artifacts / model_config.LABELS_FILE)
     return names[answers[0].argmax()]
 

@@ -14,6 +14,7 @@ from data_prep.draw import draw_dataset
 from data_prep.drawing.hand_poses import CLASSES
 from data_prep.errors import InputError
 from data_prep.preprocessing import FILE_NAME, BrokenImage, Preprocessing
+from data_prep.resolution import HAND_SIZE
 from data_prep.sources import find_images
 from training.export import IR_VERSION, OPSET, answer, export_onnx
 from training.hands.letters import GeometryNetwork
@@ -23,7 +24,6 @@ from training.run import Choices, build_classifier
 
 PHOTOGRAPHS = 64
 INT8, HAND = ":int8", ":hand"  # behind a network's name
-HAND_SIZE = 256  # of the photographs in which hands are found, pixels
 
 
 def photographs(raw: Path | None, folder: Path) -> list[bytes]:
@@ -53,30 +53,30 @@ def make_artifacts(
 
     Args:
         folder: To be made.
-        network: As in training; with `INT8` at its end quantised, with `HAND` as a hand
-            model.
+        network: As in training; with `INT8` at its end quantised, with `HAND` as
+            the pixels' part of a hand model.
         files: Photographs, for golden inputs.
-        image_size: Of the photographs, pixels.
-
-    Raises:
-        InputError: The hand networks cannot be fetched.
+        image_size: Of a plain network's input, pixels.
     """
-    name = network.removesuffix(INT8).removesuffix(HAND)
-    choices = Choices(model=name, find_hand="yes" if HAND in network else "no")
+    model = network.removesuffix(INT8).removesuffix(HAND)
+    hands = HAND in network
+    choices = Choices(model=model, find_hand="yes" if hands else "no")
     record = Preprocessing(image_size=image_size)
+    if hands:
+        record = Preprocessing(image_size=HAND_SIZE, resize_mode="letterbox")
     pixels = np.stack([record.apply(data) for data in files])
     torch.manual_seed(0)
     classifier, _ = build_classifier(choices, len(CLASSES), record)
     for part in classifier.network.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             torch.nn.init.ones_(part.weight)  # blocks that start as nothing, too
-    model = classifier
-    if HAND in network:
-        letters = Letters(GeometryNetwork(len(CLASSES)), classifier)
-        model = HandModel.load(letters)
     folder.mkdir()
     graph = folder / "model.onnx"
-    expected = export_onnx(model, graph, pixels, {})
+    whole = classifier
+    if hands:
+        geometry = GeometryNetwork(len(CLASSES))
+        whole = HandModel.load(Letters(geometry, classifier))
+    expected = export_onnx(whole, graph, pixels, {})
     if network.endswith(INT8):
         # no answer has this label, so both are equally good, and int8 is kept
         nobody = np.full(len(pixels), -1)

@@ -20,7 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO, cast
 
 import cv2
 import numpy as np
@@ -84,7 +84,7 @@ def read(file: str, member: None | str | tuple[int, int]) -> bytes:
         raise InputError(
             f"{file} cannot be read ({error.strerror}); restore it and run again"
         ) from None
-    except (*DAMAGED, RuntimeError, NotImplementedError) as error:
+    except (*DAMAGED, RuntimeError) as error:
         raise InputError(f"{file}, {member}: {error}; pack it again") from None
     return _bitmap(data) if file.lower().endswith(".csv") else data
 
@@ -158,7 +158,7 @@ def _enter(path: Path, top: PurePosixPath) -> Tree | None:
             return _csv(path, top)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error})") from None
-    except (*DAMAGED, KeyError, RuntimeError, NotImplementedError) as error:
+    except (*DAMAGED, KeyError, RuntimeError) as error:
         # a link to nothing; encrypted, or compressed in a way that is not known
         raise InputError(f"{path} is damaged ({error}); get it again") from None
     return None
@@ -169,7 +169,7 @@ def _is_table(path: Path) -> bool:
         return _starts_table(file)
 
 
-def _starts_table(file: BinaryIO) -> bool:
+def _starts_table(file: IO[bytes]) -> bool:
     """Is this the start of a Sign-MNIST table? Excel puts a mark in front."""
     start = file.read(len(codecs.BOM_UTF8 + CSV_HEADER))
     return start.removeprefix(codecs.BOM_UTF8).startswith(CSV_HEADER)
@@ -213,7 +213,9 @@ def _tar(path: Path, top: PurePosixPath) -> Tree:
             elif not entry.isfile():
                 continue
             elif table := (
-                here.suffix.lower() == ".csv" and _table(archive.extractfile(entry))
+                here.suffix.lower() == ".csv"
+                and (member := archive.extractfile(entry))
+                and _table(member)
             ):
                 found.update(_csv(table, here))
             else:
@@ -227,10 +229,10 @@ def _plain_tar(path: Path) -> str:
     if path.name.lower().endswith(".tar"):
         return str(path)
     with tarfile.open(path, "r:*") as archive:
-        return str(_unpacked(archive.fileobj, ".tar"))
+        return str(_unpacked(cast(IO[bytes], archive.fileobj), ".tar"))
 
 
-def _table(member: BinaryIO) -> Path | None:
+def _table(member: IO[bytes]) -> Path | None:
     """Unpack a member of an archive if it is a Sign-MNIST table."""
     with member:
         if not _starts_table(member):
@@ -239,7 +241,7 @@ def _table(member: BinaryIO) -> Path | None:
         return _unpacked(member, ".csv")
 
 
-def _unpacked(stream: BinaryIO, suffix: str) -> Path:
+def _unpacked(stream: IO[bytes], suffix: str) -> Path:
     """Copy a stream into a temporary file that lives as long as this process."""
     leftovers.remove_files(Path(tempfile.gettempdir()).glob(f"{UNPACKED}*"))
     copy = tempfile.NamedTemporaryFile(prefix=UNPACKED, suffix=suffix)

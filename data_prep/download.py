@@ -27,6 +27,10 @@ SETS = {
 }
 
 
+# In each process that makes checksums, set by _start.
+_folder: Path = None  # type: ignore[assignment]
+
+
 def download(name: str, target: Path) -> Path:
     """Download a set of SETS below ``target``, or find it there.
 

@@ -10,12 +10,12 @@ import shutil
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Iterable, Iterator
+from typing import IO, Iterable, Iterator
 
 FRESH = 60.0  # seconds within which a new file is given its lock
 
 
-def hold(file: BinaryIO) -> None:
+def hold(file: IO[bytes]) -> None:
     """Mark an open file as in use until it is closed."""
     fcntl.flock(file, fcntl.LOCK_SH)
 

@@ -9,6 +9,7 @@ A prepared folder holds::
     preprocessing.json    the preprocessing record, with mean and std of train
     split.json            method, seed, ratios, counts and the measured share of twins
     preview.png           a mosaic of prepared images, a row a class
+    raw_samples.npz       a few test images as they were taken (`write_samples`)
 
 Row ``i`` of a split in the manifest describes image ``i`` of that split's array.
 """
@@ -24,6 +25,9 @@ from data_prep.errors import InputError
 
 SPLITS = ("train", "val", "test")
 HEADER_BYTES = 128  # NumPy leaves room for a count that grows
+
+RAW_SAMPLES, SAMPLES = "raw_samples.npz", 8
+LARGEST_SAMPLE = 2 << 20  # bytes
 
 
 class ManifestRow(NamedTuple):
@@ -161,3 +165,27 @@ def _read(folder: str | Path, name: str) -> str:
         ) from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8; take the one that was written") from None
+
+
+def write_samples(folder: Path, files: Iterable[bytes]) -> None:
+    """Keep a few encoded images, but none above LARGEST_SAMPLE.
+
+    Training answers them, so that whoever serves the model can hold the whole way
+    against its answers.
+    """
+    kept = [file for file in files if len(file) <= LARGEST_SAMPLE]
+    np.savez(
+        folder / RAW_SAMPLES,
+        files=np.frombuffer(b"".join(kept), np.uint8),
+        lengths=np.array([len(file) for file in kept], np.int64),
+    )
+
+
+def read_samples(folder: Path) -> list[bytes]:
+    """Read what `write_samples` kept; nothing for folders made before it did."""
+    path = folder / RAW_SAMPLES
+    if not path.exists():
+        return []
+    with np.load(path, allow_pickle=False) as arrays:
+        ends = np.cumsum(arrays["lengths"])
+        return [part.tobytes() for part in np.split(arrays["files"], ends)[: len(ends)]]

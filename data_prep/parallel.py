@@ -24,7 +24,7 @@ def run_chunks(
     items: Sequence,
     workers: int,
     title: str,
-    start: Callable = None,
+    start: Callable | None = None,
     start_args: tuple = (),
 ) -> Iterator:
     """Yield ``function(first, items[first : first + 64])`` for all chunks, in order.
@@ -163,5 +163,6 @@ def _start_worker(start, start_args) -> None:
 
 def _end_with_parent() -> None:
     """A killed parent cannot tell its processes to stop; they would wait forever."""
-    wait([parent_process().sentinel])
+    if parent := parent_process():
+        wait([parent.sentinel])
     os._exit(1)

@@ -13,7 +13,7 @@ import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Iterator, Sequence
+from typing import IO, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -28,6 +28,9 @@ from data_prep.splitting.grouping import TWIN_DISTANCE, has_twin
 from data_prep.splitting.methods import LEFT_OUT, SplitOptions, assign
 
 PARTIAL = ".partial"
+# In each process, set by _start_storing.
+_stored: IO[bytes] = None  # type: ignore[assignment]
+_preprocessing: Preprocessing = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,9 @@ def _prepare(
     )
     packed.write_manifest(folder, rows)
     packed.write_classes(folder, classes)
+    test = chosen["test"]
+    picked = np.linspace(0, len(test) - 1, min(packed.SAMPLES, len(test))).astype(int)
+    packed.write_samples(folder, (images[i].read() for i in test[picked].tolist()))
     filled = _with_statistics(record, sums[train], squares[train])
     filled.save(folder / FILE_NAME)
     preview = _preview(file, labels[train], classes, size)
@@ -230,11 +236,14 @@ def _with_statistics(
     count = len(sums) * record.image_size**2
     mean = [int(s) / count for s in sums.sum(0)]
     variance = [int(q) / count - m * m for q, m in zip(squares.sum(0), mean)]
+    red, green, blue = (round(m / 255, 6) for m in mean)
+    # a set without any contrast must not divide by zero later
+    spread = (round(max(math.sqrt(max(v, 0)), 1) / 255, 6) for v in variance)
+    spread_red, spread_green, spread_blue = spread
     return replace(
         record,
-        mean=tuple(round(m / 255, 6) for m in mean),
-        # a set without any contrast must not divide by zero later
-        std=tuple(round(max(math.sqrt(max(v, 0)), 1) / 255, 6) for v in variance),
+        mean=(red, green, blue),
+        std=(spread_red, spread_green, spread_blue),
     )
 
 

@@ -28,7 +28,11 @@ def arguments() -> argparse.ArgumentParser:
         "--raw", nargs="+", metavar="DIR", help="folders of class folders of images"
     )
     parser.add_argument(
-        "--dataset-id", metavar="ID", help="a ClearML Dataset instead of --raw"
+        "--raw-dataset-id",
+        "--dataset-id",
+        dest="dataset_id",
+        metavar="ID",
+        help="a raw ClearML Dataset instead of --raw",
     )
     parser.add_argument(
         "--classes", nargs="+", metavar="NAME", help="only these; default: all"

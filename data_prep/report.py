@@ -1,7 +1,7 @@
 """Pictures for reports: a mosaic of images."""
 
 from pathlib import Path
-from typing import Sequence
+from typing import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ TILE = 64  # pixels
 MARGIN = 120  # pixels, for the names on the left
 
 
-def mosaic(rows: dict[str, Sequence[np.ndarray]]) -> np.ndarray:
+def mosaic(rows: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
     """Lay images out in a row for each name.
 
     Args:

@@ -161,7 +161,7 @@ def _list_folder(name: str, folder: Path, listing: Listing) -> None:
         for here in labels:
             _check_class(here)
             for image in images.pop(here):
-                file, member = found[here][image]
+                file, member = found[here][image]  # type: ignore[misc]  # has one
                 path = str(here / image)
                 listing.images.append(RawImage(file, path, here.name, source, member))
     inner = {here.parent for here in found}

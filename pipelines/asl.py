@@ -50,7 +50,12 @@ def arguments() -> argparse.ArgumentParser:
         "--raw", nargs="+", metavar="DIR", help="folders of class folders of images"
     )
     parser.add_argument(
-        "--dataset-id", metavar="ID", default="", help="a raw ClearML Dataset instead"
+        "--raw-dataset-id",
+        "--dataset-id",
+        dest="dataset_id",
+        metavar="ID",
+        default="",
+        help="a raw ClearML Dataset instead",
     )
     parser.add_argument(
         "--external",
@@ -160,7 +165,9 @@ def run(
 
 def check_source(raw: list[str] | None, dataset_id: str) -> None:
     if bool(raw) == bool(dataset_id):
-        raise InputError("give raw images either by --raw DIR or by --dataset-id ID")
+        raise InputError(
+            "give raw images either by --raw DIR or by --raw-dataset-id ID"
+        )
 
 
 def can_run(_, node, parameters: dict) -> bool:

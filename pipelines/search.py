@@ -12,6 +12,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -79,9 +80,11 @@ def parse_space(space: list[str]) -> dict[str, dict]:
     Raises:
         InputError: One is misspelt.
     """
-    found, trained = {}, parser_of(steps.STEPS["train"].script)
+    found: dict[str, dict] = {}
+    trained = parser_of(steps.STEPS["train"].script)
     for text in space:
         name, _, values = text.partition("=")
+        known: dict[str, Any] = {}
         try:
             if ":" in values:
                 low, high, *log = values.split(":")

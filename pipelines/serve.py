@@ -3,23 +3,28 @@
     scripts/serve [--repository DIR] [--http-port N] [--grpc-port N] [--docker]
 
 By default with the embedded tritonserver, reachable from this machine only. --docker
-builds triton/server/Dockerfile and runs that image instead. A model whose process has
-died is brought back within seconds (`pipelines.serving.watchdog`), and what is deployed
-to the repository meanwhile is served at once (`pipelines.serving.running_server`);
-neither with --docker.
+builds triton/server/Dockerfile and runs that image instead. What is deployed to the
+repository meanwhile is served at once (`pipelines.serving.running_server`). Without
+--docker, a model whose process has died is brought back within seconds
+(`pipelines.serving.watchdog`), and so is a tritonserver that has ended.
 """
 
 import argparse
 import signal
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
+from pipelines import loopback
 from pipelines.repository import versions
 from pipelines.serving import docker_server, running_server
 from pipelines.serving.triton_server import TritonServer
 from pipelines.serving.watchdog import Watchdog
+
+ENDS, ENDS_WITHIN_S = 5, 60  # so many ends in so short a time are a fault of their own
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -50,25 +55,38 @@ def arguments() -> argparse.ArgumentParser:
 @exit_2_on_input_error
 def main() -> None:
     options = arguments().parse_args()
+    loopback.bypass_proxies()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the clean-up below
     ports = options.http_port, options.grpc_port, options.metrics_port
     if options.docker:
         docker_server.run(options.repository, *ports)
         return
-    print(f"starting tritonserver on {options.repository}", flush=True)
+    ends = []
+    try:
+        while True:
+            server, code = serve(options.repository, ports)
+            ports = server.ports  # 0 was: any free one
+            ends = [*ends, time.monotonic()][-ENDS:]
+            if len(ends) == ENDS and ends[-1] - ends[0] < ENDS_WITHIN_S:
+                raise InputError(
+                    f"tritonserver has ended {ENDS} times within {ENDS_WITHIN_S} s, "
+                    f"now with code {code}; see {server.log_path}"
+                )
+            say(f"tritonserver ended with code {code}; see {server.log_path}.1")
+    except KeyboardInterrupt:
+        print("\nstopping", flush=True)
+
+
+def serve(repository: Path, ports: Sequence[int]) -> tuple[TritonServer, int]:
+    """Serve until tritonserver ends by itself; return it, and its exit code."""
+    say(f"starting tritonserver on {repository}")
     with (
-        TritonServer(options.repository, *ports) as server,
-        running_server.noted(options.repository, server.grpc_url, server.http_url),
+        TritonServer(repository, *ports) as server,
+        running_server.noted(repository, server.grpc_url, server.http_url),
     ):
-        record = versions.current(options.repository)
-        print(announcement(server, record), flush=True)
-        try:
-            with Watchdog(server, say):
-                code = server.process.wait()
-        except KeyboardInterrupt:
-            print("\nstopping", flush=True)
-            return
-        raise InputError(f"tritonserver ended with code {code}; see {server.log_path}")
+        say(announcement(server, versions.current(repository)))
+        with Watchdog(server, say):
+            return server, server.process.wait()
 
 
 def say(text: str) -> None:

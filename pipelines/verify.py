@@ -79,7 +79,9 @@ def arguments() -> argparse.ArgumentParser:
         "--raw", nargs="+", metavar="DIR", help="what the dataset was prepared from"
     )
     parser.add_argument(
+        "--raw-dataset-id",
         "--dataset-id",
+        dest="dataset_id",
         metavar="ID",
         help="the raw ClearML Dataset instead of --raw (default: the one that the "
         "dataset was prepared from)",
@@ -180,7 +182,7 @@ def raw_photographs(training, raw: list[str] | None, dataset_id: str | None) -> 
         if not dataset_id:
             raise InputError(
                 f"the dataset of task {training.id} was not prepared from a ClearML "
-                "Dataset; name the raw photographs with --raw or --dataset-id"
+                "Dataset; name the raw photographs with --raw or --raw-dataset-id"
             )
     return datasets.find_raw(raw, dataset_id)
 

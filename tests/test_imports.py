@@ -44,7 +44,8 @@ def test_there_is_something_to_check():
 
 
 def test_imports_go_one_way():
-    for path, name in [(path, name) for path in FILES for name in imports(path)]:
+    found = [(path, name) for path in FILES for name in imports(path)]
+    for path, name in found:
         own, package = module(path).split(".")[0], name.split(".")[0]
         assert FLOORS.get(package, 0) <= FLOORS[own], (path, name)
         assert package == own or FLOORS.get(package, 0) < 3, (path, name)

@@ -13,6 +13,8 @@ from data_prep.errors import InputError
 from data_prep.preprocessing import BrokenImage, Preprocessing
 from data_prep.sources import find_images, name_folders
 
+PROBABILITIES = "probabilities"  # the output that every model has
+
 
 def answer(path: Path, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
     """Run an ONNX file on ``(N, S, S, 3)`` uint8 images; give ``(N, classes)``."""
@@ -21,7 +23,7 @@ def answer(path: Path, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     parts = [
-        session.run(None, {name: np.array(images[i : i + batch_size])})[0]
+        session.run([PROBABILITIES], {name: np.array(images[i : i + batch_size])})[0]
         for i in range(0, len(images), batch_size)
     ]
     return np.concatenate(parts)

@@ -5,6 +5,7 @@ The folder afterwards::
     model.onnx            the graph that is served
     classes.txt           order of its outputs
     preprocessing.json    how to make its input
+    golden_raw.npz        a few test photographs as taken, and torch's answers
     golden.npz            images (uint8 n,S,S,3), and the probabilities torch gave
     test_probabilities.npy  torch's answers to the whole test split (float32 N,classes)
     evaluation.json       scores on the test split (training/evaluate.py)
@@ -41,13 +42,14 @@ from training.augment import augment, noise_pool
 from training.evaluate import evaluate, score_slice, slice_rows
 from training.export import export_onnx, golden_inputs
 from training.floors import floors
+from training.golden import RAW_GOLDEN_FILE, write_raw_golden
 from training.graph import answer, describe_split, read_all_external, split_method
 from training.hands.files import find_hand_networks
-from training.hands.model import HandModel
+from training.hands.model import HandModel, Letters
 from training.hands.pictures import EvenLight, inner, vary_picture
 from training.hands.reader import PICTURE_SIZE
 from training.hands.readings import read_photographs, reader_graph
-from training.hands.training import HandTraining, train_geometry
+from training.hands.training import train_geometry
 from training.loop import LAST_FILE, fit, predict, read_last
 from training.models import build_model, load_pretrained, load_weights
 from training.network import Classifier, pick_device
@@ -153,7 +155,6 @@ def train_dataset(
             classes=classes,
             networks=choices.hand_networks,
             seed=recipe.seed,
-            out=out,
             device=pick_device(),
             share_of_steps=0.01 if choices.fast_dev_run else 1.0,
         )
@@ -189,19 +190,22 @@ def train_dataset(
     record.save(out / preprocessing.FILE_NAME)
     golden = golden_inputs(images, labels)
     graph = out / "model.onnx"
-    expected = export_onnx(
-        make_model(classifier, hands, choices), graph, golden, metadata
-    )
+    letters = hands.save(classifier, out) if hands else None
+    model = HandModel.load(letters, choices.hand_networks) if hands else classifier
+    expected = export_onnx(model, graph, golden, metadata)
     quantised = quantize(graph, train[0], val, recipe.seed) if choices.int8 else None
     if quantised and quantised["kept"]:
         ask = functools.partial(answer, graph)
         expected = ask(golden)
     else:
-        ask = functools.partial(ask_torch, classifier, hands, choices)
+        ask = functools.partial(ask_torch, letters or classifier, choices)
     np.savez(out / "golden.npz", images=golden, probabilities=expected)
+    if samples := packed.read_samples(dataset):
+        answers = ask(np.stack([record.apply(sample) for sample in samples]))
+        write_raw_golden(out / RAW_GOLDEN_FILE, samples, answers)
 
     if hands and not (quantised and quantised["kept"]):  # it has been read already
-        probabilities = hands.letters(classifier).tell(hands.readings["test"])
+        probabilities = letters.tell(hands.readings["test"])
     else:
         probabilities = ask(images)
     np.save(out / reports.TEST_PROBABILITIES, probabilities)
@@ -339,21 +343,14 @@ def build_classifier(choices: Choices, classes: int, record: Preprocessing):
     return Classifier(network, record, choices.grey), loaded
 
 
-def make_model(classifier: Classifier, hands: HandTraining | None, choices: Choices):
-    """The whole model that is exported: photographs in, probabilities first."""
-    if hands is None:
-        return classifier
-    return HandModel.load(hands.letters(classifier), choices.hand_networks)
-
-
 def ask_torch(
-    classifier: Classifier, hands: HandTraining | None, choices: Choices, images
+    model: Classifier | Letters, choices: Choices, images: np.ndarray
 ) -> np.ndarray:
     """Probabilities ``(N, classes)`` of uint8 photographs that were not read yet."""
-    if hands is None:
-        return predict(classifier, images)
+    if isinstance(model, Classifier):
+        return predict(model, images)
     graph = reader_graph(choices.hand_networks, images.shape[1])
-    return hands.letters(classifier).tell(read_photographs(images, graph, "read"))
+    return model.tell(read_photographs(images, graph, "read"))
 
 
 def graph_parameters(graph: Path) -> int:

@@ -21,6 +21,7 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.errors import exit_2_on_input_error
 from data_prep.paths import data_home
+from training.golden import RAW_GOLDEN_FILE
 from training.reports import (
     DEPLOYABLES,
     EVALUATION,
@@ -187,6 +188,8 @@ def report(task, out: Path, result: dict, set_output) -> None:
     task.output_uri = task.output_uri or True
     for name in (*DEPLOYABLES, EVALUATION, "history.json", TEST_PROBABILITIES):
         task.upload_artifact(name, artifact_object=out / name)
+    if (out / RAW_GOLDEN_FILE).exists():
+        task.upload_artifact(RAW_GOLDEN_FILE, artifact_object=out / RAW_GOLDEN_FILE)
     model = OutputModel(
         task=task,
         name="asl_classifier",

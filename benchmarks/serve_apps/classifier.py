@@ -26,5 +26,5 @@ class Classifier:
 
     def letter(self, photograph: bytes) -> str:
         pixels = self.preprocessing.apply(photograph)[None]
-        (answers,) = self.session.run(None, {"image": pixels})
+        (answers,) = self.session.run(["probabilities"], {"image": pixels})
         return self.letters[answers[0].argmax()]

@@ -84,7 +84,7 @@ def check_twins(whole: Seen, thresholds: Thresholds) -> Iterator[Finding]:
         twin[members] = count_near(hashes[members], hashes[members]) > 1
         shares[str(label)] = round(float(twin[members].mean()), 4)
     if twin.any():
-        worst = max(shares, key=shares.get)
+        worst = max(shares, key=lambda name: shares[name])
         yield finding(
             "near_duplicates",
             WARNING,

@@ -80,7 +80,8 @@ def check_classes(
             few,
             images={label: counts[label] for label in few},
         )
-    most, least = max(counts, key=counts.get), min(counts, key=counts.get)
+    by_count = sorted(counts, key=lambda label: counts[label])
+    most, least = by_count[-1], by_count[0]
     ratio = counts[most] / counts[least]
     if ratio > thresholds.imbalance:
         yield finding(

@@ -1,5 +1,5 @@
-"""How else signers hold the letters, and hands that sign nothing: for the strangers
-among the drawn hands.
+"""How else signers hold the letters, and hands that sign nothing: for hands that are
+bent but not drawn (training/hands/bent_hands.py).
 
 Looked up in photographs of several signers; angles as in
 data_prep/drawing/hand_poses.py.

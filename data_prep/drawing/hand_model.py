@@ -34,7 +34,6 @@ _FLIP = np.array([1, -1, 1])  # rows of a picture count downwards
 # Bones are numbered: forearm, palm (up to _SOFT drawn as one surface), fingers, thumb.
 _FOREARM, _SOFT, _BONES = 2, 9, 23
 _THUMB_BALL = _FOREARM + 5
-_ARM = 1  # of the forearm's two, the one below the wrist
 
 
 @dataclass
@@ -195,18 +194,6 @@ def render(hand: Hand, size: int, scale: float, centre: tuple[float, float]) -> 
     for i in range(_SOFT, _BONES):
         _add_capsule(depth, *ends[i], *radii[i], albedo, nails[i])
     return Relief(depth, (depth > _FAR).astype(np.float32), albedo)
-
-
-def silhouette(
-    hand: Hand, size: int, scale: float, centre: tuple[float, float]
-) -> np.ndarray:
-    """Where `render` draws the hand down to its wrist: ``(size, size)`` float32, 0 or
-    1, without the forearm."""
-    depth = np.full((size, size), _FAR, np.float32)
-    for bone, (ends, radii) in enumerate(zip(*_place(hand, scale, centre))):
-        if bone != _ARM:
-            _add_capsule(depth, *ends, *radii)
-    return (depth > _FAR).astype(np.float32)
 
 
 def _place(hand, scale, centre):

@@ -6,11 +6,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from data_prep.drawing.further_poses import FURTHER_POSES, idle_pose
-from data_prep.drawing.hand_model import Relief, pose_hand, render, silhouette
+from data_prep.drawing.hand_model import Relief, pose_hand, render
 from data_prep.drawing.hand_poses import NOTHING, POSES
-
-IDLE = 0.75  # of the strangers who sign nothing: share that shows a hand
 
 # Skin from very light to very dark, RGB; drawings mix two neighbours.
 _SKIN = np.array(
@@ -27,71 +24,23 @@ _SKIN = np.array(
 )
 
 
-def draw_image(
-    letter: str, rng: np.random.Generator, size: int, strangers: bool = False
-) -> np.ndarray:
+def draw_image(letter: str, rng: np.random.Generator, size: int) -> np.ndarray:
     """Draw one of the 29 classes: ``(size, size, 3)`` uint8 RGB.
 
-    Proportions, view, skin, light, background and noise come from `rng`. Hands of
-    strangers are also held in the further poses of a letter, and farther away; and if
-    they sign nothing there may be an open hand, or an arm whose hand has left the
-    picture, at times blurred as it moves.
+    Proportions, view, skin, light, background and noise come from `rng`.
     """
-    return _draw(letter, rng, size, strangers)[0]
-
-
-def draw_with_masks(
-    letter: str, rng: np.random.Generator, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw as `draw_image` does, hands of strangers.
-
-    Returns:
-        The picture; where the hand and its forearm are; and where the hand is, down to
-        the wrist: both ``(size, size)`` float32, 0 or 1.
-    """
-    picture, mask, placed = _draw(letter, rng, size, True)
-    return picture, mask, silhouette(*placed) if placed else mask
-
-
-def _draw(letter, rng, size, strangers):
-    """The picture, its mask, and what `render` was given; None without a hand."""
     picture = _background(rng, size)
-    mask, placed = np.zeros((size, size), np.float32), None
-    pose = _pose(letter, rng, strangers)
-    idle = pose is not None and letter == NOTHING
-    if pose is not None:
-        hand = pose_hand(pose, rng)
+    if letter != NOTHING:
+        hand = pose_hand(POSES[letter], rng)
         left, bottom, right, top = hand.bounds()
         extent = max(right - left, top - bottom)
         # Mostly a true scale, so that a fist is smaller than a stretched hand.
-        share = rng.uniform(0.4 if strangers else 0.55, 0.78)
-        scale = size * share / (0.45 * 190 + 0.55 * extent)
+        scale = size * rng.uniform(0.55, 0.78) / (0.45 * 190 + 0.55 * extent)
         drift = 0.09 * size
         x = size / 2 - scale * (left + right) / 2 + rng.uniform(-drift, drift)
         y = size / 2 + scale * (bottom + top) / 2 + rng.uniform(-drift, drift)
-        if idle and rng.random() < 0.5:  # leaves the picture
-            away, angle = rng.uniform(0.5, 0.75) * size, rng.uniform(0, 2 * np.pi)
-            x, y = x + away * np.cos(angle), y + away * np.sin(angle)
-        placed = hand, size, scale, (x, y)
-        relief = render(*placed)
-        mask = relief.mask
-        if mask.any():  # not all of it has left the picture
-            _lit(picture, relief, rng, scale)
-    picture = _camera(picture, rng)
-    if idle and rng.random() < 0.3:
-        picture = _moved(picture, rng)
-    return picture, mask, placed
-
-
-def _pose(letter, rng, strangers):
-    """The pose by the book, of strangers in half of all cases another; None for an
-    empty room."""
-    if letter == NOTHING:
-        return idle_pose(rng) if strangers and rng.random() < IDLE else None
-    others = FURTHER_POSES.get(letter, ()) if strangers else ()
-    if not others or rng.random() < 0.5:
-        return POSES[letter]
-    return others[int(rng.integers(len(others)))]
+        _lit(picture, render(hand, size, scale, (x, y)), rng, scale)
+    return _camera(picture, rng)
 
 
 def _background(rng, size):
@@ -210,18 +159,6 @@ def _camera(planes, rng):
     x, y = rng.integers(0, size // 2, 2)
     noise = tile[y : y + size, x : x + size] * np.float32(rng.uniform(1, 6))
     return cv2.add(picture, noise, dtype=cv2.CV_8U)
-
-
-def _moved(picture, rng):
-    """Blur along a line of 5 to 16 pixels in 128."""
-    size = len(picture)
-    length = int(size * rng.uniform(0.04, 0.125)) | 1
-    line = np.zeros((length, length), np.float32)
-    line[length // 2] = 1
-    centre = ((length - 1) / 2,) * 2
-    turn = cv2.getRotationMatrix2D(centre, rng.uniform(0, 180), 1)
-    line = cv2.warpAffine(line, turn, (length, length))
-    return cv2.filter2D(picture, -1, line / line.sum())
 
 
 @lru_cache(maxsize=1)

@@ -102,7 +102,7 @@ def _assign(images, hashes, tiny, options: SplitOptions):
 def _assign_groups(images, labels, hashes, options: SplitOptions):
     """Methods group and source."""
     held_out = np.zeros(len(images), bool)
-    ratios = options.ratios
+    ratios: tuple[float, ...] = options.ratios
     if options.method == "source":
         sources = np.array([image.source for image in images])
         held_out = np.isin(sources, _held_out(sources, options))

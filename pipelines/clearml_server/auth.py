@@ -95,7 +95,7 @@ class Gate:
             if not hmac.compare_digest(_decode(signature), self._sign(body)):
                 raise ValueError("signature")
             payload = json.loads(_decode(body.partition(".")[2]))
-        except (ValueError, binascii.Error):
+        except ValueError:
             raise ApiError("invalid_token") from None
         if payload["exp"] < time.time():
             raise ApiError("invalid_token", "expired")

@@ -51,7 +51,7 @@ ERRORS = {
 class ApiError(Exception):
     """A refusal with the code, subcode and wording of the real server."""
 
-    def __init__(self, error, reason="", /, **details):
+    def __init__(self, error, reason="", /, **details):  # noqa: B042 never pickled
         """Build the error called `error`.
 
         Args:

@@ -44,10 +44,10 @@ def digest(script: str, options: dict) -> str:
         name = file.relative_to(ROOT).as_posix()
         total.update(f"{name}={content(file)}\n".encode())
     for name in FILE_OPTIONS:
-        for file in as_list(options.get(name)):
-            if not Path(file).exists():
+        for path in map(Path, as_list(options.get(name))):
+            if not path.exists():
                 return ""
-            total.update(f"{name}={content(Path(file))}\n".encode())
+            total.update(f"{name}={content(path)}\n".encode())
     return total.hexdigest()
 
 

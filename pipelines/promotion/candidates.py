@@ -1,6 +1,7 @@
 """Which of several trainings should serve: the rules, without ClearML."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.stats import binomtest
@@ -33,8 +34,8 @@ class Candidate:
             that it was trained on, bool ``(N,)``.
         external: Which of other people's photographs it names rightly, bool ``(M,)``,
             the same photographs for all candidates; None without.
-        strangers: Mean accuracy on signers that were left out of its training, 0 to 1;
-            None where that was not measured.
+        strangers: Accuracy on each source (signer) by a training that left it out, 0 to
+            1, by the source's name; empty where that was not measured.
     """
 
     task_id: str
@@ -42,7 +43,7 @@ class Candidate:
     predicted: np.ndarray
     seen: np.ndarray
     external: np.ndarray | None = None
-    strangers: float | None = None
+    strangers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +62,12 @@ class Score:
     model: str
     right: np.ndarray
     external: np.ndarray | None
-    strangers: float | None
+    strangers: Mapping[str, float]
     worst: tuple[str, float]
+
+    def strangers_accuracy(self, sources: Collection[str]) -> float:
+        """Mean accuracy on some of the sources, each left out of the training."""
+        return float(np.mean([self.strangers[source] for source in sources]))
 
     @property
     def test_accuracy(self) -> float:
@@ -170,33 +175,34 @@ def compare(
     """Say whether a candidate should serve rather than another one.
 
     What is asked first decides, if it decides: the mean accuracy on signers left out,
-    where both have it; other people's photographs; the test photographs.
+    of those that both know; other people's photographs; the test photographs.
 
     Args:
         min_gain: Least difference of the accuracies, 0 to 1.
         significance: Largest p-value of a difference that counts, 0 to 1.
     """
-    if new.strangers is not None and current.strangers is not None:
-        gain = new.strangers - current.strangers
+    if sources := _common_sources([new, current]):
+        ours, theirs = (x.strangers_accuracy(sources) for x in (new, current))
+        gain = ours - theirs
         if abs(gain) >= max(min_gain, STRANGERS_GAIN) - 1e-9:
             said = (
-                f"accuracy on signers left out {new.strangers:.4f}, {gain:+.4f} to the "
-                f"current one's {current.strangers:.4f}"
+                f"accuracy on signers left out {ours:.4f}, {gain:+.4f} to the current "
+                f"one's {theirs:.4f}"
             )
             return Comparison(gain > 0, said)
     ways = [("test", new.right, current.right)]
     if new.external is not None and current.external is not None:
         ways.insert(0, ("external", new.external, current.external))
-    said = []
+    figures = []
     for name, ours, theirs in ways:
         gain, p = float(ours.mean() - theirs.mean()), mcnemar(ours, theirs)
-        said.append(
+        figures.append(
             f"{name} accuracy {ours.mean():.4f}, {gain:+.4f} to the current one's "
             f"{theirs.mean():.4f} (p = {p:.2g})"
         )
         if p <= significance and abs(gain) >= min_gain - 1e-9:
-            return Comparison(gain > 0, said[-1])
-    return Comparison(False, "; ".join(said))
+            return Comparison(gain > 0, figures[-1])
+    return Comparison(False, "; ".join(figures))
 
 
 def decide(
@@ -254,16 +260,23 @@ def decide(
 
 def ranked(scores: list[Score]) -> list[Score]:
     """The best first: by signers left out where all have them, external, test."""
-    strangers = all(score.strangers is not None for score in scores)
+    sources = _common_sources(scores)
     return sorted(
         scores,
         key=lambda score: (
-            score.strangers if strangers else 0,
+            score.strangers_accuracy(sources) if sources else 0,
             score.external_accuracy or 0,
             score.test_accuracy,
         ),
         reverse=True,
     )
+
+
+def _common_sources(scores: list[Score]) -> list[str]:
+    """The sources that all candidates left out once."""
+    if not scores:
+        return []
+    return sorted(set.intersection(*(set(score.strangers) for score in scores)))
 
 
 def _shown(score: Score) -> str:
@@ -293,7 +306,11 @@ def rows(
                 str(len(table) + 1),
                 score.task_id,
                 score.model,
-                _cell(score.strangers),
+                _cell(
+                    score.strangers_accuracy(score.strangers)
+                    if score.strangers
+                    else None
+                ),
                 _cell(score.external_accuracy),
                 _cell(score.test_accuracy),
                 f"{name} {recall:.2f}",

@@ -118,16 +118,18 @@ class ComparisonSet:
         raw = raw_dataset(self.dataset_id)
         if not raw:
             raise InputError(
-                f"it takes {rule.image_size} px images, and dataset "
-                f"{self.dataset_id}, of {self._rule.image_size} px, was not prepared "
-                "from a registered raw Dataset"
+                f"it takes images of {_looks(rule)}, and dataset {self.dataset_id}, of "
+                f"{_looks(self._rule)}, was not prepared from a registered raw Dataset"
             )
         found = {i.path: i for i in datasets.find_raw(None, raw).images}
+        size = rule.image_size
+        pixels = np.empty((len(self._rows), size, size, 3), np.uint8)
         try:
-            pixels = [rule.apply(found[row.path].read()) for row in self._rows]
+            for i, row in enumerate(self._rows):
+                pixels[i] = rule.apply(found[row.path].read())
         except (KeyError, BrokenImage) as error:
             raise InputError(f"raw Dataset {raw} lacks photographs: {error}") from None
-        return np.array(pixels)
+        return pixels
 
 
 def seen(rows: list[packed.ManifestRow], used: list[packed.ManifestRow]) -> np.ndarray:
@@ -154,6 +156,12 @@ def evaluation_of(training) -> dict:
     return json.loads(artifact(training, EVALUATION).read_text(encoding="utf-8"))
 
 
+def strangers_of(evaluation: dict) -> dict[str, float]:
+    """Accuracy by source that was left out of the training; {} where not measured."""
+    found = evaluation.get("strangers") or {}
+    return {name: each["accuracy"] for name, each in found.get("sources", {}).items()}
+
+
 def pixel_rule(file: Path) -> Preprocessing:
     """Read a record, leaving out what is done to the pixels inside the graph."""
     plain = Preprocessing()
@@ -162,3 +170,7 @@ def pixel_rule(file: Path) -> Preprocessing:
 
 def _pixel_rule(training) -> Preprocessing:
     return pixel_rule(artifact(training, preprocessing.FILE_NAME))
+
+
+def _looks(rule: Preprocessing) -> str:
+    return f"{rule.image_size} px ({rule.resize_mode})"

@@ -188,7 +188,12 @@ def prepare(files: list[bytes], record: Preprocessing, path: Path) -> np.ndarray
         ) from None
 
 
-def infer(session, path: Path, graph: GraphShapes, images: np.ndarray) -> np.ndarray:
+def infer(
+    session: onnxruntime.InferenceSession,
+    path: Path,
+    graph: GraphShapes,
+    images: np.ndarray,
+) -> np.ndarray:
     """Answer images all at once, and one alone; give the probabilities of all.
 
     Raises:

@@ -9,20 +9,23 @@ It listens on 127.0.0.1 only.
 """
 
 import contextlib
-import functools
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from data_prep.errors import InputError
 from data_prep.paths import ROOT, data_home
-from pipelines.child_process import end_with_parent
 from pipelines.repository import versions
 from pipelines.repository.model_config import SERVED, default_instances
 from pipelines.serving import model_control, server_keys, serving_environment
@@ -34,6 +37,8 @@ LAUNCH = ROOT / "triton/server/launch.py"
 EXIT_TIMEOUT_S = 5
 START_TIMEOUT_S = 120
 CACHE_BYTES = 64 << 20  # for answers of models deployed with --cache
+LOG_BYTES = 16 << 20
+LOG_INTERVAL_S = 1.0
 SHM = Path("/dev/shm")
 SHM_PREFIX = "asl_triton_"
 
@@ -87,11 +92,6 @@ class TritonServer:
                 server ended or did not answer; its last words are in the message.
         """
         versions.current(self.repository)  # is there anything to serve?
-        if re.search(r"\s", str(self.repository.resolve())):
-            raise InputError(
-                f"{self.repository.resolve()} has a space in it, which Triton's Python "
-                "backend cannot take; move the model repository, or set ASL_HOME"
-            )
         with versions.lock(self.repository):
             versions.repair(self.repository)
         serving = serving_environment.describe()
@@ -101,22 +101,32 @@ class TritonServer:
             server_keys.made(self.repository, self.grpc_url)
         )
         variables = serving_environment.variables(serving)
-        with open(self.log_path, "wb") as log:
+        launch = [sys.executable, str(LAUNCH), "--own-shm"]
+        launch += ["--end-with", str(os.getpid())]
+        if self.log_path.exists():  # of a server that may have failed
+            os.replace(self.log_path, f"{self.log_path}.1")
+        # Appended to, so that it can be cut while the server writes.
+        with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(LAUNCH), *self.command(serving)],
+                [*launch, *self.command(serving)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.state,
                 env=variables | {"TRITON_KEY_FILE": str(key_file.resolve())},
                 start_new_session=True,  # Ctrl-C reaches us alone; we stop it
-                preexec_fn=functools.partial(end_with_parent, os.getpid()),
             )
+        self.leftovers.enter_context(bounded(self.log_path))
         try:
             self._wait_until_ready()
         except BaseException:
             self.stop()
             raise
+
+    @property
+    def shared_memory(self) -> Path:
+        """The server's /dev/shm, which others may not see."""
+        return Path(f"/proc/{self.process.pid}/root/dev/shm")
 
     def command(self, serving: dict) -> list[str]:
         """Build the command line."""
@@ -125,10 +135,10 @@ class TritonServer:
         backends = serving_environment.backend_directory(serving, self.state)
         return [
             str(package / "bin" / "tritonserver"),
-            f"--model-repository={self.repository.resolve()}",
+            f"--model-repository={self._plain(self.repository)}",
             "--model-control-mode=explicit",
             *(f"--load-model={name}" for name in SERVED),
-            f"--backend-directory={backends}",
+            f"--backend-directory={self._plain(backends)}",
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
             f"--cache-directory={package / 'caches'}",
             f"--cache-config=local,size={CACHE_BYTES}",
@@ -142,6 +152,21 @@ class TritonServer:
             f"--metrics-port={metrics_port}",
             f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
         ]
+
+    def _plain(self, path: Path) -> Path:
+        """Give a path to the same place that Triton's Python backend can take.
+
+        It starts its processes through a shell, without quoting anything.
+        """
+        path = path.resolve()
+        if re.fullmatch(r"[\w/.+-]+", str(path), re.ASCII):
+            return path
+        folder = self.leftovers.enter_context(
+            tempfile.TemporaryDirectory(prefix="asl-triton-", dir="/tmp")
+        )
+        link = Path(folder) / "link"
+        link.symlink_to(path)
+        return link
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -172,6 +197,10 @@ class TritonServer:
 
     def stop(self) -> None:
         """Let running requests finish, then end the server; leave nothing behind."""
+        with self.leftovers:
+            self._end_process()
+
+    def _end_process(self) -> None:
         if self.process is None:
             return
         self.process.terminate()
@@ -187,7 +216,6 @@ class TritonServer:
             self.process.wait()
             self.process = None
             remove_shared_memory(self.shm_prefix)
-            self.leftovers.close()
 
 
 def pick_ports(*wanted: int, host: str = HOST) -> list[int]:
@@ -216,6 +244,29 @@ def pick_ports(*wanted: int, host: str = HOST) -> list[int]:
         for holder in holders:
             holder.close()
     return ports
+
+
+@contextmanager
+def bounded(log: Path, limit: int = LOG_BYTES) -> Iterator[None]:
+    """Keep a growing log small: what is over the limit goes to ``LOG.1``.
+
+    Lines that are written in that very moment may be lost.
+    """
+    ended = threading.Event()
+
+    def watch():
+        while not ended.wait(LOG_INTERVAL_S):
+            if log.exists() and log.stat().st_size > limit:
+                shutil.copyfile(log, f"{log}.1")
+                os.truncate(log, 0)
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watching.join()
 
 
 def last_words(log: Path, count: int = 3) -> str:

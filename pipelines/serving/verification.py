@@ -4,7 +4,7 @@ Plain functions; `pipelines.verify` is the command around them.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from tqdm import tqdm
@@ -27,7 +27,7 @@ def verify(
     photographs: Iterable[bytes],
     labels: np.ndarray,
     expected: np.ndarray,
-    askers: dict[str, Callable[[list[bytes]], np.ndarray]],
+    askers: Mapping[str, Callable[[list[bytes]], np.ndarray]],
     precision: str = "fp32",
 ) -> dict:
     """Compare the server's answers with torch's and with the truth.

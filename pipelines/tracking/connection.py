@@ -18,11 +18,11 @@ from pathlib import Path
 
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
+from pipelines import loopback
 from pipelines.clearml_server.home import conf_path, home_folder, running
 from pipelines.clearml_server.leases import start_time
 
 CONFIG_FILE = "CLEARML_CONFIG_FILE"
-LOOPBACK = "127.0.0.1"
 START_SECONDS = 20.0
 END_SECONDS = 5.0
 
@@ -39,6 +39,7 @@ def ensure_clearml() -> str:
     Raises:
         InputError: The embedded server cannot be started.
     """
+    loopback.bypass_proxies()
     home = home_folder()
     if is_configured(home):
         from clearml.backend_api import Session
@@ -62,7 +63,6 @@ def embedded_server(home: Path) -> str:
         if address is None:
             _wait_for_the_end(home)
             address = _start(home)
-    _no_proxy_for(LOOPBACK)
     return address
 
 
@@ -76,14 +76,6 @@ def is_configured(home: Path) -> bool:
     return (
         "CLEARML_TASK_ID" in os.environ or Path("~/clearml.conf").expanduser().exists()
     )
-
-
-def _no_proxy_for(host: str) -> None:
-    """Keep a proxy that the environment names out of the way."""
-    for name in ("no_proxy", "NO_PROXY"):
-        hosts = os.environ.get(name, "")
-        if host not in hosts.split(","):
-            os.environ[name] = f"{hosts},{host}".lstrip(",")
 
 
 def _wait_for_the_end(home: Path) -> None:

@@ -58,24 +58,25 @@ def check(
     """Hold options against the parser that is to read them.
 
     Args:
-        options: Texts, by the names that options have in Python.
+        options: Texts, by the names that options have in Python, or one of the names on
+            the command line.
         said: What stands before an option where the user wrote it: "--set train.".
 
     Returns:
-        The same as ClearML reads them: switches as "True" or "False", lists as JSON.
+        The same, by the names in Python, as ClearML reads them: switches as "True" or
+        "False", lists as JSON.
 
     Raises:
         InputError: One does not exist, or cannot have that value.
     """
-    known = {action.dest: action for action in parser._actions}
     texts = {}
-    for name, value in read(parser, options, said).items():
-        if known[name].nargs == 0:
-            texts[name] = str(value)
-        elif isinstance(value, list):
-            texts[name] = json.dumps(value, ensure_ascii=False)
-        else:
-            texts[name] = options[name]
+    for name, text in options.items():
+        ((name, value),) = read(parser, {name: text}, said).items()
+        if isinstance(value, bool):
+            text = str(value)
+        elif isinstance(value, list) and text:
+            text = json.dumps(value, ensure_ascii=False)
+        texts[name] = text
     return texts
 
 
@@ -90,6 +91,9 @@ def read(
         InputError: As `check`.
     """
     known = {action.dest: action for action in parser._actions}
+    for action in parser._actions:
+        for option in action.option_strings:
+            known.setdefault(option.lstrip("-").replace("-", "_"), action)
     values = {}
     for name, text in options.items():
         shown = f"{said}{name.replace('_', '-')}"
@@ -99,7 +103,7 @@ def read(
             raise InputError(
                 f"{shown}: there is no such option; did you mean {choices}?"
             )
-        values[name] = _read_one(known[name], text, shown)
+        values[known[name].dest] = _read_one(known[name], text, shown)
     return values
 
 

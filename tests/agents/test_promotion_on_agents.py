@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # on a busy machine
 COMMON = ("prepare.image-size=48", "train.model=baseline_cnn", "train.no-floors=1")
 COMMON += ("train.find-hand=no", "train.balance=0")
 # the gain that is wanted lies far above what a class of few photographs tells
-COMMON += ("promote.min-recall=0", "promote.min-gain=0.1")
+COMMON += ("promote.min-recall=0", "promote.min-gain=0.1", "promote.significance=1")
 A = (*COMMON, "train.epochs=4", "train.lr=0.001", "train.ema=0", "train.batch-size=16")
 B = (*COMMON, "train.epochs=1", "train.lr=1e-7", "train.batch-size=64")
 C = (*COMMON, "train.epochs=25", "train.ema=0", "train.batch-size=16")

@@ -253,7 +253,7 @@ def test_a_set_without_a_single_image_is_refused_like_one_with_a_broken_image(
     [
         (("--raw", "/no/such/folder"), "/no/such/folder does not exist"),
         (("--dataset-id", "0" * 32), "no ClearML Dataset 000"),
-        ((), "give raw images either by --raw DIR or by --dataset-id"),
+        ((), "give raw images either by --raw DIR or by --raw-dataset-id"),
         (("--raw", ".", "--image-size", "4"), "image_size is 4"),
         (("--raw", ".", "--image-size", "-5"), "image_size is -5"),
         (("--raw", ".", "--split", "luck"), "split method 'luck'"),

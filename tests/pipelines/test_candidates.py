@@ -1,5 +1,7 @@
 """The rules of promotion, on answers made by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binom
@@ -13,7 +15,7 @@ from pipelines.promotion.candidates import (
     measure,
     rows,
 )
-from pipelines.promotion.comparison_set import seen
+from pipelines.promotion.comparison_set import seen, strangers_of
 
 LABELS = np.repeat([0, 1, 2], 20)
 CLASSES = ["A", "B", "C"]
@@ -34,7 +36,12 @@ def right(count):
 
 def score(id_, test, external=None, worst=0.8, strangers=None):
     outside = None if external is None else right(external)
-    return Score(id_, "net", right(test), outside, strangers, ("B", worst))
+    left_out = (
+        {}
+        if strangers is None
+        else {"signer_1": strangers - 0.1} | {"signer_2": strangers + 0.1}
+    )
+    return Score(id_, "net", right(test), outside, left_out, ("B", worst))
 
 
 def test_scores_are_accuracy_and_the_least_recall():
@@ -124,6 +131,19 @@ def test_the_winner_and_why(scores, current, winner, why):
     decision = decide(scores, current, min_gain=0, min_recall=0.3, significance=0.05)
     assert decision.task_id == winner
     assert why in decision.reason
+
+
+def test_of_signers_left_out_those_count_that_both_know():
+    ours, theirs = score("b", 500, strangers=0.7), score("a", 500, strangers=0.6)
+    easy = theirs.strangers | {"an easy one": 1.0, "another": 1.0}
+    theirs = replace(theirs, strangers=easy)
+    decision = decide(
+        [ours, theirs], "a", min_gain=0, min_recall=0.3, significance=0.05
+    )
+    assert decision.task_id == "b" and "0.7000, +0.1000" in decision.reason
+    evaluation = {"strangers": {"mean": 0.5, "sources": {"s": {"accuracy": 0.5}}}}
+    assert strangers_of(evaluation) == {"s": 0.5}
+    assert strangers_of({"strangers": None}) == strangers_of({}) == {}
 
 
 def test_a_gain_may_be_asked_for_besides():

@@ -57,6 +57,12 @@ def test_lists_reach_the_step(text):
     assert settings["prepare"] == {"ratios": "[90.0, 5.0, 5.0]"}
 
 
+def test_a_second_name_of_an_option_means_the_same():
+    for name in ("dataset-id", "raw-dataset-id"):
+        settings = steps.parse_settings([f"verify.{name}=abc"])
+        assert settings["verify"] == {"dataset_id": "abc"}
+
+
 def test_an_option_may_make_another_one_good():
     given = ["prepare.hold-out=signer_2,signer_3", "prepare.split=source"]
     settings = steps.parse_settings(given)["prepare"]

@@ -36,5 +36,7 @@ def children_of(parent: int) -> list[Process]:
     return [process for process in processes() if process.parent == parent]
 
 
-def shared_memory_of(starter: int) -> list[str]:
-    return [x for x in os.listdir("/dev/shm") if x.startswith(f"asl_triton_{starter}_")]
+def shared_memory_of(starter: int, server: int | None = None) -> list[str]:
+    """List what lies in /dev/shm, as everybody sees it, or a running server does."""
+    folder = f"/proc/{server}/root/dev/shm" if server else "/dev/shm"
+    return [x for x in os.listdir(folder) if x.startswith(f"asl_triton_{starter}_")]

@@ -54,17 +54,18 @@ class Front:
             self.url, ssl=True, **trust[protocol]
         )
 
-    def request(self, method, path, headers=()) -> tuple[int, str, str]:
-        """Send HTTP without a body; return status, head and body of the answer."""
+    def request(self, method, path, headers=(), body=b"") -> tuple[int, str, str]:
+        """Send HTTP; return status, head and body of the answer."""
         lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close"]
-        text = "\r\n".join([*lines, "Content-Length: 0", *headers, "", ""])
+        lines.append(f"Content-Length: {len(body)}")
+        text = "\r\n".join([*lines, *headers, "", ""])
         context = ssl.create_default_context(cafile=self.ca)
         context.verify_flags |= ssl.VERIFY_X509_STRICT  # as newer Pythons do
         with context.wrap_socket(
             socket.create_connection(("localhost", self.port), timeout=10),
             server_hostname="localhost",
         ) as connection:
-            connection.sendall(text.encode())
+            connection.sendall(text.encode() + body)
             answer = b""
             while block := connection.recv(1 << 16):
                 answer += block

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from tiny_model import expect
+from tritonclient.utils import InferenceServerException
 
 from benchmarks import hostile_images
 from benchmarks.hostile_images import nasties
@@ -15,7 +16,7 @@ from data_prep.errors import InputError
 from data_prep.preprocessing import BrokenImage
 from pipelines.repository.model_config import Settings
 from pipelines.serving import deployment
-from pipelines.serving.client import Asker
+from pipelines.serving.client import LIBRARIES, Asker
 from pipelines.serving.verification import requests, verify
 
 pytestmark = pytest.mark.slow
@@ -134,6 +135,20 @@ def test_in_a_request_of_several_the_sentence_says_which(asking, photographs):
 
     with pytest.raises(InputError, match="file is empty .*image 2 of the 3 in this"):
         asking([good, b"", good])
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_it_is_the_clients_mistake_by_the_status_too(asking, protocol, server):
+    """Monitors count 5xx and INTERNAL as outages of the server."""
+    library = LIBRARIES[protocol]
+    url = {"grpc": server.grpc_url, "http": server.http_url}[protocol]
+    tensor = library.InferInput("image", [1, 1], "BYTES")
+    tensor.set_data_from_numpy(np.array([[b"this is not a photograph"]], object))
+    with library.InferenceServerClient(url) as client:
+        with pytest.raises(InferenceServerException) as caught:
+            client.infer("asl", [tensor])
+    expected = {"grpc": "StatusCode.INVALID_ARGUMENT", "http": "400"}
+    assert caught.value.status() == expected[protocol]
 
 
 @pytest.fixture(scope="module")

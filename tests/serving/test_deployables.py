@@ -244,7 +244,8 @@ def test_compose_runs_the_image_as_serve_does(device, artifacts, tmp_path):
 
 
 def test_the_readmes_docker_run_has_the_rights_of_compose():
-    for text in (TRITON / "README.md", TRITON / "server/Dockerfile"):
+    documents = ROOT / "README.md", TRITON / "README.md", TRITON / "server/Dockerfile"
+    for text in documents:
         text = re.sub(r"[\\\n#]", " ", text.read_text())
         (command,) = re.findall(r"docker run .*? triton-server", text)
         for option in ("--cap-drop=ALL", "--security-opt=no-new-privileges"):

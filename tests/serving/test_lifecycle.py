@@ -5,20 +5,30 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 from leftovers import children_of, running_in_session, shared_memory_of
+from tiny_model import expect
 
+from benchmarks.mutated_requests import largest_shape, send_bytes
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from pipelines.repository import versions
 from pipelines.repository.model_config import Settings
-from pipelines.serving import model_control, running_server, serving_environment
+from pipelines.serving import (
+    model_control,
+    running_server,
+    serving_environment,
+    triton_server,
+)
+from pipelines.serving.client import Asker
 from pipelines.serving.triton_server import TritonServer, pick_ports
 
 pytestmark = pytest.mark.slow
@@ -54,7 +64,7 @@ def test_however_serving_ends_no_process_and_no_shared_memory_stays(repository):
         assert model_control.probe(addresses[-1]) is None
         (triton,) = children_of(process.pid)
         assert len(running_in_session(triton.pid)) == 3  # it, fused, classifier
-        assert shared_memory_of(process.pid)
+        assert shared_memory_of(process.pid, triton.pid)
         servers.append(triton.pid)
     assert running_server.find(repository)["grpc"] in addresses
 
@@ -100,13 +110,16 @@ def test_a_start_removes_the_shared_memory_of_killed_starters_only(repository, s
     dead.wait()
     stale = Path(f"/dev/shm/asl_triton_{dead.pid}_0123_left")
     stale.touch()
+    mine = Path(f"/dev/shm/asl_triton_{os.getpid()}_0123_mine")
+    mine.touch()
     (repository / "asl_fused_1" / "1" / "model.py").write_text("no Python")
 
     with pytest.raises(InputError) as caught:
         TritonServer(repository).start()
 
     assert not stale.exists()
-    assert shared_memory_of(os.getpid())  # of the server of all tests
+    assert mine.exists()
+    mine.unlink()
     # and the start that failed says why, in one line
     assert "tritonserver ended with code 1" in str(caught.value)
     assert "asl_fused_1" in str(caught.value)
@@ -184,10 +197,42 @@ def test_of_two_servers_on_one_repository_each_is_found_as_long_as_it_runs(repos
     assert running_server.find(repository) is None
 
 
-def test_a_path_that_the_backend_cannot_take_is_refused(repository, tmp_path):
-    moved = repository.rename(tmp_path / "my models")
-    with pytest.raises(InputError, match="my models has a space in it"):
-        TritonServer(moved).start()
+@pytest.mark.parametrize("name", ["my models", "it's; $(here) & *"])
+def test_any_path_can_be_served_from(name, repository, tmp_path):
+    moved = repository.rename(tmp_path / name)
+    temporary = set(Path("/tmp").glob("asl-triton-*"))
+    with TritonServer(moved) as server:
+        assert model_control.probe(server.grpc_url) is None
+        assert set(Path("/tmp").glob("asl-triton-*")) - temporary
+    assert set(Path("/tmp").glob("asl-triton-*")) <= temporary
+
+
+def test_what_passes_through_shared_memory_is_hidden_from_other_users(server):
+    """Where the system has namespaces for its users, as this one does or does not."""
+    here = server.shared_memory
+    regions = [x for x in here.iterdir() if x.name.startswith(server.shm_prefix)]
+    assert regions
+    own = not here.samefile("/dev/shm")
+    allowed = subprocess.run(
+        ["unshare", "--user", "--mount", "--map-root-user", "true"]
+    )
+    assert own or allowed.returncode
+    if own:
+        assert stat.S_IMODE(here.stat().st_mode) == 0o700
+        assert not shared_memory_of(os.getpid())
+
+
+def test_a_log_stays_small_while_the_server_goes_on_writing(tmp_path, monkeypatch):
+    monkeypatch.setattr(triton_server, "LOG_INTERVAL_S", 0.01)
+    path = tmp_path / "log"
+    with open(path, "ab", buffering=0) as log, triton_server.bounded(path, limit=1000):
+        log.write(b"x" * 2000)
+        deadline = time.monotonic() + 10
+        while path.stat().st_size and time.monotonic() < deadline:
+            time.sleep(0.01)
+        log.write(b"and on")
+    assert path.read_bytes() == b"and on"
+    assert (tmp_path / "log.1").stat().st_size == 2000
 
 
 def without_docker():
@@ -222,3 +267,49 @@ def test_a_missing_serving_environment_is_told_with_the_remedy(monkeypatch, tmp_
 
     with pytest.raises(InputError, match="is missing; run scripts/setup serving"):
         serving_environment.describe()
+
+
+def test_a_proxy_is_not_asked_for_what_runs_here(repository, photographs):
+    """One that takes connections and never answers, as a firewall may."""
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        proxy.listen()
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "grpc_proxy")
+        kept = {k: v for k, v in os.environ.items() if not k.lower().startswith("no_")}
+        environment = kept | dict.fromkeys(names, address)
+        with serve("--repository", repository, *FREE_PORTS, env=environment) as serving:
+            said = "".join(iter_until("Ctrl-C stops it", serving.stdout))
+            for protocol, pattern in (("grpc", r"gRPC\s+(\S+)"), ("http", "//(.*:.*)")):
+                url = re.search(pattern, said).group(1)
+                path = photographs["wide.jpg"]
+                command = [sys.executable, ROOT / "triton/client/client.py"]
+                command += ["--url", url, "--protocol", protocol, "--image", path]
+                done = subprocess.run(
+                    command, env=environment, capture_output=True, timeout=60
+                )
+                assert (done.returncode, done.stderr) == (0, b"")
+            serving.send_signal(signal.SIGINT)
+            assert serving.wait(30) == 0
+
+
+def test_a_server_that_a_request_has_ended_is_back_at_its_address(
+    repository, artifacts, photographs
+):
+    """By the shape of a tensor in JSON, which Triton 24.10 takes for its size."""
+    file = photographs["wide.jpg"].read_bytes()
+    with serve("--repository", repository, *FREE_PORTS) as serving:
+        said = "".join(iter_until("Ctrl-C stops it", serving.stdout))
+        grpc_url = re.search(r"gRPC\s+(\S+)", said).group(1)
+        http_url = re.search(r"//(.*:.*)", said).group(1)
+        request = largest_shape(None, file)
+        assert send_bytes(http_url, request) == "closed"
+
+        again = "".join(iter_until("Ctrl-C stops it", serving.stdout))
+        assert "tritonserver ended with code -6; see " in again
+        assert grpc_url in again and http_url in again
+        with Asker(grpc_url) as ask:
+            answer = ask([file])
+        np.testing.assert_allclose(answer, expect(artifacts, [file]), atol=1e-5)
+        serving.send_signal(signal.SIGINT)
+        assert serving.wait(30) == 0

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import gzip
 import importlib.util
 import io
 import json
@@ -243,6 +244,45 @@ def test_a_larger_request_than_allowed_is_refused_as_json(front):
             tensor = tritonclient.http.InferInput("x", [65 << 20], "UINT8")
             tensor.set_data_from_numpy(np.zeros(65 << 20, np.uint8))
             client.infer("asl", [tensor], headers=front.headers())
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_a_compressed_request_is_refused(protocol, algorithm, front, server):
+    zeros = np.zeros((1, 32, 32, 3), np.uint8)
+    tensor = LIBRARIES[protocol].InferInput("image", zeros.shape, "UINT8")
+    tensor.set_data_from_numpy(zeros)
+    option = {"http": "request_compression_algorithm", "grpc": "compression_algorithm"}
+    with front.client(protocol) as client:
+
+        def ask(**options):
+            return client.infer(
+                "asl_classifier", [tensor], headers=front.headers(), **options
+            )
+
+        with pytest.raises(InferenceServerException, match="415|compressed requests"):
+            ask(**{option[protocol]: algorithm})
+        assert ask().as_numpy("probabilities").shape == (1, 5)
+
+
+@pytest.mark.parametrize("first", ["identity", ""])
+def test_of_two_statements_on_compression_none_reaches_the_server(first, front):
+    """nginx looks at the first; Triton might have looked at the other one."""
+    token = front.header.read_text().strip()
+    zeros = [{"name": "image", "datatype": "UINT8", "shape": [1, 32, 32, 3]}]
+    zeros[0]["data"] = [0] * 32 * 32 * 3
+    packed = gzip.compress(json.dumps({"inputs": zeros}).encode())
+    headers = [token, f"Content-Encoding: {first}", "Content-Encoding: gzip"]
+
+    infer = "/v2/models/asl_classifier/infer"
+    status, _, body = front.request("POST", infer, headers, packed)
+
+    assert status != 200 and "failed to parse" in body
+    for value in ("identity, gzip", "GZIP", "br", "identity,"):
+        headers = [token, f"Content-Encoding: {value}"]
+        assert front.request("GET", "/v2/models/asl", headers)[0] == 415
+    headers = [token, "Content-Encoding: identity"]
+    assert front.request("GET", "/v2/models/asl", headers)[0] == 200
 
 
 def test_who_is_granted_access_gets_in_and_who_is_revoked_does_not(front):

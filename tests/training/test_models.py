@@ -51,13 +51,12 @@ def test_weights_of_another_model_are_refused(tmp_path):
             load_weights(network, tmp_path / name)
 
 
-@pytest.mark.parametrize("channels, fresh", [(1, []), (4, ["0.weight", "0.bias"])])
-def test_a_zoos_weights_fit_behind_grey_images_and_views_too(tmp_path, channels, fresh):
+def test_a_zoos_weights_fit_behind_grey_images_too(tmp_path):
     name = "mobilenet_v3_small"
     plain = build_model(name, 5, 64)
     torch.save(plain.state_dict(), tmp_path / "plain.pt")
-    network = build_model(name, 5, 64, channels)
-    assert load_weights(network, tmp_path / "plain.pt") == fresh
+    network = build_model(name, 5, 64, channels=1)
+    assert load_weights(network, tmp_path / "plain.pt") == []
     first = next(iter(plain.state_dict().values()))
     assert torch.equal(network.state_dict()["1.features.0.0.weight"], first)
 

@@ -8,9 +8,9 @@ import math
 
 import numpy as np
 
-from data_prep.drawing.further_poses import FURTHER_POSES
+from data_prep.drawing.further_poses import FURTHER_POSES, idle_pose
 from data_prep.drawing.hand_model import landmarks, pose_hand
-from data_prep.drawing.hand_poses import NOTHING, POSES
+from data_prep.drawing.hand_poses import CLASSES, NOTHING, POSES, Pose
 from training.hands.landmarks import KNUCKLES, WRIST
 from training.hands.letters import Hands
 
@@ -29,12 +29,8 @@ def bend_hands(classes: list[str], each: int, seed: int) -> Hands:
     rng = np.random.default_rng([seed, 9])
     rows, labels = [], []
     for label, name in enumerate(classes):
-        if name == NOTHING or name not in POSES:
-            continue
-        poses = [POSES[name], *FURTHER_POSES.get(name, ())]
-        for number in range(each):
-            # half of them by the book
-            pose = poses[0 if number % 2 else rng.integers(len(poses))]
+        for number in range(each if name in CLASSES else 0):
+            pose = _pose(name, number, rng)
             rows.append(_row(landmarks(pose_hand(pose, rng))))
             labels.append(label)
     return Hands(
@@ -42,6 +38,14 @@ def bend_hands(classes: list[str], each: int, seed: int) -> Hands:
         np.array(labels, np.int64),
         np.array([SOURCE] * len(rows)),
     )
+
+
+def _pose(name: str, number: int, rng: np.random.Generator) -> Pose:
+    """Half of a letter's hands are by the book; hands that come and go sign nothing."""
+    if name == NOTHING:
+        return idle_pose(rng)
+    poses = [POSES[name], *FURTHER_POSES.get(name, ())]
+    return poses[0 if number % 2 else rng.integers(len(poses))]
 
 
 def _row(points: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ It sees points only, neither skin nor room nor light. So what it learns from few
 holds for others.
 """
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +88,11 @@ def learn_letters(
         strength: Of the variation.
         device: To train on.
     """
+    with one_thread():
+        return _learn(hands, classes, seed, steps, strength, device)
+
+
+def _learn(hands, classes, seed, steps, strength, device) -> GeometryNetwork:
     torch.manual_seed(seed)
     rows = torch.from_numpy(hands.rows).to(device)
     labels = torch.from_numpy(hands.labels).to(device)
@@ -107,6 +113,18 @@ def learn_letters(
         optimizer.step()
         schedule.step()
     return network.eval()
+
+
+@contextlib.contextmanager
+def one_thread():
+    """Compute with one thread: matrices as small as these gain nothing from more, and
+    lose much where other programs run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _chances(hands: Hands) -> np.ndarray:

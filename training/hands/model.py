@@ -22,6 +22,9 @@ from training.hands.readings import OPSET, OUTPUTS, Readings, reader_graph
 
 # Share of the geometry in the answer: where a hand was found, and where none was.
 GEOMETRY, GEOMETRY_UNSEEN = 0.6, 0.2
+# Pixels are asked about hands that were found only if their own accuracy reaches this
+# part of the geometry's: after few epochs they would only blur its answers.
+WORTH_ASKING = 0.9
 BATCH_SIZE = 256
 
 
@@ -33,12 +36,20 @@ class Letters(nn.Module):
         pixels: A classifier of pictures (training/network.py).
         temperature: Divides the geometry's logits (Guo et al. 2017), so that it is as
             sure of people it has never seen as it is right.
+        share: Of the geometry in the answer, where a hand was found.
     """
 
-    def __init__(self, geometry: GeometryNetwork, pixels: nn.Module, temperature=1.0):
+    def __init__(
+        self,
+        geometry: GeometryNetwork,
+        pixels: nn.Module,
+        temperature: float = 1.0,
+        share: float = GEOMETRY,
+    ):
         super().__init__()
         self.geometry, self.pixels = geometry, pixels
         self.register_buffer("temperature", torch.tensor(float(temperature)))
+        self.register_buffer("share", torch.tensor(float(share)))
 
     def forward(self, rows: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
         """Take rows ``(N, NUMBERS)`` and pictures ``(N, 3, P, P)``."""
@@ -47,7 +58,7 @@ class Letters(nn.Module):
     def mix(self, rows, pictures):
         hand = unpack(rows)
         found = hand.sure[:, 1:] > FOUND
-        share = torch.where(found, GEOMETRY, GEOMETRY_UNSEEN)
+        share = torch.where(found, self.share, GEOMETRY_UNSEEN)
         by_shape = (self.geometry(hand) / self.temperature).softmax(1)
         return share * by_shape + (1 - share) * self.pixels(pictures)
 

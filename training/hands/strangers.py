@@ -1,7 +1,8 @@
-"""How good the letters are for people who are not in the data: each source left out once.
+"""How good the letters are for people who are not in the data.
 
-A source is a folder of photographs that one person or team made. What is learned without
-it is asked about all of it, so the figure needs no further photographs.
+A source is a folder of photographs that one person or team made. Each is left out once:
+what is learned without it is asked about all of it. So the figure needs no further
+photographs.
 """
 
 import numpy as np

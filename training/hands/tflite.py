@@ -303,7 +303,7 @@ class Concatenate(nn.Module):
 
 
 class Rows(nn.Module):
-    """``(N, C, H, W)`` -> ``(N, rows, width)``, read in TFLite's order: channels last."""
+    """``(N, C, H, W)`` -> ``(N, rows, width)``, in TFLite's order: channels last."""
 
     def __init__(self, width: int):
         super().__init__()

@@ -10,10 +10,17 @@ import torch
 from data_prep.errors import InputError
 from training import distributed
 from training.hands.bent_hands import bend_hands
-from training.hands.letters import GeometryNetwork, Hands, learn_letters
-from training.hands.model import Letters
+from training.hands.letters import (
+    GeometryNetwork,
+    Hands,
+    learn_letters,
+    tell_letters,
+)
+from training.hands.model import GEOMETRY, WORTH_ASKING, Letters
+from training.hands.pictures import inner
 from training.hands.readings import Readings, read_photographs, reader_graph
 from training.hands.strangers import leave_sources_out
+from training.loop import predict
 
 GEOMETRY_FILE = "geometry.pt"  # state dict of the geometry network, and temperature
 BENT = 200  # bent hands a class
@@ -29,16 +36,37 @@ class HandTraining:
         geometry: The trained network.
         temperature: Of its answers.
         strangers: As `leave_sources_out` returns them; None with one source.
+        val_labels: ``(N,)`` int64.
     """
 
     readings: dict[str, Readings]
+    val_labels: np.ndarray
     geometry: GeometryNetwork
     temperature: float
     strangers: dict | None
 
     def letters(self, pixels: torch.nn.Module) -> Letters:
-        """The model with a trained classifier of pictures."""
-        return Letters(self.geometry, pixels, self.temperature)
+        """The model with a trained classifier of pictures, weighed by what it is worth
+        on the validation split."""
+        val = self.readings["val"]
+        by_pixels = predict(pixels, inner(np.array(val.pictures))).argmax(1)
+        by_shape = tell_letters(self.geometry, val.rows).argmax(1)
+        right = (by_pixels == self.val_labels).mean(), (
+            by_shape == self.val_labels
+        ).mean()
+        share = GEOMETRY if right[0] >= WORTH_ASKING * right[1] else 1.0
+        return Letters(self.geometry, pixels, self.temperature, share)
+
+    def save(self, pixels: torch.nn.Module, out: Path) -> Letters:
+        """Make the model and write GEOMETRY_FILE, all of it but the pixels' weights."""
+        letters = self.letters(pixels)
+        state = {
+            "network": {k: v.cpu() for k, v in self.geometry.state_dict().items()},
+            "temperature": self.temperature,
+            "share": float(letters.share),
+        }
+        torch.save(state, out / GEOMETRY_FILE)
+        return letters
 
 
 def train_geometry(
@@ -47,7 +75,6 @@ def train_geometry(
     classes: list[str],
     networks: str,
     seed: int,
-    out: Path,
     device: torch.device,
     share_of_steps: float = 1.0,
     say: Callable[[str], None] = print,
@@ -60,7 +87,6 @@ def train_geometry(
         classes: Names of the labels.
         networks: Folder of the hand networks; "" for the fetched ones.
         seed: Of all that is random.
-        out: GEOMETRY_FILE is written there.
         device: To train on.
         share_of_steps: Below 1 to try the code.
         say: Told what goes on.
@@ -96,10 +122,14 @@ def train_geometry(
             "network": {k: v.cpu() for k, v in network.state_dict().items()},
             "temperature": temperature,
         }
-        torch.save(state, out / GEOMETRY_FILE)
     state = distributed.share(state)
-    network = _network(state, len(classes)).to(device)
-    return HandTraining(readings, network, state["temperature"], strangers)
+    return HandTraining(
+        readings=readings,
+        val_labels=splits["val"][1],
+        geometry=_network(state, len(classes)).to(device),
+        temperature=state["temperature"],
+        strangers=strangers,
+    )
 
 
 def _read_splits(splits, networks, image_size) -> dict[str, Readings]:
@@ -135,4 +165,4 @@ def load_letters(run: Path, classes: int, pixels: torch.nn.Module) -> Letters:
             f"{run / GEOMETRY_FILE} cannot be read ({' '.join(str(error).split())[:80]}"
             "); give the complete results of a training"
         ) from None
-    return Letters(network, pixels, state["temperature"])
+    return Letters(network, pixels, state["temperature"], state["share"])

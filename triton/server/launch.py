@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Become a tritonserver of which strangers can ask for answers, and nothing else.
 
-    python3 launch.py tritonserver --model-repository=/models ...
+    python3 launch.py [--own-shm] [--end-with PID] tritonserver --model-repository=X ...
 
 Whoever reaches a port of Triton could otherwise have it run code of his own (load a
 model with "file:1/model.py"), unload models, map other programs' shared memory, and
@@ -19,6 +19,7 @@ Triton takes the key as an argument, and everybody on a machine can read argumen
 it is handed over out of sight: see `execute`.
 """
 
+import argparse
 import ctypes
 import os
 import re
@@ -35,7 +36,9 @@ MOUNTED = "/run/secrets/triton-key"  # where Docker and Kubernetes put it
 
 PTRACE_CONT, PTRACE_DETACH, PTRACE_SEIZE = 7, 17, 0x4206
 PTRACE_O_TRACEEXEC, PTRACE_EVENT_EXEC = 0x10, 4
-PR_SET_PTRACER = 0x59616D61
+PR_SET_PDEATHSIG, PR_SET_PTRACER = 1, 0x59616D61
+CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
+MS_NOSUID, MS_NODEV, MS_REC, MS_SLAVE = 2, 4, 1 << 14, 1 << 19
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 
@@ -61,6 +64,44 @@ def read_key():
             "openssl rand -hex 32 prints" % path
         )
     return key
+
+
+def own_shared_memory():
+    """Have a /dev/shm that no other program sees, where the system allows that.
+
+    Triton and its Python models pass photographs on through files there, which Triton
+    makes readable for all users of the machine. Root needs no more than a namespace of
+    mounts; others need one of users as well.
+
+    Returns:
+        Whether it could be done.
+    """
+    for namespaces in CLONE_NEWNS, CLONE_NEWNS | CLONE_NEWUSER:
+        child = os.fork()  # half done it would be harmful: try it out
+        if not child:
+            os._exit(0 if enter(namespaces) else 1)
+        if os.waitpid(child, 0)[1] == 0:
+            return enter(namespaces)
+    return False
+
+
+def enter(namespaces):
+    """Enter new namespaces, and mount a /dev/shm there; return whether it worked."""
+    identity = {"uid_map": os.getuid(), "gid_map": os.getgid()}
+    if LIBC.unshare(namespaces):
+        return False
+    if namespaces & CLONE_NEWUSER:
+        try:
+            Path("/proc/self/setgroups").write_text("deny")
+            for name, number in identity.items():
+                Path("/proc/self", name).write_text("%d %d 1" % (number, number))
+        except OSError:
+            return False
+    flags = ctypes.c_ulong(MS_REC | MS_SLAVE)
+    if LIBC.mount(b"none", b"/", None, flags, None):
+        return False
+    flags = ctypes.c_ulong(MS_NOSUID | MS_NODEV)
+    return LIBC.mount(b"asl", b"/dev/shm", b"tmpfs", flags, b"mode=0700") == 0
 
 
 def execute(command, hidden):
@@ -160,12 +201,31 @@ def exchange(process, places, hidden):
 
 
 def main():
-    command = sys.argv[1:]
-    if not command:
-        sys.exit("error: name the program to become: launch.py tritonserver OPTION ...")
+    parser = argparse.ArgumentParser(
+        usage="launch.py [--own-shm] [--end-with PID] PROGRAM [ARGUMENT ...]",
+        description="Become a tritonserver whose administration wants a key.",
+    )
+    parser.add_argument(
+        "--own-shm",
+        action="store_true",
+        help="with a /dev/shm that no other program sees, where the system allows it",
+    )
+    parser.add_argument(
+        "--end-with", type=int, metavar="PID", help="of the parent: end when it does"
+    )
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    options = parser.parse_args()
+    if not options.command:
+        parser.error("name the program to become")
     key = read_key()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    execute(command, ["%s=%s:%s=%s" % (x, CLOSED, HEADER, key) for x in OPTIONS])
+    if options.own_shm:
+        own_shared_memory()
+    if options.end_with:  # after that, which would undo it
+        LIBC.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGTERM), 0, 0, 0)
+        if os.getppid() != options.end_with:
+            sys.exit("the parent has ended")
+    limits = ["%s=%s:%s=%s" % (option, CLOSED, HEADER, key) for option in OPTIONS]
+    execute(options.command, limits)
 
 
 if __name__ == "__main__":

@@ -40,15 +40,16 @@ def decode(requests, preprocessing):
 def failure(error, number, total):
     """Make an error response, naming the element where the request holds several."""
     if isinstance(error, TooManyPixels):
-        return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
+        refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+        return pb_utils.InferenceResponse(error=refusal)
     if isinstance(error, BrokenImage):
-        message = f"broken image: {error}"
+        message, code = f"broken image: {error}", pb_utils.TritonError.INVALID_ARG
     else:  # a defect, but of this image's request alone
         pb_utils.Logger.log_error(f"{type(error).__name__}: {error}")
-        message = "image cannot be prepared"
+        message, code = "image cannot be prepared", pb_utils.TritonError.INTERNAL
     if total > 1:
         message += f" (image {number + 1} of the {total} in this request)"
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message))
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
 
 
 def respond(outputs, places):

@@ -1,0 +1,351 @@
+"""Does the server stay, and does it answer rightly, whatever is done to it?
+
+    python -m benchmarks.reliability [PART ...] [--clients 8] [--busy 2] ...
+
+Parts, all by default:
+
+    swaps      deployments and roll-backs in turn, under load
+    kills      deployments that are killed at any moment, under load
+    deaths     model processes that are killed at full load; the watchdog heals
+    soak       load, and a deployment now and then; what grows?
+    images     mutated images (benchmarks/mutated_images.py)
+    requests   malformed requests (benchmarks/mutated_requests.py)
+
+Prints a table a part, as in triton/RELIABILITY.md. The models are untrained networks of
+the size of trained ones. Exit code 1 if a promise was not kept.
+"""
+
+import argparse
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.reliability_clients import Count, asking
+from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.paths import ROOT
+from data_prep.preprocessing import FILE_NAME, Preprocessing
+from pipelines.repository import versions
+from pipelines.repository.model_config import Settings
+from pipelines.serving import deployment, model_control, model_processes
+from pipelines.serving.triton_server import TritonServer
+from pipelines.serving.watchdog import ORPHAN_S, Watchdog
+from training.golden import RAW_GOLDEN_FILE, write_raw_golden
+from training.graph import answer
+
+PARTS = ("swaps", "kills", "deaths", "soak", "images", "requests")
+NETWORK, SIZES = "small_resnet", (128, 96)  # of the two versions
+DEPLOY = """
+import sys
+from pathlib import Path
+from pipelines.repository.model_config import Settings
+from pipelines.serving.deployment import deploy
+artifacts, repository, instances, number, grpc, http = sys.argv[1:]
+settings, urls = Settings(instances=int(instances)), {"grpc": grpc, "http": http}
+print("imported", flush=True)
+deploy(Path(artifacts), Path(repository), {"task_id": number}, settings, urls)
+"""
+
+
+@dataclass
+class Place:
+    """A server of two models' versions, and what is asked of it.
+
+    Attributes:
+        candidates: Artifacts of either.
+        expected: Their answers to the files.
+    """
+
+    server: TritonServer
+    settings: Settings
+    candidates: list[Path]
+    files: list[bytes]
+    expected: list[np.ndarray]
+    labels: list[str]
+    options: argparse.Namespace
+
+    @property
+    def urls(self) -> dict[str, str]:
+        return {"grpc": self.server.grpc_url, "http": self.server.http_url}
+
+    def deploy(self, number: int) -> None:
+        deployment.deploy(
+            self.candidates[number % 2],
+            self.server.repository,
+            {"task_id": str(number)},
+            self.settings,
+            self.urls,
+        )
+
+    def asking(self):
+        return asking(
+            self.urls,
+            self.files,
+            self.expected,
+            self.labels,
+            self.options.clients,
+            self.options.busy,
+        )
+
+    def processes(self) -> Counter:
+        running = model_processes.of_server(self.server.process.pid)
+        return Counter(process.part for process in running)
+
+    def surplus(self) -> int:
+        """How many model processes are not of the current version."""
+        now = versions.current_number(self.server.repository)
+        wanted = model_control.part_names(self.server.repository, now)
+        expected = Counter({name: self.settings.instances for name in wanted})
+        return (self.processes() - expected).total()
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench reliability",
+        description="Does the server stay and answer rightly, whatever is done to it?",
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    # Load
+    parser.add_argument("--clients", type=int, default=8, help="(default 8)")
+    parser.add_argument(
+        "--busy", type=int, default=2, help="processes that only compute (default 2)"
+    )
+    parser.add_argument("--instances", type=int, default=2, help="(default 2)")
+    parser.add_argument("--raw", type=Path, help="photographs to send (none: drawn)")
+    # How much of it
+    parser.add_argument("--swaps", type=int, default=100, help="(default 100)")
+    parser.add_argument("--kills", type=int, default=30, help="(default 30)")
+    parser.add_argument("--deaths", type=int, default=10, help="(default 10)")
+    parser.add_argument(
+        "--minutes", type=float, default=10, help="of soak (default 10)"
+    )
+    parser.add_argument("--images", type=int, default=20_000, help="(default 20000)")
+    parser.add_argument("--requests", type=int, default=1_000, help="(default 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of all chance (default 0)")
+    return parser
+
+
+@exit_2_on_input_error
+def main() -> None:
+    options = arguments().parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        raise InputError(f"there is no part {min(unknown)}; there are {PARTS}")
+    own = {"swaps": swaps, "kills": kills, "deaths": deaths, "soak": soak}
+    kept = True
+    for part in options.parts or PARTS:
+        print(f"\n{part}", flush=True)
+        if part in own:
+            with serving(options) as place:
+                kept &= own[part](place)
+        else:
+            count = str(getattr(options, part))
+            command = [sys.executable, "-m", f"benchmarks.mutated_{part}"]
+            command += ["--count", count, "--seed", str(options.seed)]
+            kept &= subprocess.run(command, cwd=ROOT).returncode == 0
+    sys.exit(0 if kept else 1)
+
+
+@contextmanager
+def serving(options: argparse.Namespace) -> Iterator[Place]:
+    """Serve the first of two untrained networks, from a folder of its own."""
+    # torch, which the clients' process must not wait for
+    from benchmarks.serve_models import make_artifacts, photographs
+
+    with tempfile.TemporaryDirectory(prefix="asl-reliability-") as temporary:
+        folder = Path(temporary)
+        files = photographs(options.raw, folder / "drawn")[:16]
+        settings = Settings(instances=options.instances)
+        candidates, expected = [], []
+        for size in SIZES:
+            artifacts = make_artifacts(folder / str(size), NETWORK, files, size)
+            record = Preprocessing.load(artifacts / FILE_NAME)
+            pixels = np.stack([record.apply(data) for data in files])
+            expected.append(answer(artifacts / "model.onnx", pixels))
+            raw = artifacts / RAW_GOLDEN_FILE
+            write_raw_golden(raw, files[:4], expected[-1][:4])
+            candidates.append(artifacts)
+        text = (candidates[0] / "classes.txt").read_text(encoding="utf-8")
+        labels = text.removesuffix("\n").split("\n")
+        versions.render(candidates[0], folder / "models", {}, settings)
+        with TritonServer(folder / "models") as server:
+            yield Place(server, settings, candidates, files, expected, labels, options)
+
+
+def swaps(place: Place) -> bool:
+    """Deploy and go back in turn: the same part is loaded again at once."""
+    seconds = []
+    with place.asking() as count:
+        for number in progress(place.options.swaps // 2, 2):
+            for action in (
+                lambda: place.deploy(2 * number + 1),
+                lambda: deployment.roll_back(place.server.repository, place.urls),
+            ):
+                began = time.monotonic()
+                action()
+                seconds.append(time.monotonic() - began)
+    wait_until(lambda: not place.surplus(), 60)
+    return report(
+        count,
+        place,
+        {
+            "swaps and roll-backs": len(seconds),
+            "seconds each, median": f"{statistics.median(seconds):.1f}",
+        },
+    )
+
+
+def kills(place: Place) -> bool:
+    """Kill deployments at any moment; the next whole one must leave nothing of them."""
+    chance, moments = random.Random(place.options.seed), []
+    repository = str(place.server.repository)
+    with place.asking() as count:
+        for number in progress(place.options.kills):
+            artifacts = str(place.candidates[number % 2])
+            process = subprocess.Popen(
+                [sys.executable, "-c", DEPLOY, artifacts, repository]
+                + [str(place.settings.instances), str(number), *place.urls.values()],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            process.stdout.readline()
+            moments.append(chance.uniform(0, 8))
+            time.sleep(moments[-1])
+            process.send_signal(chance.choice((signal.SIGKILL, signal.SIGINT)))
+            process.communicate()
+        most = place.surplus()
+        place.deploy(number + 1)
+    wait_until(lambda: not place.surplus(), 60)
+    told = {"killed deployments": len(moments), "processes too many before": most}
+    return report(count, place, told)
+
+
+def deaths(place: Place) -> bool:
+    """Kill model processes at full load; failures are counted, not promised away."""
+    chance, seconds, said = random.Random(place.options.seed), [], []
+    with place.asking() as count, Watchdog(place.server, said.append):
+        time.sleep(2)
+        for _ in progress(place.options.deaths):
+            victims = model_processes.of_server(place.server.process.pid)
+            victim = max(victims, key=lambda x: (x.started, chance.random()))
+            began, known = time.monotonic(), len(said)
+            os.kill(victim.pid, signal.SIGKILL)
+            if not wait_until(lambda: said[known:], 120):
+                print(f"{victim.part} has not been healed")
+                return False
+            seconds.append(time.monotonic() - began)
+        wait_until(lambda: not place.surplus(), ORPHAN_S + 60)
+    failed = len(count.failed)
+    unexpected = [why for _, why in count.failed if "not healthy" not in why]
+    count.failed = [x for x in count.failed if x[1] in unexpected]
+    told = {
+        "killed model processes": len(seconds),
+        "seconds until healed, median and most": (
+            f"{statistics.median(seconds):.1f}, {max(seconds):.1f}"
+        ),
+        "requests that died with a process": failed - len(unexpected),
+    }
+    return report(count, place, told)
+
+
+def soak(place: Place) -> bool:
+    """Ask for minutes, deploy now and then; look at what might grow."""
+    ends = time.monotonic() + 60 * place.options.minutes
+    place.deploy(1)
+    with place.asking() as count:
+        time.sleep(min(30, 6 * place.options.minutes))  # buffers of the first requests
+        before, number = resources(place.server), 1
+        while time.monotonic() < ends:
+            time.sleep(max(0, min(60, ends - time.monotonic())))
+            number += 1
+            place.deploy(number)
+            print(f"  {resources(place.server)}", flush=True)
+        wait_until(lambda: not place.surplus(), 60)
+        after = resources(place.server)
+    told = {"minutes": place.options.minutes, "deployments": number}
+    told |= {x: f"{before[x]} -> {after[x]}" for x in before}
+    return report(count, place, told)
+
+
+def resources(server: TritonServer) -> dict[str, int]:
+    """What a server holds: memory, descriptors, shared memory, model processes."""
+    pid = server.process.pid
+    running = model_processes.of_server(pid)
+    memory = sum(resident(process.pid) for process in running)
+    shared = [x for x in Path(f"/proc/{pid}/root/dev/shm").iterdir()]
+    ours = [x.stat().st_size for x in shared if x.name.startswith(server.shm_prefix)]
+    return {
+        "MiB of tritonserver": resident(pid) >> 20,
+        "MiB of its models": memory >> 20,
+        "open files": len(list(Path(f"/proc/{pid}/fd").iterdir())),
+        "files in /dev/shm": len(ours),
+        "MiB in /dev/shm": sum(ours) >> 20,
+        "model processes": len(running),
+    }
+
+
+def resident(pid: int) -> int:
+    """Bytes of a process's own memory; 0 if it has ended."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return (int(pages[1]) - int(pages[2])) * 4096  # without shared ones
+
+
+def report(count: Count, place: Place, told: dict) -> bool:
+    """Print a part's table; say whether what it must keep was kept."""
+    left, alive = place.surplus(), place.server.process.poll() is None
+    asked = {
+        "clients; processes that only compute": (
+            f"{place.options.clients}; {place.options.busy}"
+        ),
+        "requests": count.asked,
+        "failed": len(count.failed),
+        "wrong answers": count.wrong,
+        "slowest answer, s": f"{count.slowest_s:.2f}",
+        "model processes too many at the end": left,
+        "server alive": "yes" if alive else "no",
+    }
+    print("\n| | |\n|---|---|")
+    for name, value in (told | asked).items():
+        print(f"| {name} | {value} |")
+    for why, number in Counter(why for _, why in count.failed).most_common(5):
+        print(f"{number} x {why}")
+    sys.stdout.flush()
+    return not (count.failed or count.wrong or left) and alive
+
+
+def progress(rounds: int, each: int = 1) -> Iterator[int]:
+    """Count, with a line now and then."""
+    said = time.monotonic()
+    for number in range(rounds):
+        yield number
+        if time.monotonic() - said > 30:
+            said = time.monotonic()
+            print(f"  {each * (number + 1)} of {each * rounds}", flush=True)
+
+
+def wait_until(true: Callable, seconds: float) -> bool:
+    """Wait until something is true, for a while at most; say whether it is."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+if __name__ == "__main__":
+    main()
