@@ -24,8 +24,8 @@ START = (
 class Place:
     """A data folder, and programs of a checkout that use it.
 
-    The user's home is a folder of its own: nothing of ClearML may appear in it. What was
-    fetched once for this user, the hand networks among it, is not fetched again.
+    The user's home is a folder of its own: nothing of ClearML may appear in it. What
+    was fetched for this user, the hand networks among it, is not fetched again.
     """
 
     folder: Path
