@@ -17,6 +17,7 @@ from pathlib import Path
 from data_prep.errors import InputError, exit_2_on_input_error
 
 WHEEL = "mediapipe==0.10.21"
+ORIGIN = "https://github.com/google-ai-edge/mediapipe/releases/tag/v0.10.21"
 LICENCE = "Apache-2.0, The MediaPipe Authors"
 PALMS = "palm_detection_full.tflite"
 COARSE, LANDMARKS = "hand_landmark_lite.tflite", "hand_landmark_full.tflite"
