@@ -213,9 +213,9 @@ def _ask(ask: Asker, data: bytes) -> np.ndarray | str:
 
 
 def _answer(session, pixels: np.ndarray) -> np.ndarray:
-    return session.run(["probabilities"], {session.get_inputs()[0].name: pixels[None]})[
-        0
-    ][0]
+    inputs = {session.get_inputs()[0].name: pixels[None]}
+    (answers,) = session.run(["probabilities"], inputs)
+    return answers[0]
 
 
 def _kind(reason: str) -> str:

@@ -28,6 +28,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -188,8 +189,8 @@ def swaps(place: Place) -> bool:
     with place.asking() as count:
         for number in progress(place.options.swaps // 2, 2):
             for action in (
-                lambda: place.deploy(2 * number + 1),
-                lambda: deployment.roll_back(place.server.repository, place.urls),
+                partial(place.deploy, 2 * number + 1),
+                partial(deployment.roll_back, place.server.repository, place.urls),
             ):
                 began = time.monotonic()
                 action()
@@ -241,7 +242,7 @@ def deaths(place: Place) -> bool:
             victim = max(victims, key=lambda x: (x.started, chance.random()))
             began, known = time.monotonic(), len(said)
             os.kill(victim.pid, signal.SIGKILL)
-            if not wait_until(lambda: said[known:], 120):
+            if not wait_until(lambda known=known: said[known:], 120):
                 print(f"{victim.part} has not been healed")
                 return False
             seconds.append(time.monotonic() - began)
