@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # errors reach us as exceptions
 
@@ -19,6 +19,8 @@ from pipelines.repository.model_config import MODEL  # noqa: E402
 from pipelines.serving.client import one_line  # noqa: E402
 
 TIMEOUT_S = 10.0
+LOOK_S = 2.0  # between two looks at which version is served
+MAX_CLASSES = 1000
 AWAY = (
     "StatusCode.UNAVAILABLE",
     "StatusCode.DEADLINE_EXCEEDED",
@@ -108,6 +110,7 @@ class Model:
         self._url: str | None = None
         self._client: triton.InferenceServerClient | None = None
         self._served: Served | None = None
+        self._looked = 0.0  # when the version was asked for last
         self._describing = asyncio.Lock()
 
     async def ask(self, photograph: bytes, size: tuple[int, int] | None) -> Answer:
@@ -122,16 +125,13 @@ class Model:
         """
         served = await self.served()
         answer = await self._infer(photograph, served.outputs)
-        version = answer.get_response().model_version
-        if version != served.version:  # swapped meanwhile
-            self._served = None
-            served = await self.served()
         values = {
             output.name: answer.as_numpy(output.name)[0]
             for output in answer.get_response().outputs
         }
-        if len(values[PROBABILITIES]) != len(served.labels):
-            raise Away("the model is being exchanged for another one")
+        # with the labels of the version that answered, whatever is swapped meanwhile
+        labels, probabilities = _labelled(values[PROBABILITIES])
+        served = replace(served, labels=labels)
         hand = float(values[HAND][0]) if HAND in values else None
         landmarks = None
         if hand is not None and hand > FOUND and served.record and LANDMARKS in values:
@@ -139,7 +139,7 @@ class Model:
                 size = await asyncio.to_thread(_size, photograph)
             landmarks = _placed(values[LANDMARKS], served.record, size)
         right = float(values[HANDEDNESS][0]) if HANDEDNESS in values else None
-        return Answer(served, values[PROBABILITIES], landmarks, hand, right)
+        return Answer(served, probabilities, landmarks, hand, right)
 
     async def served(self) -> Served:
         """Describe the version that is served.
@@ -148,9 +148,18 @@ class Model:
             Away: Nobody answers.
         """
         async with self._describing:
+            if self._served and time.monotonic() - self._looked > LOOK_S:
+                if _version(await self._config()) != self._served.version:
+                    self._served = None
+                self._looked = time.monotonic()
             if self._served is None:
                 self._served = await self._describe()
+                self._looked = time.monotonic()
             return self._served
+
+    def look_again(self) -> None:
+        """Another version may be served now."""
+        self._looked = float("-inf")
 
     async def statistics(self) -> dict:
         """Triton's statistics of the models that do the work.
@@ -169,31 +178,38 @@ class Model:
         client = self._connected()
         options = {"client_timeout": TIMEOUT_S}
         metadata = await self._call(client.get_model_metadata(MODEL, **options))
-        config = await self._call(
-            client.get_model_config(MODEL, as_json=True, **options)
-        )
-        found = config["config"].get("parameters", {})
+        config = await self._config()
+        found = config.get("parameters", {})
         parameters = {
             key: value.get("string_value", "") for key, value in found.items()
         }
         record = parameters.get("preprocessing")
-        wanted = triton.InferRequestedOutput(PROBABILITIES, class_count=1000)
+        wanted = triton.InferRequestedOutput(PROBABILITIES, class_count=MAX_CLASSES)
         answer = await self._call(
             client.infer(MODEL, [_tensor(_grey())], outputs=[wanted], **options)
         )
-        entries = [e.decode().split(":", 2) for e in answer.as_numpy(PROBABILITIES)[0]]
-        entries.sort(key=lambda entry: int(entry[1]))
         return Served(
             MODEL,
-            answer.get_response().model_version,
-            tuple(entry[2] if len(entry) > 2 else entry[1] for entry in entries),
+            _version(config),
+            _labelled(answer.as_numpy(PROBABILITIES)[0])[0],
             tuple(output.name for output in metadata.outputs),
             Preprocessing.from_json(record) if record else None,
             parameters,
         )
 
+    async def _config(self) -> dict:
+        asked = self._connected().get_model_config(
+            MODEL, as_json=True, client_timeout=TIMEOUT_S
+        )
+        return (await self._call(asked))["config"]
+
     async def _infer(self, photograph, outputs):
-        wanted = [triton.InferRequestedOutput(name) for name in outputs]
+        wanted = [
+            triton.InferRequestedOutput(
+                name, class_count=MAX_CLASSES if name == PROBABILITIES else 0
+            )
+            for name in outputs
+        ]
         client = self._connected()
         return await self._call(
             client.infer(
@@ -230,6 +246,20 @@ class Model:
         client, self._client, self._served = self._client, None, None
         if client:
             await client.close()
+
+
+def _version(config: dict) -> str:
+    """The version that is served; an answer names that of a part."""
+    policy = config.get("version_policy", {}).get("specific", {})
+    return str((policy.get("versions") or ["1"])[0])
+
+
+def _labelled(entries) -> tuple[tuple[str, ...], np.ndarray]:
+    """Labels and probabilities in the order of the classes, of ``b"0.98:0:A"``."""
+    parts = [entry.decode().split(":", 2) for entry in entries]
+    parts.sort(key=lambda part: int(part[1]))
+    labels = tuple(part[2] if len(part) > 2 else part[1] for part in parts)
+    return labels, np.array([float(part[0]) for part in parts], np.float32)
 
 
 def _tensor(photograph: bytes):

@@ -96,6 +96,7 @@ async def roll_back(request: Request):
             )
         except InputError as error:
             return JSONResponse({"error": str(error)}, 409)
+        request.app.state.model.look_again()
     return JSONResponse({"version": record["version"]})
 
 

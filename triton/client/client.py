@@ -89,6 +89,7 @@ class Server:
     Attributes:
         batch_size: The most images the model takes in one request.
         outputs: Names of what the model answers.
+        version: That was served when this was made.
         parameters: What its config says of where it comes from.
     """
 
@@ -128,6 +129,9 @@ class Server:
         if len(metadata["inputs"]) > 1 or self.input["datatype"] != "BYTES":
             raise Failure("model '%s' does not take encoded images" % model)
         self.batch_size = max(1, config.get("max_batch_size", 0))
+        # an answer names the version of a part
+        policy = config.get("version_policy", {}).get("specific", {})
+        self.version = str((policy.get("versions") or metadata["versions"])[0])
         found = config.get("parameters", {})
         self.parameters = {k: v.get("string_value", "") for k, v in found.items()}
 
@@ -194,7 +198,7 @@ class Server:
             Refused: The server could not answer, for one image's fault or another's.
         """
         answer = self.infer(files, [self.output["name"]], top)
-        return self.letters(answer, len(files)), version_of(answer)
+        return self.letters(answer, len(files)), self.version
 
     def see(self, file):
         """Send one encoded image.
@@ -209,7 +213,7 @@ class Server:
             for name in self.outputs
             if name != self.output["name"]
         }
-        return dict(self.letters(answer, 1)[0]), others, version_of(answer)
+        return dict(self.letters(answer, 1)[0]), others, self.version
 
     def infer(self, files, outputs, top):
         shape = [len(files) if int(n) == -1 else int(n) for n in self.input["shape"]]
@@ -226,11 +230,6 @@ class Server:
     def letters(self, answer, count):
         rows = answer.as_numpy(self.output["name"]).reshape(count, -1)
         return [[parse(entry) for entry in row] for row in rows]
-
-
-def version_of(answer):
-    response = answer.get_response()
-    return getattr(response, "model_version", None) or response["model_version"]
 
 
 def ask_directly(url):
