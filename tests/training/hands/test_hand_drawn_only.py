@@ -1,4 +1,4 @@
-"""What a newcomer gets who has no photograph: a model of drawn hands reads real ones."""
+"""What who has no photograph gets: a model of drawn hands that reads real ones."""
 
 import os
 from pathlib import Path
