@@ -15,7 +15,7 @@ import tritonclient.grpc.aio as triton  # noqa: E402
 from tritonclient.utils import InferenceServerException  # noqa: E402
 
 from data_prep.preprocessing import BrokenImage, Preprocessing, decode  # noqa: E402
-from pipelines.repository.model_config import MODEL  # noqa: E402
+from pipelines.repository.model_config import MODEL, VERSION  # noqa: E402
 from pipelines.serving.client import one_line  # noqa: E402
 
 TIMEOUT_S = 10.0
@@ -249,9 +249,8 @@ class Model:
 
 
 def _version(config: dict) -> str:
-    """The version that is served; an answer names that of a part."""
-    policy = config.get("version_policy", {}).get("specific", {})
-    return str((policy.get("versions") or ["1"])[0])
+    """The deployed version; Triton's own number is the same for all of them."""
+    return config.get("parameters", {}).get(VERSION, {}).get("string_value", "")
 
 
 def _labelled(entries) -> tuple[tuple[str, ...], np.ndarray]:

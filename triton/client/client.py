@@ -129,11 +129,10 @@ class Server:
         if len(metadata["inputs"]) > 1 or self.input["datatype"] != "BYTES":
             raise Failure("model '%s' does not take encoded images" % model)
         self.batch_size = max(1, config.get("max_batch_size", 0))
-        # an answer names the version of a part
-        policy = config.get("version_policy", {}).get("specific", {})
-        self.version = str((policy.get("versions") or metadata["versions"])[0])
         found = config.get("parameters", {})
         self.parameters = {k: v.get("string_value", "") for k, v in found.items()}
+        # what was deployed; Triton's own number is the same for all of it
+        self.version = self.parameters.get("version", metadata["versions"][0])
 
     def call(self, method, *arguments, **options):
         """Call the client library, again if no server answers."""
