@@ -1,5 +1,7 @@
 """`scripts/bench reliability`, briefly: it really asks, and it notices what fails."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,18 +15,51 @@ from data_prep.paths import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
+def command(part: str, *options: str) -> list[str]:
+    brief = ["--clients", "2", "--busy", "1", "--instances", "1", *options]
+    return [sys.executable, "-m", "benchmarks.reliability", part, *brief]
+
+
+def rows(text: str) -> dict[str, str]:
+    lines = [x.strip("|").split("|") for x in text.splitlines() if x[:1] == "|"]
+    return {line[0].strip(): line[1].strip() for line in lines}
+
+
 def test_swaps_and_roll_backs_have_a_table_in_which_nothing_failed(home):
-    command = [sys.executable, "-m", "benchmarks.reliability", "swaps", "--swaps", "2"]
-    command += ["--clients", "2", "--busy", "1", "--instances", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        command("swaps", "--swaps", "2"), cwd=ROOT, capture_output=True, text=True
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = [x.strip("|").split("|") for x in done.stdout.splitlines() if x[:1] == "|"]
-    rows = {line[0].strip(): line[1].strip() for line in lines}
-    assert rows["swaps and roll-backs"] == "2"
-    assert int(rows["requests"]) > 20
-    assert (rows["failed"], rows["wrong answers"]) == ("0", "0")
-    assert rows["model processes too many at the end"] == "0"
+    told = rows(done.stdout)
+    assert told["swaps and roll-backs"] == "2"
+    assert int(told["requests"]) > 20
+    assert (told["failed"], told["wrong answers"]) == ("0", "0")
+    assert told["model processes too many at the end"] == "0"
+
+
+def test_what_is_interrupted_tells_what_it_has_counted_and_leaves_nothing(home):
+    with subprocess.Popen(
+        command("swaps", "images"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        for line in process.stdout:
+            if "clients ask" in line:
+                break
+        time.sleep(5)
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal
+        text = process.stdout.read()
+
+    assert process.returncode == 130, text
+    told = rows(text)
+    assert told["interrupted"] == "yes"
+    assert int(told["requests"]) > 0 and told["failed"] == "0"
+    assert "images" not in text
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
 
 
 def test_clients_notice_answers_of_no_version_and_requests_that_fail(
