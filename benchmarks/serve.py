@@ -57,7 +57,12 @@ def arguments() -> argparse.ArgumentParser:
         "quantised one "
         f"(default {' '.join(NETWORKS)})",
     )
-    parser.add_argument("--image-size", type=int, default=128, help="pixels")
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        default=128,
+        help=f"pixels (default 128); {models.HAND_SIZE} at least where hands are found",
+    )
     parser.add_argument(
         "--seconds", type=int, default=5, help="of each measurement (default 5)"
     )
@@ -122,6 +127,8 @@ def measure(
     """
     folder.mkdir()
     size, seconds = args.image_size, args.seconds
+    if models.HAND in network:
+        size = max(size, models.HAND_SIZE)
     artifacts = models.make_artifacts(folder / "network", network, files, size)
     idle = models.make_idle(folder / "idle", files, size)
     photographs, arrays = models.write(files, size, folder / "images")

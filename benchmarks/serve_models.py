@@ -53,16 +53,18 @@ def make_artifacts(
 
     Args:
         folder: To be made.
-        network: As in training; with `INT8` at its end quantised, with `HAND` as
-            the pixels' part of a hand model.
+        network: As in training; with `INT8` at its end quantised, with `HAND` as a hand
+            model.
         files: Photographs, for golden inputs.
-        image_size: Of a plain network's input, pixels.
+        image_size: Of a plain network's photographs, pixels.
+
+    Raises:
+        InputError: The hand networks cannot be fetched.
     """
-    model = network.removesuffix(INT8).removesuffix(HAND)
-    hands = HAND in network
-    choices = Choices(model=model, find_hand="yes" if hands else "no")
+    name = network.removesuffix(INT8).removesuffix(HAND)
+    choices = Choices(model=name, find_hand="yes" if HAND in network else "no")
     record = Preprocessing(image_size=image_size)
-    if hands:
+    if HAND in network:
         record = Preprocessing(image_size=HAND_SIZE, resize_mode="letterbox")
     pixels = np.stack([record.apply(data) for data in files])
     torch.manual_seed(0)
@@ -70,13 +72,13 @@ def make_artifacts(
     for part in classifier.network.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             torch.nn.init.ones_(part.weight)  # blocks that start as nothing, too
+    model = classifier
+    if HAND in network:
+        letters = Letters(GeometryNetwork(len(CLASSES)), classifier)
+        model = HandModel.load(letters)
     folder.mkdir()
     graph = folder / "model.onnx"
-    whole = classifier
-    if hands:
-        geometry = GeometryNetwork(len(CLASSES))
-        whole = HandModel.load(Letters(geometry, classifier))
-    expected = export_onnx(whole, graph, pixels, {})
+    expected = export_onnx(model, graph, pixels, {})
     if network.endswith(INT8):
         # no answer has this label, so both are equally good, and int8 is kept
         nobody = np.full(len(pixels), -1)

@@ -38,6 +38,13 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--runtime", choices=("onnx", "torch"), default="onnx")
     parser.add_argument(
+        "--hand-networks",
+        default="",
+        metavar="DIR",
+        help="for --runtime torch: folder of the networks that find hands (default: "
+        "fetched once with pip)",
+    )
+    parser.add_argument(
         "--threshold", type=float, default=0.0, help="least confidence, 0 to 1"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, a line a file")
@@ -50,7 +57,7 @@ def main() -> None:
     if not 0 <= args.threshold <= 1:
         raise InputError(f"--threshold is {args.threshold}; it must be from 0 to 1")
     run = args.run or newest_run()
-    probabilities = infer(run, args.image, args.runtime)
+    probabilities = infer(run, args.image, args.runtime, args.hand_networks)
     classes = packed.read_classes(run)
     for row in probabilities:
         best = int(row.argmax())
@@ -82,13 +89,16 @@ def newest_run() -> Path:
     return models[-1].parent
 
 
-def infer(run: Path, files: list[str], runtime: str) -> np.ndarray:
+def infer(
+    run: Path, files: list[str], runtime: str, hand_networks: str = ""
+) -> np.ndarray:
     """Classify encoded images.
 
     Args:
         run: Results of a training.
         files: Paths of images.
         runtime: "onnx" for the exported graph, "torch" for the checkpoint.
+        hand_networks: Folder of the hand networks, for "torch"; "" for fetched ones.
 
     Returns:
         ``(len(files), classes)`` float32 probabilities.
@@ -99,7 +109,7 @@ def infer(run: Path, files: list[str], runtime: str) -> np.ndarray:
     try:
         record = Preprocessing.load(run / preprocessing.FILE_NAME)
         pixels = np.array([read(file, record) for file in files])
-        return ask(run, runtime, record, pixels)
+        return ask(run, runtime, record, pixels, hand_networks)
     except InputError:
         raise
     except OSError as error:
@@ -129,7 +139,13 @@ def read(file: str, record: Preprocessing) -> np.ndarray:
         raise InputError(f"{file}: {error}; give a complete photograph") from None
 
 
-def ask(run: Path, runtime: str, record: Preprocessing, pixels: np.ndarray):
+def ask(
+    run: Path,
+    runtime: str,
+    record: Preprocessing,
+    pixels: np.ndarray,
+    hand_networks: str = "",
+):
     """Load a model and give its answers to ``(N, S, S, 3)`` uint8 images."""
     if runtime == "onnx":
         from training.graph import answer
@@ -151,7 +167,7 @@ def ask(run: Path, runtime: str, record: Preprocessing, pixels: np.ndarray):
     state = torch.load(run / BEST_FILE, map_location="cpu", weights_only=True)
     model.load_state_dict(state)
     if choices.find_hand == "yes":
-        model = HandModel.load(load_letters(run, classes, model))
+        model = HandModel.load(load_letters(run, classes, model), hand_networks)
     return predict(model, pixels)
 
 

@@ -44,6 +44,7 @@ from training.export import export_onnx, golden_inputs
 from training.floors import floors
 from training.golden import RAW_GOLDEN_FILE, write_raw_golden
 from training.graph import answer, describe_split, read_all_external, split_method
+from training.hands.files import find_hand_networks
 from training.hands.model import HandModel, Letters
 from training.hands.pictures import EvenLight, inner, vary_picture
 from training.hands.reader import PICTURE_SIZE
@@ -124,6 +125,8 @@ def train_dataset(
     if choices.fast_dev_run:
         recipe = replace(recipe, epochs=1, warmup=0)  # one step, at the full rate
     choices = replace(choices, find_hand=decide_to_find(choices, classes, record))
+    if choices.find_hand == "yes" and first:  # what is missing is said at once
+        find_hand_networks(choices.hand_networks)
     origin = describe_origin(dataset, choices)
     resume = Path(choices.resume) / LAST_FILE if choices.resume else None
     if resume:  # what cannot be resumed is said at once

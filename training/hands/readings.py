@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from data_prep.errors import exit_2_on_input_error
+from data_prep.leftovers import holding, remove_folders
 from data_prep.parallel import cpu_count
 from data_prep.paths import data_home
 from training.hands import crops, geometry, landmarks, palms
@@ -125,15 +126,19 @@ def read_photographs(images: np.ndarray, graph: Path, what: str) -> Readings:
     kept = data_home() / "readings"
     folder = kept / digest.hexdigest()[:32]
     if not (folder / ROWS).exists():
+        kept.mkdir(parents=True, exist_ok=True)
+        remove_folders(kept.glob(".*"))  # of readings that were killed
         partial = kept / f".{folder.name}.{os.getpid()}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        try:
-            _read(images, graph, what, partial)
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
-        finally:
+        with holding(kept):
             shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            try:
+                _read(images, graph, what, partial)
+                if not (folder / ROWS).exists():  # nobody else has read them meanwhile
+                    shutil.rmtree(folder, ignore_errors=True)
+                    partial.rename(folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     os.utime(folder)
     _forget_oldest(kept)
     return Readings(np.load(folder / ROWS), np.load(folder / PICTURES, mmap_mode="r"))

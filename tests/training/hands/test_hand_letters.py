@@ -1,0 +1,105 @@
+"""Letters from geometry, and how good they are for strangers."""
+
+import numpy as np
+import pytest
+import torch
+
+from training.hands.bent_hands import bend_hands
+from training.hands.letters import Hands, learn_letters, tell_letters
+from training.hands.strangers import TEMPERATURES, calibrate, leave_sources_out
+
+LETTERS = ["B", "L", "Y"]
+STEPS = 60
+
+
+def hands_of(source: str, seed: int, each: int = 12, classes=LETTERS) -> Hands:
+    hands = bend_hands(classes, each, seed)
+    return Hands(hands.rows, hands.labels, np.array([source] * len(hands.labels)))
+
+
+NOBODY = hands_of("nobody", 0, each=1).where(np.zeros(3, bool))
+
+
+def test_letters_of_other_hands_are_learned_and_the_same_seed_gives_the_same():
+    hands = hands_of("one", 1, each=40)
+    network = learn_letters(hands, 3, seed=0, steps=STEPS)
+    others = hands_of("two", 2)
+    told = tell_letters(network, others.rows)
+    assert told.sum(1) == pytest.approx(1, abs=1e-5)
+    assert (told.argmax(1) == others.labels).mean() > 0.9
+    again = learn_letters(hands, 3, seed=0, steps=STEPS)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+
+
+def test_a_small_source_and_class_is_not_drowned_by_a_large_one():
+    """20 hands that call B by another name count beside 600 of another source."""
+    large = hands_of("large", 3, each=200)
+    small = hands_of("small", 4, each=20, classes=["B"])
+    relabelled = Hands(small.rows, small.labels + 3, small.sources)  # class 3
+    network = learn_letters(large + relabelled, 4, seed=0, steps=STEPS)
+    told = tell_letters(network, hands_of("new", 5).rows)
+    as_small = told[:12, 3].mean() / (told[:12, 0].mean() + told[:12, 3].mean())
+    assert as_small > 2 * 20 / 220  # its share of the hands
+
+
+def test_each_source_is_asked_about_by_a_network_that_has_not_seen_it():
+    """Only "c" has the Y: without it nobody can know the letter."""
+    hands = hands_of("a", 1, classes=["B", "L"]) + hands_of("b", 2, classes=["B", "L"])
+    only = hands_of("c", 3)
+    hands = hands + only.where(only.labels == 2)
+    figures, _ = leave_sources_out(hands, NOBODY, 3, seed=0, steps=STEPS)
+    assert list(figures["sources"]) == ["a", "b", "c"]
+    assert figures["sources"]["c"] == {"accuracy": 0.0, "images": 12}
+    assert figures["sources"]["a"]["accuracy"] > 0.8
+    assert figures["worst"] == 0
+    assert figures["images"] == 60
+    mean = np.mean([s["accuracy"] for s in figures["sources"].values()])
+    assert figures["mean"] == pytest.approx(mean)
+
+
+def test_a_source_with_wrong_labels_is_the_worst():
+    good = hands_of("good", 1) + hands_of("fine", 2)
+    wrong = hands_of("wrong", 3)
+    labels = np.random.default_rng(0).permutation(wrong.labels)
+    hands = good + Hands(wrong.rows, labels, wrong.sources)
+    bent = hands_of("bent hands", 9, each=40)
+    figures, _ = leave_sources_out(hands, bent, 3, seed=0, steps=STEPS)
+    each = {name: s["accuracy"] for name, s in figures["sources"].items()}
+    assert min(each, key=each.get) == "wrong"
+    assert figures["worst"] == each["wrong"] < 0.7
+    assert min(each["good"], each["fine"]) > 0.8
+
+
+def test_more_sources_than_folds_are_all_left_out_once():
+    parts = [hands_of(f"s{i}", i, each=3 + i) for i in range(8)]
+    hands = parts[0]
+    for part in parts[1:]:
+        hands = hands + part
+    figures, _ = leave_sources_out(hands, NOBODY, 3, seed=0, steps=20)
+    images = {name: s["images"] for name, s in figures["sources"].items()}
+    assert images == {f"s{i}": 3 * (3 + i) for i in range(8)}
+    assert figures["images"] == sum(images.values())
+
+
+def test_one_source_says_nothing_of_strangers():
+    assert leave_sources_out(hands_of("one", 1), NOBODY, 3, seed=0, steps=1) is None
+
+
+def nll(probabilities, labels, temperature):
+    scaled = probabilities ** (1 / temperature)
+    scaled = scaled / scaled.sum(1, keepdims=True)
+    return -np.log(scaled[np.arange(len(labels)), labels]).mean()
+
+
+@pytest.mark.parametrize("sharpened", [3.0, 0.6])
+def test_the_temperature_makes_confidence_honest(sharpened):
+    rng = np.random.default_rng(0)
+    honest = rng.dirichlet([0.5] * 4, 3000)
+    labels = np.array([rng.choice(4, p=row) for row in honest])
+    boasting = honest**sharpened
+    boasting /= boasting.sum(1, keepdims=True)
+    temperature = calibrate(boasting.astype(np.float32), labels)
+    assert temperature == pytest.approx(sharpened, rel=0.15)
+    assert nll(boasting, labels, temperature) < nll(boasting, labels, 1)
+    assert TEMPERATURES[0] <= temperature <= TEMPERATURES[-1]
