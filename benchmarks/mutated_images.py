@@ -259,9 +259,8 @@ def _ask(ask: Asker, data: bytes) -> np.ndarray | str:
 
 
 def _answer(session, pixels: np.ndarray) -> np.ndarray:
-    return session.run(["probabilities"], {session.get_inputs()[0].name: pixels[None]})[
-        0
-    ][0]
+    (tensor,), (output, *_) = session.get_inputs(), session.get_outputs()
+    return session.run([output.name], {tensor.name: pixels[None]})[0][0]
 
 
 def _kind(reason: str) -> str:
