@@ -15,9 +15,9 @@ from data_prep.paths import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-def command(part: str, *options: str) -> list[str]:
+def command(parts: list[str], *options: str) -> list[str]:
     brief = ["--clients", "2", "--busy", "1", "--instances", "1", *options]
-    return [sys.executable, "-m", "benchmarks.reliability", part, *brief]
+    return [sys.executable, "-m", "benchmarks.reliability", *parts, *brief]
 
 
 def rows(text: str) -> dict[str, str]:
@@ -27,7 +27,7 @@ def rows(text: str) -> dict[str, str]:
 
 def test_swaps_and_roll_backs_have_a_table_in_which_nothing_failed(home):
     done = subprocess.run(
-        command("swaps", "--swaps", "2"), cwd=ROOT, capture_output=True, text=True
+        command(["swaps"], "--swaps", "2"), cwd=ROOT, capture_output=True, text=True
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -40,7 +40,7 @@ def test_swaps_and_roll_backs_have_a_table_in_which_nothing_failed(home):
 
 def test_what_is_interrupted_tells_what_it_has_counted_and_leaves_nothing(home):
     with subprocess.Popen(
-        command("swaps", "images"),
+        command(["swaps", "images"]),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
