@@ -1,23 +1,22 @@
 """`scripts/bench reliability`, briefly: it really asks, and it notices what fails."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 
 import numpy as np
 import pytest
 
+from benchmarks.reliability import Place, report
 from benchmarks.reliability_clients import asking
 from data_prep.paths import ROOT
+from pipelines.repository.model_config import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-def command(parts: list[str], *options: str) -> list[str]:
-    brief = ["--clients", "2", "--busy", "1", "--instances", "1", *options]
-    return [sys.executable, "-m", "benchmarks.reliability", *parts, *brief]
 
 
 def rows(text: str) -> dict[str, str]:
@@ -26,9 +25,9 @@ def rows(text: str) -> dict[str, str]:
 
 
 def test_swaps_and_roll_backs_have_a_table_in_which_nothing_failed(home):
-    done = subprocess.run(
-        command(["swaps"], "--swaps", "2"), cwd=ROOT, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "benchmarks.reliability", "swaps", "--swaps", "2"]
+    command += ["--clients", "2", "--busy", "1", "--instances", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
     assert done.returncode == 0, done.stdout + done.stderr
     told = rows(done.stdout)
@@ -38,28 +37,24 @@ def test_swaps_and_roll_backs_have_a_table_in_which_nothing_failed(home):
     assert told["model processes too many at the end"] == "0"
 
 
-def test_what_is_interrupted_tells_what_it_has_counted_and_leaves_nothing(home):
-    with subprocess.Popen(
-        command(["swaps", "images"]),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        for line in process.stdout:
-            if "clients ask" in line:
-                break
-        time.sleep(5)
-        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal
-        text = process.stdout.read()
+def test_an_interrupted_part_tells_what_it_has_counted(server, photographs, capsys):
+    files = [photographs["wide.jpg"].read_bytes()]
+    options = Namespace(clients=2, busy=1)
+    place = Place(server, Settings(), [], files, [], ["A"], options)
 
-    assert process.returncode == 130, text
-    told = rows(text)
+    with place.asking() as count:
+        time.sleep(1)
+        (clients,) = multiprocessing.active_children()
+        os.kill(clients.pid, signal.SIGINT)  # Ctrl-C reaches all in the terminal
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        report(count, place, {})
+
+    told = rows(capsys.readouterr().out)
     assert told["interrupted"] == "yes"
-    assert int(told["requests"]) > 0 and told["failed"] == "0"
-    assert "images" not in text
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    assert int(told["requests"]) == count.asked > 0
+    assert int(told["wrong answers"]) == count.wrong > 0
+    assert not multiprocessing.active_children()
 
 
 def test_clients_notice_answers_of_no_version_and_requests_that_fail(
