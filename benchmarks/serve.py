@@ -61,7 +61,7 @@ def arguments() -> argparse.ArgumentParser:
         "--image-size",
         type=int,
         default=128,
-        help=f"pixels (default 128); {models.HAND_SIZE} at least where hands are found",
+        help=f"pixels (default 128); always {models.HAND_SIZE} where hands are found",
     )
     parser.add_argument(
         "--seconds", type=int, default=5, help="of each measurement (default 5)"
@@ -128,7 +128,7 @@ def measure(
     folder.mkdir()
     size, seconds = args.image_size, args.seconds
     if models.HAND in network:
-        size = max(size, models.HAND_SIZE)
+        size = models.HAND_SIZE
     artifacts = models.make_artifacts(folder / "network", network, files, size)
     idle = models.make_idle(folder / "idle", files, size)
     photographs, arrays = models.write(files, size, folder / "images")

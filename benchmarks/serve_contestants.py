@@ -179,9 +179,8 @@ def add_idle(repository: Path, artifacts: Path) -> None:
 def letter_of(artifacts: Path, pixels: np.ndarray) -> str:
     """What the network makes of one image."""
     session = onnxruntime.InferenceSession(artifacts / preflight.MODEL_FILE)
-    (answers,) = session.run(
-        ["probabilities"], {session.get_inputs()[0].name: pixels[None]}
-    )
+    inputs = {session.get_inputs()[0].name: pixels[None]}
+    (answers,) = session.run(["probabilities"], inputs)
     names = packed.read_names(artifacts / model_config.LABELS_FILE)
     return names[answers[0].argmax()]
 

@@ -146,20 +146,10 @@ class Preprocessing:
     def fit(self, bgr: np.ndarray) -> np.ndarray:
         """Crop and resize a decoded ``(h, w, 3)`` uint8 BGR image (steps 2 to 4)."""
         height, width = bgr.shape[:2]
-        y, x = (
-            min(round(self.border_crop * side), (side - 1) // 2)
-            for side in (height, width)
-        )
+        y, x, tall, wide = self._layout(height, width)
         bgr = bgr[y : height - y, x : width - x]
         size = self.image_size
         height, width = bgr.shape[:2]
-        tall = wide = size
-        if self.resize_mode == "letterbox":
-            longer = max(height, width)
-            tall, wide = (
-                max(1, (2 * side * size + longer) // (2 * longer))  # rounded
-                for side in (height, width)
-            )
         shrinks = height >= tall and width >= wide
         bgr = cv2.resize(
             bgr,
@@ -177,6 +167,41 @@ class Preprocessing:
                 borderType=cv2.BORDER_REPLICATE,
             )
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+    def in_photograph(self, points: np.ndarray, height: int, width: int) -> np.ndarray:
+        """Say where points of the result lie in the upright photograph it was made of.
+
+        Args:
+            points: ``(..., 2)``, x and y in shares of the result's side.
+            height, width: Of the photograph, pixels.
+
+        Returns:
+            ``(..., 2)`` float64, in shares of the photograph's width and height.
+        """
+        y, x, tall, wide = self._layout(height, width)
+        size = self.image_size
+        left, top = (size - wide) // 2, (size - tall) // 2
+        share = (np.asarray(points) * size - (left, top)) / (wide, tall)
+        pixels = share * (width - 2 * x, height - 2 * y) + (x, y)
+        return pixels / (width, height)
+
+    def _layout(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Rows and columns cut from each side; rows and columns of what is left, once
+        resized."""
+        y, x = (
+            min(round(self.border_crop * side), (side - 1) // 2)
+            for side in (height, width)
+        )
+        size = self.image_size
+        if self.resize_mode == "squash":
+            return y, x, size, size
+        height, width = height - 2 * y, width - 2 * x
+        longer = max(height, width)
+        tall, wide = (
+            max(1, (2 * side * size + longer) // (2 * longer))  # rounded
+            for side in (height, width)
+        )
+        return y, x, tall, wide
 
 
 def decode(data: bytes) -> np.ndarray:

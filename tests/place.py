@@ -24,7 +24,8 @@ START = (
 class Place:
     """A data folder, and programs of a checkout that use it.
 
-    The user's home is a folder of its own: nothing of ClearML may appear in it.
+    The user's home is a folder of its own: nothing of ClearML may appear in it. What
+    was fetched for this user, the hand networks among it, is not fetched again.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class Place:
         user.mkdir(exist_ok=True)
         kept = {k: v for k, v in os.environ.items() if not k.startswith("CLEARML")}
         kept.pop("PYTHONPATH", None)
+        kept.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))
         return kept | {"HOME": str(user), "ASL_HOME": str(self.home)} | self.more
 
     @property

@@ -17,6 +17,7 @@ MODULES = (
     "data_prep.draw",
     "data_prep.prepare",
     "data_prep.validate",
+    "demo.serve",
     "pipelines.agents",
     "pipelines.asl",
     "pipelines.ci.start",
@@ -50,7 +51,7 @@ SCRIPTS = (
     "triton/client/client.py",
 )
 EXECUTABLES = (
-    *("agents", "bench", "comment", "commit-formatting", "format", "lint"),
+    *("agents", "bench", "comment", "commit-formatting", "demo", "format", "lint"),
     *("quickstart", "remote-access", "serve", "setup", "start-pipeline", "test"),
 )
 

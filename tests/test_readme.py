@@ -41,6 +41,6 @@ def test_files_of_the_readme_exist(path):
     """Bare names stand in the tree below the folder named above them."""
     if path == "classes.txt":  # made by a preparation, not in the repository
         return
-    folders = ("data_prep", "training", "pipelines", "triton")
+    folders = ("data_prep", "training", "pipelines", "demo", "triton")
     found = [x for folder in folders for x in (ROOT / folder).rglob(path)]
     assert found or (ROOT / path).exists()

@@ -33,7 +33,7 @@ def process_group():
         on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         check_gpus(torch.cuda.device_count(), on_this_machine)
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    # rank 0 downloads the dataset and trains the hand finder while the others wait
+    # rank 0 downloads the dataset and reads the photographs while the others wait
     dist.init_process_group(
         "nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(hours=12)
     )

@@ -64,8 +64,8 @@ STEPS = {
 
 
 # For photographs of any kind (training/EXPERIMENTS.md). Where the classes are hand
-# signs, the hand is found first and its geometry learned in seconds. The time is for the
-# network that sees pixels.
+# signs, the hand is found first and its geometry learned in seconds. The time is for
+# the network that sees pixels.
 RECIPE = {
     "train": {
         "find_hand": "auto",

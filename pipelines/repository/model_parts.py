@@ -1,6 +1,7 @@
 """What the parts of a version consist of: a training's files and the server's code."""
 
 import hashlib
+import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from data_prep import preprocessing
 from data_prep.paths import ROOT
+from data_prep.preprocessing import Preprocessing
 from pipelines.repository import model_config, preflight
 from pipelines.repository.model_config import CLASSIFIER, DECODE, FUSED, Settings
 from training.golden import RAW_GOLDEN_FILE, read_raw_golden
@@ -71,7 +73,8 @@ def golden_images(folder: Path) -> np.ndarray:
 
 
 def identity(artifacts: Path) -> dict[str, str]:
-    """Hash what makes the answers of a version: model, labels, record and our code."""
+    """What makes the answers of a version: the preprocessing record, and hashes of it,
+    of model, labels and our code."""
     hashes = {
         "model_sha256": [artifacts / preflight.MODEL_FILE],
         "preprocessing_sha256": [artifacts / preprocessing.FILE_NAME],
@@ -80,7 +83,11 @@ def identity(artifacts: Path) -> dict[str, str]:
             [*PYTHON_MODELS.glob("*.py"), Path(preprocessing.__file__)]
         ),
     }
-    return {name: sha256(*paths) for name, paths in hashes.items()}
+    record = Preprocessing.load(artifacts / preprocessing.FILE_NAME)
+    return {
+        **{name: sha256(*paths) for name, paths in hashes.items()},
+        "preprocessing": json.dumps(asdict(record)),  # of use to clients
+    }
 
 
 def describe(artifacts: Path, metadata: dict[str, str], settings: Settings) -> dict:

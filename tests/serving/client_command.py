@@ -8,12 +8,15 @@ from tiny_model import expect
 from data_prep.paths import ROOT
 
 
-def ask(server, *options, protocol="grpc"):
+def ask(server, *options, protocol="grpc", stdin=None):
     """Run the client as a user would; return its completed process."""
     url = server.grpc_url if protocol == "grpc" else server.http_url
     command = [sys.executable, ROOT / "triton/client/client.py"]
+    options = [x if isinstance(x, bytes) else str(x) for x in options]
     command += ["--url", url, "--protocol", protocol, *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, stdin=stdin, capture_output=True, text=True, timeout=60
+    )
 
 
 def expected_lines(artifacts, paths):

@@ -1,13 +1,27 @@
 """The command line of the client: what it prints and how it ends."""
 
+import contextlib
+import csv
+import io
 import json
 import os
+import re
 import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 from client_command import ask, expected_lines
 from tiny_model import expect
+
+from data_prep.paths import ROOT
+from pipelines.serving.triton_server import pick_ports
 
 pytestmark = pytest.mark.slow
 
@@ -51,9 +65,15 @@ def test_json_holds_answers_and_errors_in_the_order_asked(
     records = json.loads(done.stdout)
     assert done.returncode == 2
     assert [record["image"] for record in records] == [str(path) for path in asked]
-    probability = records[0]["predictions"][0]["probability"]
-    best = expect(artifacts, [asked[0].read_bytes()])[0].max()
-    assert probability == pytest.approx(best, abs=1e-5)
+    row = expect(artifacts, [asked[0].read_bytes()])[0]
+    labels = (artifacts / "classes.txt").read_text().split()
+    assert records[0]["predicted_class"] == labels[row.argmax()]
+    assert records[0]["confidence"] == pytest.approx(row.max(), abs=1e-5)
+    assert [records[0]["all_predictions"][x] for x in labels] == pytest.approx(
+        row.tolist(), abs=1e-5
+    )
+    assert records[0]["model"]["name"] == "asl"
+    assert int(records[0]["model"]["version"]) >= 1
     assert records[1]["error"].startswith("broken image: ")
 
 
@@ -88,6 +108,167 @@ def test_the_others_are_answered_when_some_cannot_be(
     assert "error: missing.jpg: No such file or directory" in errors
 
 
+def test_folders_globs_and_standard_input_are_taken(
+    server, artifacts, photographs, tmp_path
+):
+    below = tmp_path / "set" / "below"
+    below.mkdir(parents=True)
+    shutil.copy(photographs["wide.jpg"], below / "b.JPG")
+    shutil.copy(photographs["tall.png"], tmp_path / "set" / "a.png")
+    (tmp_path / "set" / "notes.txt").write_text("no photograph")
+    asked = [tmp_path / "set", tmp_path / "set" / "*.p?g"]
+
+    done = ask(server, "--image", *asked)
+
+    wanted = [tmp_path / "set" / "a.png", below / "b.JPG"]
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == expected_lines(artifacts, wanted)
+
+    with open(photographs["wide.jpg"], "rb") as file:
+        done = ask(server, "--image", "-", stdin=file)
+    line = expected_lines(artifacts, [photographs["wide.jpg"]])[0]
+    assert done.stdout.strip() == "-: " + line.rpartition(": ")[2]
+
+
+def test_an_empty_folder_is_named(server, photographs, tmp_path):
+    done = ask(server, "--image", tmp_path, photographs["wide.jpg"])
+
+    assert done.returncode == 2
+    assert "no photographs" in done.stderr and str(tmp_path) in done.stderr
+    assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_many_requests_at_once_keep_the_order(
+    protocol, server, artifacts, photographs, broken
+):
+    paths = list(photographs.values()) * 10
+    options = ["--batch-size", 3, "--concurrency", 4]
+
+    done = ask(
+        server, *options, "--image", *paths, broken["cut.jpg"], protocol=protocol
+    )
+
+    assert done.returncode == 2
+    assert done.stdout.splitlines() == expected_lines(artifacts, paths)
+    assert re.search(r"41 answered, [0-9.]+ photographs/s", done.stderr)
+
+
+def test_below_the_threshold_an_answer_is_uncertain(server, artifacts, photographs):
+    path = photographs["wide.jpg"]
+    best = expect(artifacts, [path.read_bytes()])[0].max()
+
+    for threshold, uncertain in ((best - 0.01, False), (min(1, best + 0.01), True)):
+        done = ask(server, "--image", path, "--threshold", threshold)
+        assert ("uncertain (" in done.stdout) == uncertain
+
+
+def test_csv_is_a_table_with_a_column_a_class(server, artifacts, photographs, broken):
+    done = ask(server, "--csv", "--image", photographs["wide.jpg"], broken["text.jpg"])
+
+    first, second = csv.DictReader(io.StringIO(done.stdout))
+    row = expect(artifacts, [photographs["wide.jpg"].read_bytes()])[0]
+    labels = (artifacts / "classes.txt").read_text().split()
+    assert first["predicted_class"] == labels[row.argmax()]
+    assert [float(first[x]) for x in labels] == pytest.approx(row.tolist(), abs=1e-5)
+    assert second["error"].startswith("broken image")
+
+
+def test_a_film_is_told_letter_by_letter_and_recorded(server, tmp_path):
+    writer = cv2.VideoWriter(
+        str(tmp_path / "in.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48)
+    )
+    for _ in range(12):
+        writer.write(np.full((48, 64, 3), 120, np.uint8))
+    writer.release()
+
+    out = tmp_path / "out.mp4"
+    done = ask(server, "--video", tmp_path / "in.avi", "--record", out)
+
+    assert done.returncode == 0, done.stderr
+    assert re.match(r" *0.00 s  \w+ \(", done.stdout)
+    assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT) == 12
+
+    done = ask(server, "--video", photographs_of_nothing(tmp_path))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
+def photographs_of_nothing(folder):
+    path = folder / "text.mp4"
+    path.write_text("this is no film")
+    return path
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+@pytest.mark.parametrize(
+    "options",
+    [["--url", "127.0.0.1:1"], ["--url", "no.such.host.invalid:8001"], ["--ssl"]],
+)
+def test_without_a_server_there_is_one_line_and_code_3(
+    options, protocol, server, photographs
+):
+    done = ask(server, "--image", photographs["wide.jpg"], *options, protocol=protocol)
+
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "no Triton server answers at" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_server_that_is_away_for_a_moment_is_waited_for(
+    server, artifacts, photographs
+):
+    (port,) = pick_ports(0)
+    path = photographs["wide.jpg"]
+    with ThreadPoolExecutor() as pool:
+        options = ["--image", path, "--retries", 8]
+        waiting = pool.submit(ask, server, "--url", f"127.0.0.1:{port}", *options)
+        time.sleep(2)
+        with forwarding(port, server.grpc_url):
+            done = waiting.result()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == expected_lines(artifacts, [path])
+
+
+@contextlib.contextmanager
+def forwarding(port, url):
+    """Pass what comes to a port on to a server."""
+
+    def copy(source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                inside, _ = listener.accept()
+                host, _, number = url.rpartition(":")
+                outside = socket.create_connection((host, int(number)))
+                for pair in ((inside, outside), (outside, inside)):
+                    threading.Thread(target=copy, args=pair, daemon=True).start()
+
+    listener = socket.create_server(("127.0.0.1", port))
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield
+    finally:
+        listener.close()
+
+
+def test_without_tritonclient_one_line_says_what_to_install(tmp_path):
+    (tmp_path / "tritonclient.py").write_text("raise ImportError('no tritonclient')")
+    done = subprocess.run(
+        [sys.executable, ROOT / "triton/client/client.py", "--image", "a.jpg"],
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "pip install 'tritonclient[grpc,http]'" in line
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 @pytest.mark.parametrize(
     "options, expected",
@@ -97,11 +278,10 @@ def test_the_others_are_answered_when_some_cannot_be(
             "'nobody'; it serves: asl, asl_classifier, asl_classifier_",
         ),
         (["--model", "asl_classifier"], "does not take encoded images"),
-        (["--url", "127.0.0.1:1"], "no Triton server answers at 127.0.0.1:1"),
-        (["--url", "no.such.host.invalid:8001"], "no Triton server answers at no.such"),
-        (["--ssl"], "no Triton server answers at"),
         (["--ca", "ca.pem"], "--ca ca.pem is of use with --ssl only"),
         (["--top", "0"], "--top is 0; it must be at least 1"),
+        (["--threshold", "1.5"], "--threshold is 1.5; it must be at most 1"),
+        (["--record", "out.mp4"], "--record out.mp4 is for --video and --camera"),
     ],
 )
 def test_what_cannot_work_ends_with_one_line_and_code_2(
@@ -121,7 +301,7 @@ def test_the_wrong_port_for_the_protocol_is_told(server, photographs):
     path = photographs["wide.jpg"]
 
     done = ask(server, "--image", path, "--url", server.http_url)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
 
     done = ask(server, "--image", path, "--url", server.grpc_url, protocol="http")
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)

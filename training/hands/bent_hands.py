@@ -15,6 +15,9 @@ from training.hands.landmarks import KNUCKLES, WRIST
 from training.hands.letters import Hands
 
 SOURCE = "bent hands"  # what they are called among the sources
+# Score of the palm and presence of the hand: as of photographs, and not always 1, or
+# that would tell bent hands from others.
+LEAST_SURE = np.array([0.5, 0.8])
 PALM = 300  # millimetres that stand for the side of a photograph
 
 
@@ -31,7 +34,8 @@ def bend_hands(classes: list[str], each: int, seed: int) -> Hands:
     for label, name in enumerate(classes):
         for number in range(each if name in CLASSES else 0):
             pose = _pose(name, number, rng)
-            rows.append(_row(landmarks(pose_hand(pose, rng))))
+            sure = rng.uniform(LEAST_SURE, 1)
+            rows.append(_row(landmarks(pose_hand(pose, rng)), sure))
             labels.append(label)
     return Hands(
         np.array(rows, np.float32).reshape(len(rows), -1),
@@ -48,7 +52,7 @@ def _pose(name: str, number: int, rng: np.random.Generator) -> Pose:
     return poses[0 if number % 2 else rng.integers(len(poses))]
 
 
-def _row(points: np.ndarray) -> np.ndarray:
+def _row(points: np.ndarray, sure: np.ndarray) -> np.ndarray:
     """Pack ``(21, 3)`` millimetres, y up and z to the viewer (as `Hand` is packed)."""
     points = points * (1, -1, -1)  # pictures count downwards, and away from the camera
     points = points - points[WRIST]
@@ -56,7 +60,7 @@ def _row(points: np.ndarray) -> np.ndarray:
     turn = math.pi / 2 - math.atan2(-way[1], way[0])
     cos, sin = math.cos(turn), math.sin(turn)
     upright = points @ np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
-    sure, pixels = (1, 1), 0
+    pixels = 0
     return np.concatenate(
         [points[:, :2].ravel() / PALM, upright.ravel() / 1000, [turn, *sure, pixels]]
     )

@@ -110,6 +110,8 @@ def _join(reader: onnx.ModelProto, letters: Letters) -> onnx.ModelProto:
     with warnings.catch_warnings():
         # torch's exporter warns of its own use of a deprecated class
         warnings.filterwarnings("ignore", "`isinstance.treespec", FutureWarning)
+        # both inputs have the same batch, as they must
+        warnings.filterwarnings("ignore", "# The axis name", UserWarning)
         program = torch.onnx.export(
             letters.eval(),
             example,

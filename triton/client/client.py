@@ -1,40 +1,57 @@
 #!/usr/bin/env python3
 """Ask a Triton server which letters photographs show.
 
-    python3 triton/client/client.py --image a.jpg [b.png ...]
+    python3 triton/client/client.py --image photo.jpg folder '2026*/*.png'
+    ... | python3 triton/client/client.py --image - --json
+    python3 triton/client/client.py --camera 0
 
-Prints ``a.jpg: A (0.98)`` for each. The files are sent as they are; decoding, labels
-and batch size are the server's. Needs tritonclient[grpc,http] and numpy, nothing else.
+Prints ``photo.jpg: A (0.98)`` for each. The files are sent as they are; decoding,
+labels and batch size are the server's. Needs tritonclient[grpc,http] and numpy, nothing
+else; --video and --camera also need OpenCV and the project around this file.
 
     ... --url asl.example.org:8443 --ssl --ca certificate.pem --header @laptop.header
 
 asks one behind TLS; the token is read from a file, for others see the command line.
-Exit code: 0 all answered, 2 one line on standard error for whatever was not.
+Exit code: 0 all answered; 2 bad input, each named in one line on standard error, and
+the others answered; 3 no server answers.
 """
 
 import argparse
+import csv
+import glob
 import json
 import os
 import re
-import signal
 import ssl
 import sys
-
-# Ctrl-C ends it at once, in the imports as well: there is nothing to tidy up.
-if __name__ == "__main__":
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+import threading
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 # Read when gRPC is imported: its errors reach us as exceptions, its log is of no use.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-import numpy as np  # noqa: E402
-import tritonclient.grpc  # noqa: E402
-import tritonclient.http  # noqa: E402
-from tritonclient.utils import InferenceServerException  # noqa: E402
+try:
+    import numpy as np
+    import tritonclient.grpc
+    import tritonclient.http
+    from tritonclient.utils import InferenceServerException
+except ImportError as missing:
+    print(
+        "error: %s; install what this client needs: "
+        "python3 -m pip install 'tritonclient[grpc,http]' numpy" % missing,
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 PORTS = {"grpc": 8001, "http": 8000}
-TIMEOUT_S = 60
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # looked for in folders
+STANDARD_INPUT = "-"
+UNCERTAIN = "uncertain"
+MAX_FILE_BYTES = 64 << 20
+PROGRESS_S = 10  # between two lines, where there is no terminal
 UNAVAILABLE = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "502", "504")
 UNTRUSTED = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
 UNAUTHORIZED = ("StatusCode.UNAUTHENTICATED", "401")
@@ -45,6 +62,14 @@ NAME = re.compile("[A-Za-z0-9_.-]+")  # of a header
 
 class Failure(Exception):
     """Nothing more can be answered; the text is one line for the user."""
+
+    code = 2
+
+
+class NoServer(Failure):
+    """No server answers."""
+
+    code = 3
 
 
 class Refused(Exception):
@@ -58,22 +83,30 @@ class Server:
         headers: Sent with each request, such as ``{"authorization": "Bearer ..."}``.
         tls: Whether to use it.
         ca: PEM file of the authorities to trust; None: those the library brings along.
+        timeout: Seconds that an answer may take.
+        retries: How often a server that does not answer is asked once more.
 
     Attributes:
         batch_size: The most images the model takes in one request.
+        outputs: Names of what the model answers.
+        version: That was served when this was made.
+        parameters: What its config says of where it comes from.
     """
 
-    def __init__(self, protocol, url, model, headers, tls=False, ca=None):
+    def __init__(
+        self, protocol, url, model, headers, tls=False, ca=None, timeout=60, retries=0
+    ):
+        self.retries = retries
         self.url, self.model, self.protocol = url, model, protocol
         ask_directly(url)
         self.headers = headers
         if protocol == "grpc":
             self.library, self.arguments = tritonclient.grpc, {"as_json": True}
             settings = {"root_certificates": ca}
-            self.timeout = {"client_timeout": TIMEOUT_S}
+            self.timeout = {"client_timeout": timeout}
         else:
             self.library, self.arguments, self.timeout = tritonclient.http, {}, {}
-            settings = {"connection_timeout": 10, "network_timeout": TIMEOUT_S}
+            settings = {"connection_timeout": 10, "network_timeout": timeout}
             settings["ssl_options"] = {"ca_certs": ca} if ca else None
         try:
             ssl.create_default_context(cafile=ca)  # can it be read?
@@ -89,12 +122,30 @@ class Server:
         except Refused as error:
             raise Failure(self.why_not(str(error))) from None
         config = config.get("config", config)  # gRPC wraps it once more
-        self.input, self.output = metadata["inputs"][0], metadata["outputs"][0]
+        self.input, self.outputs = metadata["inputs"][0], {}
+        for output in metadata["outputs"]:
+            self.outputs[output["name"]] = output
+        self.output = self.outputs.get("probabilities", metadata["outputs"][0])
         if len(metadata["inputs"]) > 1 or self.input["datatype"] != "BYTES":
             raise Failure("model '%s' does not take encoded images" % model)
         self.batch_size = max(1, config.get("max_batch_size", 0))
+        # an answer names the version of a part
+        policy = config.get("version_policy", {}).get("specific", {})
+        self.version = str((policy.get("versions") or metadata["versions"])[0])
+        found = config.get("parameters", {})
+        self.parameters = {k: v.get("string_value", "") for k, v in found.items()}
 
     def call(self, method, *arguments, **options):
+        """Call the client library, again if no server answers."""
+        for again in range(self.retries, -1, -1):
+            try:
+                return self.call_once(method, *arguments, **options)
+            except NoServer:
+                if not again:
+                    raise
+                time.sleep(min(8, 0.5 * 2 ** (self.retries - again)))
+
+    def call_once(self, method, *arguments, **options):
         """Call the client library; tell a silent server from one that refuses."""
         options.update(self.timeout, headers=dict(self.headers))
         try:
@@ -116,7 +167,7 @@ class Server:
                 "name; --ca names a file with it, or with its authority's (%s)"
                 % (self.url, reason)
             )
-        raise Failure(
+        raise NoServer(
             "no Triton server answers at %s by %s (%s); start one with scripts/serve, "
             "or name it with --url" % (self.url, self.protocol, reason)
         )
@@ -136,21 +187,48 @@ class Server:
             ", ".join(names) or "none",
         )
 
-    def classify(self, files, top):
+    def classify(self, files, top=1000):
         """Send encoded images in one request.
 
         Returns:
-            For each image, the ``top`` most probable ``(label, probability)``.
+            For each image, the ``top`` most probable ``(label, probability)``, and the
+            model's version.
 
         Raises:
             Refused: The server could not answer, for one image's fault or another's.
         """
+        answer = self.infer(files, [self.output["name"]], top)
+        return self.letters(answer, len(files)), self.version
+
+    def see(self, file):
+        """Send one encoded image.
+
+        Returns:
+            ``{label: probability}``, the model's other outputs by name, and its
+            version.
+        """
+        answer = self.infer([file], list(self.outputs), 1000)
+        others = {
+            name: answer.as_numpy(name)[0]
+            for name in self.outputs
+            if name != self.output["name"]
+        }
+        return dict(self.letters(answer, 1)[0]), others, self.version
+
+    def infer(self, files, outputs, top):
         shape = [len(files) if int(n) == -1 else int(n) for n in self.input["shape"]]
         tensor = self.library.InferInput(self.input["name"], shape, "BYTES")
         tensor.set_data_from_numpy(np.array(files, object).reshape(shape))
-        wanted = self.library.InferRequestedOutput(self.output["name"], class_count=top)
-        answer = self.call("infer", self.model, [tensor], outputs=[wanted])
-        rows = answer.as_numpy(self.output["name"]).reshape(len(files), -1)
+        wanted = [
+            self.library.InferRequestedOutput(
+                name, class_count=top if name == self.output["name"] else 0
+            )
+            for name in outputs
+        ]
+        return self.call("infer", self.model, [tensor], outputs=wanted)
+
+    def letters(self, answer, count):
+        rows = answer.as_numpy(self.output["name"]).reshape(count, -1)
         return [[parse(entry) for entry in row] for row in rows]
 
 
@@ -167,6 +245,50 @@ def parse(entry):
     return (label or [index])[0], float(probability)
 
 
+def find(wanted, fail):
+    """Yield the files that are meant by files, folders, globs and "-", each once."""
+    seen, named = set(), set(wanted)
+    for name in wanted:
+        if name == STANDARD_INPUT or os.path.isfile(name):
+            found = [name]
+        elif os.path.isdir(name):
+            found = sorted(
+                str(path)
+                for path in Path(name).rglob("*")
+                if path.suffix.lower() in SUFFIXES and path.is_file()
+            )
+            if not found:
+                fail(
+                    name, "no photographs (%s) are in this folder" % ", ".join(SUFFIXES)
+                )
+        else:
+            found = sorted(glob.glob(name, recursive=True)) or [name]
+            found = [path for path in found if not os.path.isdir(path)] or [name]
+        for path in found:
+            if path not in seen or path in named:
+                seen.add(path)
+                yield path
+
+
+def read(path):
+    """The bytes of a file, or of standard input.
+
+    Raises:
+        Refused: It cannot be read, or is too large.
+    """
+    try:
+        if path == STANDARD_INPUT:
+            data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        else:
+            with open(path, "rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise Refused(error.strerror) from None
+    if len(data) > MAX_FILE_BYTES:
+        raise Refused("it has more than %d MiB" % (MAX_FILE_BYTES >> 20))
+    return data
+
+
 def batches(paths, size, fail):
     """Read files into batches of at most ``size`` files and MAX_REQUEST_BYTES.
 
@@ -175,10 +297,9 @@ def batches(paths, size, fail):
     batch, total = [], 0
     for path in paths:
         try:
-            with open(path, "rb") as file:
-                data = file.read()
-        except OSError as error:
-            fail(path, error.strerror)
+            data = read(path)
+        except Refused as error:
+            fail(path, str(error))
             continue
         if batch and (len(batch) == size or total + len(data) > MAX_REQUEST_BYTES):
             yield batch
@@ -189,22 +310,84 @@ def batches(paths, size, fail):
         yield batch
 
 
-def answers(server, paths, top, fail):
-    """Yield ``(path, [(label, probability), ...])`` for every image that has one."""
-    for batch in batches(paths, server.batch_size, fail):
+def answer_batch(server, batch, top):
+    """``[(path, letters or None, version or reason), ...]`` of one batch."""
+    try:
+        rows, version = server.classify([data for _, data in batch], top)
+        return [(path, row, version) for (path, _), row in zip(batch, rows)]
+    except Refused:
+        pass
+    found = []
+    for path, data in batch:  # one broken image must not cost the others' answers
         try:
-            yield from zip(
-                [path for path, _ in batch],
-                server.classify([data for _, data in batch], top),
-            )
-            continue
-        except Refused:
-            pass
-        for path, data in batch:  # one broken image must not cost the others' answers
-            try:
-                yield path, server.classify([data], top)[0]
-            except Refused as error:
-                fail(path, str(error).replace("in ensemble '%s', " % server.model, ""))
+            rows, version = server.classify([data], top)
+            found.append((path, rows[0], version))
+        except Refused as error:
+            reason = str(error).replace("in ensemble '%s', " % server.model, "")
+            found.append((path, None, reason))
+    return found
+
+
+def answers(connect, batches, top, concurrency):
+    """Yield ``(path, letters or None, version or reason)``, in the order of the files.
+
+    Args:
+        connect: Makes a Server; each thread has its own.
+        concurrency: Requests that are on their way at once.
+    """
+    own = threading.local()
+
+    def work(batch):
+        if not hasattr(own, "server"):
+            own.server = connect()
+        return answer_batch(own.server, batch, top)
+
+    with ThreadPoolExecutor(concurrency) as pool:
+        on_the_way = deque()
+        try:
+            for batch in batches:
+                on_the_way.append(pool.submit(work, batch))
+                while len(on_the_way) >= 2 * concurrency or (
+                    on_the_way and on_the_way[0].done()
+                ):
+                    yield from on_the_way.popleft().result()
+            while on_the_way:
+                yield from on_the_way.popleft().result()
+        finally:
+            for future in on_the_way:
+                future.cancel()
+
+
+class Progress:
+    """How far it is: a line that changes on a terminal, else one now and then."""
+
+    def __init__(self, total):
+        self.total, self.done, self.start = total, 0, time.monotonic()
+        self.terminal = sys.stderr.isatty()
+        self.said = self.start
+
+    def add(self):
+        self.done += 1
+        now = time.monotonic()
+        if now - self.said < (0.1 if self.terminal else PROGRESS_S):
+            return
+        self.said = now
+        width = 24
+        filled = width * self.done // max(self.total, 1)
+        bar = "[%s%s] " % ("#" * filled, "." * (width - filled))
+        text = "%s%d of %d, %s" % (bar, self.done, self.total, self.rate())
+        if self.terminal:
+            print("\r\033[K" + text, end="", file=sys.stderr, flush=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def clear(self):
+        if self.terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+    def rate(self):
+        seconds = time.monotonic() - self.start
+        return "%.1f photographs/s" % (self.done / max(seconds, 1e-6))
 
 
 def read_headers(entries):
@@ -231,12 +414,51 @@ def read_headers(entries):
     return headers
 
 
-def main():
+def record_of(path, letters, model, version, threshold):
+    """The one JSON form of an answer, also the gateway's and the page's."""
+    label, confidence = letters[0]
+    return {
+        "image": path,
+        "predicted_class": label if confidence >= threshold else UNCERTAIN,
+        "confidence": confidence,
+        "all_predictions": dict(letters),
+        "model": {"name": model, "version": version},
+    }
+
+
+def write_csv(records, output):
+    """One row a photograph: image, class, confidence, and each class's probability."""
+    labels = []
+    for one in records:
+        labels = labels or sorted(one.get("all_predictions", ()))
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(["image", "predicted_class", "confidence", *labels, "error"])
+    for one in records:
+        chances = one.get("all_predictions", {})
+        row = [one["image"], one.get("predicted_class", ""), one.get("confidence", "")]
+        row += [chances.get(label, "") for label in labels]
+        writer.writerow([*row, one.get("error", "")])
+
+
+def arguments():
     parser = argparse.ArgumentParser(
         description="Ask a Triton server which letters photographs show."
     )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--image",
+        nargs="+",
+        metavar="FILE",
+        help="photographs to ask about: files, folders, globs, or - for standard input",
+    )
+    source.add_argument("--video", metavar="FILE", help="a film of somebody who signs")
+    source.add_argument(
+        "--camera", type=int, metavar="N", help="a camera of this machine, such as 0"
+    )
     parser.add_argument(
-        "--image", nargs="+", required=True, metavar="FILE", help="photographs to ask"
+        "--record",
+        metavar="FILE",
+        help="of video or camera: write what is shown (.mp4)",
     )
     parser.add_argument(
         "--url", help="host:port (default localhost:8001, with http localhost:8000)"
@@ -263,40 +485,172 @@ def main():
         "--top", type=int, default=1, metavar="N", help="letters a photograph (1)"
     )
     parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="answers of less confidence are 'uncertain' (0 to 1; default 0: none is)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=0,
+        metavar="N",
+        help="photographs a request (default: as many as the model takes)",
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=int,
+        default=1,
+        metavar="N",
+        help="requests on their way at once (1)",
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=60, metavar="S", help="for an answer (60 s)"
+    )
+    parser.add_argument(
+        "--retries",
+        type=int,
+        default=0,
+        metavar="N",
+        help="ask a server that is away again, after 0.5, 1, 2 ... s (0)",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
         "--json", action="store_true", help="print one JSON list instead of lines"
     )
-    options = parser.parse_args()
-    if options.top < 1:
-        parser.error("--top is %d; it must be at least 1" % options.top)
-    url = options.url or "localhost:%d" % PORTS[options.protocol]
-    scheme, _, url = url.rpartition("://")
-    tls = options.ssl or scheme == "https"
-    if options.ca and not tls:
-        parser.error("--ca %s is of use with --ssl only" % options.ca)
+    form.add_argument(
+        "--csv", action="store_true", help="print a table instead of lines"
+    )
+    return parser
 
+
+def checked_arguments():
+    """The options, unless one of them cannot be."""
+    parser = arguments()
+    options = parser.parse_args()
+    for name, low, high in (
+        ("top", 1, 1000),
+        ("threshold", 0, 1),
+        ("batch_size", 0, 4096),
+        ("concurrency", 1, 64),
+        ("timeout", 0.1, 3600),
+        ("retries", 0, 100),
+    ):
+        value = getattr(options, name)
+        if not low <= value <= high:
+            option = name.replace("_", "-")
+            limit = "at least %g" % low if value < low else "at most %g" % high
+            parser.error("--%s is %g; it must be %s" % (option, value, limit))
+    options.url = options.url or "localhost:%d" % PORTS[options.protocol]
+    scheme, _, options.url = options.url.rpartition("://")
+    options.ssl = options.ssl or scheme == "https"
+    if options.ca and not options.ssl:
+        parser.error("--ca %s is of use with --ssl only" % options.ca)
+    if options.record and options.image:
+        parser.error("--record %s is for --video and --camera" % options.record)
+    return options
+
+
+def film(server, options):
+    """What a video or a camera shows, letter by letter.
+
+    Raises:
+        Failure: What that needs is missing.
+    """
+    root = Path(__file__).resolve().parents[2]
+    if not (root / "demo" / "film.py").is_file():
+        raise Failure(
+            "--video and --camera need the project around client.py; run it from there"
+        )
+    sys.path.insert(0, str(root))
+    try:
+        from demo.film import watch
+    except ImportError as error:
+        raise Failure(
+            "%s; --video and --camera need OpenCV: python3 -m pip install "
+            "opencv-python" % error
+        ) from None
+    try:
+        watch(
+            server.see,
+            server.parameters.get("preprocessing"),
+            options.video if options.camera is None else options.camera,
+            record=options.record,
+            threshold=options.threshold,
+            as_json=options.json,
+        )
+    except (OSError, ValueError) as error:
+        raise Failure(str(error)) from None
+
+
+def main():
+    options = checked_arguments()
     records, failed = [], []
+    lines = not (options.json or options.csv)
+    progress = None
 
     def fail(path, reason):
+        if progress:
+            progress.clear()
         print("error: %s: %s" % (path, reason), file=sys.stderr)
         failed.append(path)
         records.append({"image": path, "error": reason})
 
+    def connect():
+        return Server(
+            options.protocol,
+            options.url,
+            options.model,
+            headers,
+            options.ssl,
+            options.ca,
+            options.timeout,
+            options.retries,
+        )
+
+    code = 0
     try:
         headers = read_headers(options.header)
-        server = Server(options.protocol, url, options.model, headers, tls, options.ca)
-        for path, letters in answers(server, options.image, options.top, fail):
-            if not options.json:
-                shown = ", ".join("%s (%.2f)" % letter for letter in letters)
+        server = connect()  # says at once what is wrong
+        if not options.image:
+            film(server, options)
+            return 0
+        paths = list(find(options.image, fail))
+        order = {path: i for i, path in reversed(list(enumerate(paths)))}
+        size = min(options.batch_size or server.batch_size, server.batch_size)
+        top = options.top if lines else 1000
+        progress = Progress(len(paths))
+        parts = batches(paths, size, fail)
+        for path, letters, said in answers(connect, parts, top, options.concurrency):
+            progress.add()
+            if letters is None:
+                fail(path, said)
+                continue
+            record = record_of(path, letters, options.model, said, options.threshold)
+            if lines:
+                progress.clear()
+                best = record["predicted_class"]
+                shown = [(best, letters[0][1]), *letters[1:]]
+                shown = ", ".join("%s (%.2f)" % letter for letter in shown)
                 print("%s: %s" % (path, shown), flush=True)
-            letters = [{"label": x, "probability": p} for x, p in letters]
-            records.append({"image": path, "predictions": letters})
+            else:
+                records.append(record)
+        progress.clear()
+        if progress.terminal or len(paths) > size:
+            print("%d answered, %s" % (progress.done, progress.rate()), file=sys.stderr)
     except Failure as error:
+        if progress:
+            progress.clear()
         print("error: %s" % error, file=sys.stderr)
-        failed.append(error)
-    if options.json and records:
-        records.sort(key=lambda record: options.image.index(record["image"]))
-        print(json.dumps(records, indent=2))
-    return 2 if failed else 0
+        code = error.code
+    if not lines and records:
+        records.sort(key=lambda one: order.get(one["image"], -1))
+        if options.json:
+            print(json.dumps(records, indent=2))
+        else:
+            write_csv(records, sys.stdout)
+    return code or (2 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,10 @@ def expected(model, images):
         return [part.numpy() for part in model(torch.from_numpy(images))]
 
 
-def close(got, expected, rows=slice(None)):
+ALL = slice(None)
+
+
+def close(got, expected, rows=ALL):
     for name, ours, theirs in zip(OUTPUTS, got, expected):
         limit = 1e-4 if name == "probabilities" else 2e-3
         np.testing.assert_allclose(ours, theirs[rows], atol=limit, err_msg=name)

@@ -1,0 +1,268 @@
+"""The gateway between browsers and Triton: the page, frames in, answers out.
+
+GET  /            the page
+GET  /model       which model answers, and how it does
+POST /predict     photographs, raw or as a form, to JSON
+WS   /frames      frames in, answers out; of the frames that wait, the newest counts
+POST /roll-back   to the version before; with --admin and its token only
+"""
+
+import asyncio
+import json
+import math
+import struct
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from data_prep.errors import InputError
+from demo import spelling
+from demo.guard import Guard
+from demo.model import Answer, Away, Model, Refused
+from demo.tabs import learn, model_page
+
+PAGE = Path(__file__).resolve().parent / "page"
+MAX_FRAME_BYTES = 1 << 20
+MAX_BODY_BYTES = 32 << 20
+MAX_PHOTOGRAPHS = 32
+MAX_CONNECTIONS = 32
+AT_ONCE = 8  # requests to /predict that are read and answered; others wait
+BODY_TIMEOUT_S = 60
+RETRY_S = 1.0
+# Of a frame: when it was taken, milliseconds of the browser's clock; width and height.
+HEADER = struct.Struct("<dHH")
+
+
+def create(
+    model: Model,
+    hosts: frozenset[str],
+    token: str | None = None,
+    admin: "model_page.Admin | None" = None,
+    server: "model_page.Server | None" = None,
+):
+    """Make the ASGI application.
+
+    Args:
+        model: Is asked.
+        hosts: Names by which browsers may ask for the page.
+        token: Wanted of everybody; None: of nobody.
+        admin: Who may roll back; None: nobody.
+        server: Where metrics and the model repository are, as far as they are known.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app):
+        yield
+        await model.close()
+
+    app = Starlette(
+        routes=[
+            Route("/", _page),
+            Route("/model", model_page.show),
+            Route("/signs.json", learn.signs),
+            Route("/signs/{letter}/{side}.png", learn.drawing),
+            Route("/predict", _predict, methods=["POST"]),
+            Route("/roll-back", model_page.roll_back, methods=["POST"]),
+            WebSocketRoute("/frames", _frames),
+            Mount("/page", StaticFiles(directory=PAGE)),
+        ],
+        lifespan=lifespan,
+    )
+    app.state.model, app.state.connections = model, 0
+    app.state.at_once = asyncio.Semaphore(AT_ONCE)
+    app.state.admin, app.state.server = admin, server or model_page.Server()
+    return Guard(app, hosts, token)
+
+
+async def _page(request: Request):
+    return FileResponse(PAGE / "index.html")
+
+
+async def _predict(request: Request):
+    """One photograph as the body, or several in a form; one object, or a list."""
+    async with request.app.state.at_once:
+        return await _predicted(request)
+
+
+async def _predicted(request: Request):
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            photographs = await _photographs(request)
+    except TimeoutError:
+        return _error(408, f"the request took more than {BODY_TIMEOUT_S} s to arrive")
+    except (InputError, MultiPartException) as error:
+        return _error(400, str(getattr(error, "message", error)))
+    except ClientDisconnect:
+        return _error(400, "the request ended early")
+    single = not isinstance(photographs, list)
+    if single:
+        photographs = [("", photographs)]
+    state = request.app.state
+
+    async def answer(name, data):
+        try:
+            found = (await state.model.ask(data, None)).as_json()
+        except Refused as error:
+            found = {"error": str(error)}
+        return {"image": name, **found} if name else found
+
+    try:
+        answers = await asyncio.gather(*(answer(*one) for one in photographs))
+    except Away as error:
+        return _error(503, str(error), {"retry-after": "1"})
+    failed = any("error" in one for one in answers)
+    if single:
+        return JSONResponse(answers[0], 400 if failed else 200)
+    return JSONResponse(answers, 200)
+
+
+async def _photographs(request: Request):
+    """The body's bytes, or ``[(name, bytes), ...]`` of a form.
+
+    Raises:
+        InputError: There is none, or there are too many or too large ones.
+    """
+    pieces = _bounded(request)
+    if not request.headers.get("content-type", "").startswith("multipart/"):
+        body = b"".join([piece async for piece in pieces])
+        if not body:
+            raise InputError("the request is empty; send a photograph")
+        return body
+    parser = MultiPartParser(
+        request.headers, pieces, max_files=MAX_PHOTOGRAPHS, max_fields=MAX_PHOTOGRAPHS
+    )
+    form = await parser.parse()
+    try:
+        found = [
+            (file.filename or "photograph", await file.read())
+            for _, file in form.multi_items()
+            if not isinstance(file, str)
+        ]
+    finally:
+        await form.close()
+    if not found:
+        raise InputError("the form has no file; send photographs as its files")
+    return found
+
+
+async def _bounded(request: Request):
+    """The pieces of a body, as long as it is not too large."""
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > MAX_BODY_BYTES:
+            raise InputError(f"the request has more than {MAX_BODY_BYTES >> 20} MiB")
+        yield piece
+
+
+def _error(status: int, text: str, headers: dict | None = None):
+    return JSONResponse({"error": text}, status, headers)
+
+
+async def _frames(socket: WebSocket):
+    state = socket.app.state
+    await socket.accept()
+    if state.connections >= MAX_CONNECTIONS:
+        await socket.close(1013, "too many browsers at once; close one")
+        return
+    state.connections += 1
+    try:
+        await Session(socket, state.model).run()
+    except WebSocketDisconnect:
+        pass
+    finally:
+        state.connections -= 1
+
+
+class Frame(NamedTuple):
+    """What a browser sent: when by its clock, milliseconds; width and height; the
+    encoded picture; and when it arrived, seconds."""
+
+    sent: float
+    size: tuple[int, int]
+    photograph: bytes
+    arrived: float
+
+
+class Session:
+    """One browser that shows frames and is told what they spell."""
+
+    def __init__(self, socket: WebSocket, model: Model):
+        self.socket, self.model = socket, model
+        self.newest: Frame | None = None  # that is asked about next
+        self.arrived = asyncio.Event()
+        self.state = spelling.State()
+        self.away = False
+
+    async def run(self) -> None:
+        answering = asyncio.create_task(self._answer_all())
+        try:
+            await self._receive_all()
+        finally:
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
+
+    async def _receive_all(self) -> None:
+        while True:
+            message = await self.socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            frame = message.get("bytes")
+            if frame is None or not HEADER.size < len(frame) <= MAX_FRAME_BYTES:
+                await self.socket.close(1009, "this is no frame of at most 1 MiB")
+                return
+            sent, width, height = HEADER.unpack_from(frame)
+            if not math.isfinite(sent) or not (width and height):
+                await self.socket.close(1007, "a frame has a time, width and height")
+                return
+            photograph, now = frame[HEADER.size :], time.monotonic()
+            self.newest = Frame(sent, (width, height), photograph, now)
+            self.arrived.set()
+
+    async def _answer_all(self) -> None:
+        while True:
+            await self.arrived.wait()
+            self.arrived.clear()
+            if self.newest is None:
+                continue
+            sent, size, photograph, arrived = self.newest
+            try:
+                answer = await self.model.ask(photograph, size)
+            except Refused as error:
+                await self._tell({"error": str(error), "sent": sent})
+                continue
+            except Away as error:
+                await self._tell({"away": str(error), "sent": sent})
+                await asyncio.sleep(RETRY_S)
+                continue
+            taken = time.monotonic() - arrived
+            await self._tell(self._spelled(answer, sent, size), sent, taken)
+
+    def _spelled(self, answer: Answer, sent: float, size: tuple[int, int]) -> dict:
+        found = answer.as_json()
+        points = answer.landmarks
+        if points is not None:  # one unit, the frame's width
+            height = size[1] / size[0]
+            points = points * np.array([1.0, height, 1.0])
+        frame = spelling.Frame(sent / 1000, found["all_predictions"], points)
+        self.state, event = spelling.step(self.state, frame)
+        found["holding"] = self.state.holding
+        found["progress"] = round(self.state.progress, 3)
+        if event:
+            found["event"] = event._asdict()
+        return found
+
+    async def _tell(self, found: dict, sent=None, taken=None) -> None:
+        if taken is not None:
+            found |= {"sent": sent, "server_ms": round(1000 * taken, 1)}
+        await self.socket.send_text(json.dumps(found))

@@ -1,0 +1,130 @@
+"""Who may talk to the gateway: the page it serves, and programs of this machine.
+
+Other pages in the same browser may not (Host and Origin are checked, so that neither a
+name that was turned to this machine nor a form elsewhere gets through), and from
+outside nobody without the token.
+"""
+
+import hmac
+import ipaddress
+import secrets
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.responses import PlainTextResponse, RedirectResponse
+
+COOKIE = "asl_demo"
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src "
+    "'self'; img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(24)
+
+
+class Guard:
+    """ASGI middleware.
+
+    Args:
+        app: What is guarded.
+        hosts: Names by which the page may be asked for, without port. Where addresses
+            may be used too, "*" stands for them: unlike a name, none can be turned to
+            this machine by others.
+        token: Wanted of everybody; None: of nobody.
+    """
+
+    def __init__(self, app, hosts: frozenset[str], token: str | None):
+        self.app, self.hosts, self.token = app, hosts, token
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan":
+            return await self.app(scope, receive, send)
+        headers = {
+            k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]
+        }
+        fault = self._fault(headers)
+        if fault:
+            return await _refuse(403, fault, scope, receive, send)
+        if self.token and not self._known(headers):
+            given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])
+            if scope["type"] != "http" or not _same(given[0], self.token):
+                why = "a token is needed: open the address that scripts/demo printed"
+                return await _refuse(401, why, scope, receive, send)
+            # from now on in a cookie, out of the address
+            answer = RedirectResponse(scope["path"], 303)
+            secure = scope["scheme"] == "https"
+            answer.set_cookie(
+                COOKIE, self.token, httponly=True, samesite="strict", secure=secure
+            )
+            return await answer(scope, receive, send)
+
+        async def send_with_headers(message):
+            if message["type"] == "http.response.start":
+                own = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(
+                        (name.encode(), value.encode())
+                        for name, value in HEADERS.items()
+                        if name.encode() not in own
+                    ),
+                ]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+    def _fault(self, headers) -> str | None:
+        host = headers.get("host", "")
+        try:
+            name = urlsplit(f"//{host}").hostname
+        except ValueError:
+            name = None
+        known = name in self.hosts or ("*" in self.hosts and _is_address(name))
+        if not known:
+            return f"this address is not served under the name {host[:80]!r}"
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return "other pages may not use this one's camera and model"
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            if headers.get("sec-fetch-mode") != "navigate":
+                return "other pages may not use this one's camera and model"
+        return None
+
+    def _known(self, headers) -> bool:
+        given = headers.get("authorization", "").removeprefix("Bearer ")
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            cookie = None
+        given = cookie.value if cookie and not given else given
+        return _same(given, self.token)
+
+
+def _same(given: str, wanted: str | None) -> bool:
+    return wanted is not None and hmac.compare_digest(given.encode(), wanted.encode())
+
+
+def _is_address(name: str | None) -> bool:
+    try:
+        ipaddress.ip_address(name or "")
+    except ValueError:
+        return False
+    return True
+
+
+async def _refuse(status, reason, scope, receive, send):
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": reason[:120]})
+        return
+    answer = PlainTextResponse(f"{reason}\n", status, HEADERS)
+    await answer(scope, receive, send)

@@ -1,0 +1,197 @@
+"""The page in the browser: point a camera at your hand, and it spells.
+
+    scripts/demo [--port N] [--url HOST:PORT] [--host ADDRESS] [--admin]
+
+Talks to the server of scripts/serve, or starts the embedded one if none runs. The page
+is for this machine; behind scripts/remote-access, or with --host, for others.
+"""
+
+import argparse
+import contextlib
+import ipaddress
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.paths import data_home
+from demo import gateway, guard
+from demo.model import Model
+from demo.tabs.model_page import Admin, Server
+from pipelines import loopback
+from pipelines.serving import running_server
+from pipelines.serving.remote_credentials import folder
+from pipelines.serving.triton_server import TritonServer, pick_ports
+from pipelines.serving.watchdog import Watchdog
+
+LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+METRICS = "http://127.0.0.1:8002/metrics"  # where scripts/serve has them
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/demo", description="A page in the browser that reads your hand."
+    )
+    parser.add_argument(
+        "--port", type=int, default=8080, help="0: any free one (default 8080)"
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at (default %(default)s); any other lets everybody who "
+        "reaches this machine and has the token use the page, and wants --tls: "
+        "browsers give a camera to https and localhost only",
+    )
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="by https, with what scripts/remote-access certify has made",
+    )
+    for option, file in ("--certificate", "chain"), ("--key", "private key"):
+        parser.add_argument(
+            option, type=Path, metavar="FILE", help=f"for --tls: another PEM {file}"
+        )
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a name by which browsers ask for the page, such as that of a proxy in "
+        "front of it; may be given several times",
+    )
+    parser.add_argument(
+        "--url",
+        metavar="HOST:PORT",
+        help="gRPC address of the Triton server (default: the one that runs on the "
+        "repository, else the embedded one, which is started)",
+    )
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        default=data_home() / "models",
+        help="Triton model repository (default %(default)s)",
+    )
+    parser.add_argument(
+        "--metrics-url", default=METRICS, help="Triton's metrics (default %(default)s)"
+    )
+    parser.add_argument(
+        "--admin",
+        action="store_true",
+        help="the page may go back to the version before, with a token that is printed",
+    )
+    return parser
+
+
+@exit_2_on_input_error
+def main() -> None:
+    options = arguments().parse_args()
+    loopback.bypass_proxies()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the clean-up below
+    tls = tls_files(options)
+    (port,) = pick_ports(options.port, host=options.host)
+    outside = not is_loopback(options.host)
+    token = guard.new_token() if outside or options.name else None
+    admin = Admin(guard.new_token()) if options.admin else None
+    hosts = LOOPBACK | {name.lower() for name in options.name}
+    if outside:
+        hosts |= {options.host.lower(), socket.gethostname().lower(), "*"}
+        without = "" if options.tls else ", and without --tls others can read along"
+        print(
+            f"warning: listening at {options.host}: whoever reaches this machine and "
+            f"has the token can use the page{without}",
+            file=sys.stderr,
+        )
+    with contextlib.ExitStack() as stack:
+        server = Server(options.repository, options.metrics_url)
+        if options.url:
+            server.repository = None
+        elif running_server.find(options.repository) is None:
+            server.metrics_url = start(stack, options.repository)
+        app = gateway.create(Model(lambda: find(options)), hosts, token, admin, server)
+        config = uvicorn.Config(
+            app,
+            host=options.host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ws_max_size=gateway.MAX_FRAME_BYTES,
+            ws_max_queue=4,
+            limit_concurrency=128,
+            timeout_graceful_shutdown=2,
+            proxy_headers=False,
+            **tls,
+        )
+        listening = config.bind_socket()
+        listening.listen()  # from now on whoever opens the address is answered
+        print(announcement(options, port, token, admin), flush=True)
+        uvicorn.Server(config).run([listening])
+
+
+def tls_files(options: argparse.Namespace) -> dict[str, str]:
+    """What uvicorn needs for TLS; nothing without --tls.
+
+    Raises:
+        InputError: A file is missing.
+    """
+    if not options.tls:
+        if options.certificate or options.key:
+            raise InputError("--certificate and --key are of use with --tls only")
+        return {}
+    certificate = options.certificate or folder() / "certificate.pem"
+    key = options.key or folder() / "key.pem"
+    for path in certificate, key:
+        if not path.is_file():
+            raise InputError(
+                f"there is no {path}; name others by --certificate and --key, or make "
+                "one: scripts/remote-access certify HOST"
+            )
+    return {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
+
+
+def start(stack: contextlib.ExitStack, repository: Path) -> str:
+    """Run the embedded server for as long as we do; return where its metrics are."""
+    print(f"starting tritonserver on {repository}", flush=True)
+    server = stack.enter_context(TritonServer(repository))
+    stack.enter_context(
+        running_server.noted(repository, server.grpc_url, server.http_url)
+    )
+    stack.enter_context(Watchdog(server, lambda text: print(text, flush=True)))
+    return server.metrics_url
+
+
+def find(options: argparse.Namespace) -> str | None:
+    """The gRPC address of the server to ask."""
+    if options.url:
+        return options.url
+    urls = running_server.find(options.repository)
+    return urls["grpc"] if urls else None
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def announcement(options, port: int, token: str | None, admin: Admin | None) -> str:
+    host = options.name[0] if options.name else options.host
+    if not options.name and is_loopback(host):
+        host = "localhost"
+    elif host in ("0.0.0.0", "::"):
+        host = socket.gethostname()
+    host = f"[{host}]" if ":" in host else host
+    address = f"http{'s' if options.tls else ''}://{host}:{port}/"
+    lines = [f"open {address}" + (f"?token={token}" if token else "")]
+    if admin:
+        lines.append(f"token for rolling back: {admin.token}")
+    lines.append("Ctrl-C stops it")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

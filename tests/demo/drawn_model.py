@@ -1,0 +1,149 @@
+"""A model that knows a few drawn hands by heart, and pictures and films of them.
+
+One matrix, fitted to the very drawings that are shown, and the points of each: what
+these tests are about is the way from a picture to the page, not the network.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from unittest.mock import patch
+
+import cv2
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from data_prep.draw import image_rng
+from data_prep.drawing import hand_model, scene
+from data_prep.preprocessing import Preprocessing
+
+SIGNS = ("A", "E", "H", "J", "L", "O", "Z", "nothing")
+HEIGHT, WIDTH = 240, 320  # of a frame
+RECORD = Preprocessing(image_size=32, resize_mode="letterbox")
+SURE = 12.0  # what separates the right logit from the others
+
+
+def frame(sign: str) -> np.ndarray:
+    """What the camera sees of a sign: ``(HEIGHT, WIDTH, 3)`` uint8 BGR."""
+    return _drawn(sign)[0]
+
+
+def points(sign: str) -> np.ndarray:
+    """Where its hand is in that: ``(21, 2)``, in shares of width and height."""
+    return _drawn(sign)[1]
+
+
+@lru_cache(maxsize=None)
+def _drawn(sign):
+    placed = []
+
+    def remember(*arguments):
+        placed.append(arguments)
+        return hand_model.render(*arguments)
+
+    with patch.object(scene, "render", remember):
+        side = scene.draw_image(sign, image_rng(5, sign, 1), HEIGHT)
+    left = (WIDTH - HEIGHT) // 2
+    wide = cv2.copyMakeBorder(side, 0, 0, left, left, cv2.BORDER_REPLICATE)
+    at = np.zeros((21, 2))
+    if placed:
+        hand, _, scale, (x, y) = placed[0]
+        pixels = hand_model.landmarks(hand)[:, :2] * (scale, -scale) + (x + left, y)
+        at = pixels / (WIDTH, HEIGHT)
+    return cv2.cvtColor(wide, cv2.COLOR_RGB2BGR), at
+
+
+def jpeg(sign: str) -> bytes:
+    return cv2.imencode(".jpg", frame(sign), [cv2.IMWRITE_JPEG_QUALITY, 90])[
+        1
+    ].tobytes()
+
+
+def make_artifacts(folder: Path) -> Path:
+    """Leave what a training would, for a model of SIGNS."""
+    rng = np.random.default_rng(0)
+    images, labels = [], []
+    for label, sign in enumerate(SIGNS):
+        for _ in range(12):  # as cameras and browsers change them a little
+            varied = frame(sign) * rng.uniform(0.93, 1.07) + rng.normal(0, 3, 3)
+            varied = varied + rng.normal(0, 4, varied.shape)
+            images.append(RECORD.fit(np.clip(varied, 0, 255).astype(np.uint8)))
+            labels.append(label)
+    images, wanted = np.stack(images), np.eye(len(SIGNS))[labels] * SURE
+    pixels = (images.reshape(len(images), -1) - 128.0) / 64
+    products = pixels @ pixels.T + 500 * np.eye(len(pixels))  # ridge regression
+    matrix = pixels.T @ np.linalg.solve(products, wanted)
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(_graph(matrix.astype(np.float32)), folder / "model.onnx")
+    (folder / "classes.txt").write_text("".join(f"{sign}\n" for sign in SIGNS))
+    RECORD.save(folder / "preprocessing.json")
+    logits = pixels @ matrix
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    every = slice(None, None, 12)
+    np.savez(
+        folder / "golden.npz",
+        images=images[every],
+        probabilities=probabilities[every].astype(np.float32),
+    )
+    return folder
+
+
+def _table() -> np.ndarray:
+    """The points of each sign as the model's answer: ``(signs, 63)``."""
+    edges = RECORD.in_photograph(np.array([[0.0, 0], [1, 1]]), HEIGHT, WIDTH)
+    inside = [(points(sign) - edges[0]) / (edges[1] - edges[0]) for sign in SIGNS]
+    flat = [np.concatenate([at, np.zeros((21, 1))], 1).ravel() for at in inside]
+    return np.array(flat, np.float32)
+
+
+def _graph(matrix: np.ndarray) -> onnx.ModelProto:
+    size = RECORD.image_size
+    shows = np.array([[sign != "nothing"] for sign in SIGNS], np.float32)
+    tensor = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+            helper.make_node("Sub", ["float", "middle"], ["centred"]),
+            helper.make_node("Div", ["centred", "scale"], ["scaled"]),
+            helper.make_node("Flatten", ["scaled"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "matrix"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
+            helper.make_node("MatMul", ["probabilities", "table"], ["points"]),
+            helper.make_node("Reshape", ["points", "shape"], ["landmarks"]),
+            helper.make_node("MatMul", ["probabilities", "shows"], ["hand"]),
+            helper.make_node("MatMul", ["probabilities", "right"], ["handedness"]),
+        ],
+        "drawn",
+        [tensor("image", TensorProto.UINT8, ["batch", size, size, 3])],
+        [
+            tensor("probabilities", TensorProto.FLOAT, ["batch", len(SIGNS)]),
+            tensor("landmarks", TensorProto.FLOAT, ["batch", 21, 3]),
+            tensor("hand", TensorProto.FLOAT, ["batch", 1]),
+            tensor("handedness", TensorProto.FLOAT, ["batch", 1]),
+        ],
+        [
+            numpy_helper.from_array(np.float32(128), "middle"),
+            numpy_helper.from_array(np.float32(64), "scale"),
+            numpy_helper.from_array(matrix, "matrix"),
+            numpy_helper.from_array(_table(), "table"),
+            numpy_helper.from_array(np.array([-1, 21, 3]), "shape"),
+            numpy_helper.from_array(shows, "shows"),
+            numpy_helper.from_array(np.ones_like(shows), "right"),
+        ],
+    )
+    opset = helper.make_opsetid("", 18)
+    return helper.make_model(graph, opset_imports=[opset], ir_version=10)
+
+
+def film(path: Path, shown: list[tuple[str, float]], rate: int = 10) -> Path:
+    """Write what a camera sees, ``[(sign, seconds), ...]``, as Y4M."""
+    with open(path, "wb") as file:
+        file.write(
+            f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F{rate}:1 Ip A1:1 C420jpeg\n".encode()
+        )
+        for sign, seconds in shown:
+            picture = cv2.cvtColor(frame(sign), cv2.COLOR_BGR2YUV_I420).tobytes()
+            for _ in range(round(seconds * rate)):
+                file.write(b"FRAME\n" + picture)
+    return path

@@ -1,0 +1,235 @@
+"""The gateway without a browser: photographs, frames, and who may ask."""
+
+import asyncio
+import json
+import ssl
+import struct
+import time
+import urllib.error
+import urllib.request
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import websockets
+from demo_command import running
+from drawn_model import HEIGHT, SIGNS, WIDTH, jpeg, make_artifacts, points
+
+from pipelines.repository import versions
+from pipelines.serving.remote_credentials import certify
+
+pytestmark = pytest.mark.slow
+
+
+def ask(address, path="/", data=None, **headers):
+    """Return status and body."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(address + path, data, names)
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.status, answer.read(), answer.headers
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(), error.headers
+
+
+def test_a_photograph_is_answered_as_json(demo):
+    status, body, _ = ask(demo, "/predict", jpeg("L"), Content_Type="image/jpeg")
+
+    found = json.loads(body)
+    assert status == 200
+    assert found["predicted_class"] == "L"
+    assert found["confidence"] == max(found["all_predictions"].values()) > 0.6
+    assert tuple(found["all_predictions"]) == SIGNS
+    assert found["model"] == {"name": "asl", "version": "1"}
+
+
+def test_the_points_of_the_hand_lie_where_they_were_drawn(demo):
+    found = json.loads(ask(demo, "/predict", jpeg("L"))[1])
+    assert found["hand"] > 0.6 and found["handedness"] > 0.9
+    assert np.array(found["landmarks"]).shape == (21, 3)
+    away = np.abs(np.array(found["landmarks"])[:, :2] - points("L"))
+    assert away.max() < 0.02 + (1 - found["confidence"])  # the mean over all signs
+    empty = json.loads(ask(demo, "/predict", jpeg("nothing"))[1])
+    assert empty["hand"] < 0.5 and empty["landmarks"] is None
+
+
+def test_a_form_of_several_is_answered_one_by_one(demo):
+    parts = [("a.jpg", jpeg("A")), ("broken.jpg", b"no picture"), ("z.jpg", jpeg("Z"))]
+    body = b"".join(
+        b'--x\r\nContent-Disposition: form-data; name="f"; filename="%s"\r\n\r\n%s\r\n'
+        % (name.encode(), data)
+        for name, data in parts
+    )
+    kind = "multipart/form-data; boundary=x"
+
+    status, body, _ = ask(demo, "/predict", body + b"--x--\r\n", Content_Type=kind)
+
+    first, second, third = json.loads(body)
+    assert status == 200
+    assert (first["image"], first["predicted_class"]) == ("a.jpg", "A")
+    assert "no JPEG, PNG, WebP or BMP" in second["error"]
+    assert (third["image"], third["predicted_class"]) == ("z.jpg", "Z")
+
+
+@pytest.mark.parametrize(
+    "data, status, said",
+    [
+        (b"", 400, "the request is empty"),
+        (b"no picture", 400, "no JPEG, PNG, WebP or BMP"),
+        (bytes((32 << 20) + 1), 400, "more than 32 MiB"),
+    ],
+)
+def test_what_cannot_be_answered_is_said(demo, data, status, said):
+    got, body, _ = ask(demo, "/predict", data, Content_Type="image/jpeg")
+
+    assert (got, said in json.loads(body)["error"]) == (status, True)
+
+
+def test_other_pages_and_names_are_refused(demo):
+    port = urlsplit(demo).port
+    assert ask(demo)[0] == 200
+    for host in (f"evil.example:{port}", "evil.example", "", "127.0.0.1.example"):
+        assert ask(demo, Host=host)[0] == 403, host
+    for origin in ("http://evil.example", "null", f"http://localhost:{port + 1}"):
+        assert ask(demo, "/predict", b"x", Origin=origin)[0] == 403, origin
+    assert ask(demo, "/predict", b"x", Sec_Fetch_Site="cross-site")[0] == 403
+    policy = ask(demo)[2]["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+
+
+def test_other_pages_get_no_stream(demo):
+    async def connect(origin):
+        address = demo.replace("http", "ws") + "/frames"
+        async with websockets.connect(address, origin=origin):
+            return True
+
+    assert asyncio.run(connect(demo))
+    with pytest.raises(websockets.InvalidStatus):
+        asyncio.run(connect("http://evil.example"))
+
+
+def frame_of(sign, milliseconds):
+    return struct.pack("<dHH", milliseconds, WIDTH, HEIGHT) + jpeg(sign)
+
+
+def test_frames_are_spelled_and_the_newest_of_those_that_wait_counts(demo):
+    async def talk():
+        events, answered = [], []
+        address = demo.replace("http", "ws") + "/frames"
+        async with websockets.connect(address) as socket:
+            for i in range(12):
+                await socket.send(frame_of("H", 100 * i))
+                found = json.loads(await socket.recv())
+                if "event" in found:
+                    events.append(found["event"])
+            for i in range(40):  # all at once
+                await socket.send(frame_of("E", 2000 + i))
+            while not answered or answered[-1] < 2039:
+                answered.append(json.loads(await socket.recv())["sent"])
+        return events, answered
+
+    events, answered = asyncio.run(asyncio.wait_for(talk(), 60))
+    assert [(event["sign"], event["text"]) for event in events] == [("H", "H")]
+    assert answered == sorted(answered) and len(answered) < 40
+
+
+@pytest.mark.parametrize(
+    "frame", ["text", b"short", struct.pack("<dHH", 0, 0, 0) + b"x"]
+)
+def test_what_is_no_frame_ends_the_connection(demo, frame):
+    async def talk():
+        async with websockets.connect(demo.replace("http", "ws") + "/frames") as socket:
+            await socket.send(frame)
+            await socket.recv()
+
+    with pytest.raises(websockets.ConnectionClosedError) as closed:
+        asyncio.run(asyncio.wait_for(talk(), 30))
+    assert closed.value.rcvd.code in (1007, 1009)
+
+
+def test_from_outside_a_token_is_wanted(triton):
+    with running(triton, "--name", "asl.example") as (address, lines):
+        token = lines[0].rpartition("token=")[2]
+        assert ask(address)[0] == 401
+        assert ask(address, Authorization="Bearer wrong")[0] == 401
+        assert ask(address, Authorization=f"Bearer {token}")[0] == 200
+        assert (
+            ask(address, Host="asl.example", Authorization=f"Bearer {token}")[0] == 200
+        )
+        assert ask(address, Host="other.example")[0] == 403
+        opened = ask(address, f"/?token={token}", Cookie=f"asl_demo={token}")
+        assert opened[0] == 200
+        with pytest.raises(websockets.InvalidStatus):
+            asyncio.run(connect_to(address))
+
+
+def test_by_tls_the_page_is_served_with_the_certificate_of_remote_access(triton):
+    context = ssl.create_default_context(cafile=str(certify(["localhost"])))
+    with running(triton, "--tls") as (address, lines):
+        assert lines[0] == f"open {address}/"
+        with urllib.request.urlopen(address, timeout=30, context=context) as answer:
+            assert answer.status == 200
+
+
+async def connect_to(address):
+    async with websockets.connect(address.replace("http", "ws") + "/frames"):
+        pass
+
+
+def test_the_model_tab_knows_the_model_and_its_server(demo):
+    ask(demo, "/predict", jpeg("A"))
+    found = json.loads(ask(demo, "/model")[1])
+
+    assert found["classes"] == list(SIGNS)
+    assert found["parameters"]["model"] == "drawn"
+    assert found["preprocessing"]["resize_mode"] == "letterbox"
+    assert sum(part["requests"] for part in found["statistics"]) > 0
+    assert found["may_roll_back"] is False
+    assert ask(demo, "/roll-back", b"")[0] == 403
+
+
+def test_a_chart_is_drawn_of_every_sign(demo):
+    signs = json.loads(ask(demo, "/signs.json")[1])
+    assert len(signs) == 29
+    front, signer = (
+        np.frombuffer(ask(demo, f"/signs/A/{side}.png")[1], np.uint8)
+        for side in ("front", "signer")
+    )
+    assert front[:4].tobytes() == signer[:4].tobytes() == b"\x89PNG"
+    assert front.tobytes() != signer.tobytes()
+    assert ask(demo, "/signs/../front.png")[0] == 404
+    assert ask(demo, "/signs/nobody/front.png")[0] == 404
+
+
+def test_without_a_server_the_embedded_one_is_started_and_may_be_rolled_back(
+    tmp_path,
+):
+    repository = tmp_path / "models"
+    for name in ("first", "second"):
+        artifacts = make_artifacts(tmp_path / name)
+        versions.render(artifacts, repository, {"task_id": name})
+    with running(None, "--repository", str(repository), "--admin") as (address, lines):
+        token = next(x for x in lines if "rolling back" in x).rpartition(" ")[2]
+        found = json.loads(ask(address, "/model")[1])
+        assert (found["model"]["version"], found["may_roll_back"]) == ("2", True)
+        assert [one["state"] for one in found["versions"]] == ["current", ""]
+        wrong = ask(address, "/roll-back", b"", Authorization="Bearer x")
+        assert wrong[0] == 403
+        done = ask(address, "/roll-back", b"", Authorization=f"Bearer {token}")
+        assert (done[0], json.loads(done[1])) == (200, {"version": 1})
+        answer = json.loads(ask(address, "/predict", jpeg("A"))[1])
+        assert (answer["model"]["version"], answer["predicted_class"]) == ("1", "A")
+
+
+def test_the_server_may_go_and_come_back(triton, demo):
+    triton.stop()
+    try:
+        status, body, _ = ask(demo, "/predict", jpeg("A"))
+        assert status == 503
+        assert "does not answer" in json.loads(body)["error"]
+    finally:
+        triton.start()
+    deadline = time.monotonic() + 20
+    while ask(demo, "/predict", jpeg("A"))[0] != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
