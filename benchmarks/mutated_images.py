@@ -1,19 +1,18 @@
 """Thousands of damaged images: do decoder and server live, and answer others right?
 
-    python -m benchmarks.mutated_images [--images 20000] [--seed 0]
+    scripts/bench reliability images [--images 20000] [--seed 0]
 
 First every image goes through the decoder of training in a process of its own, then to
 the real server, from several clients at once, beside requests with good photographs.
 Decoded images must be answered as their pixels demand, others refused with the same
-sentence. Prints a table; exit code 2 if anything was killed, wrong or silent.
+sentence. Bad is anything that was killed, wrong or silent.
 """
 
-import argparse
 import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,9 +29,10 @@ from tqdm import tqdm
 from benchmarks.hostile_images import mutated, nasties, originals
 from data_prep.draw import draw_dataset
 from data_prep.drawing.hand_poses import CLASSES
-from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.errors import InputError
 from data_prep.preprocessing import FILE_NAME, BrokenImage, Preprocessing, decode
 from pipelines.repository import versions
+from pipelines.serving import model_processes
 from pipelines.serving.client import Asker
 from pipelines.serving.triton_server import TritonServer
 
@@ -50,6 +50,7 @@ class Outcome:
     Attributes:
         answered, refused: How many were.
         killed: Numbers of the images at which a process ended or hung.
+        interrupted: Whether not all were tried, as Ctrl-C was pressed.
         wrong: Numbers of images with another error, another answer or no sentence.
         slowest: Seconds, and the number of the image.
         reasons: How often each refusal was given.
@@ -61,6 +62,46 @@ class Outcome:
     wrong: list[int] = field(default_factory=list)
     slowest: tuple[float, int] = (0.0, -1)
     reasons: Counter = field(default_factory=Counter)
+    interrupted: bool = False
+
+
+@dataclass
+class Result:
+    """What became of the images at either place.
+
+    Attributes:
+        innocents: What became of the good photographs that the server was sent.
+        alive: Whether the server was, at the end.
+        models_killed: How many of its model processes were gone.
+        memory: MiB of it and its models, before and after.
+    """
+
+    decoder: Outcome = field(default_factory=Outcome)
+    server: Outcome = field(default_factory=Outcome)
+    innocents: Outcome = field(default_factory=Outcome)
+    alive: bool = True
+    models_killed: int = 0
+    memory: tuple[int, int] = (0, 0)
+
+    @property
+    def interrupted(self) -> bool:
+        return self.decoder.interrupted or self.server.interrupted
+
+    @property
+    def bad(self) -> dict:
+        """What must not be, by its name; empty if all is well."""
+        found = {
+            "images that ended the decoder": self.decoder.killed[:10],
+            "images that it failed at in another way": self.decoder.wrong[:10],
+            "images answered otherwise than their pixels demand": self.server.wrong[
+                :10
+            ],
+            "good photographs answered wrong": self.innocents.wrong[:10],
+            "good photographs refused": self.innocents.refused,
+            "model processes killed": self.models_killed,
+            "servers ended": int(not self.alive),
+        }
+        return {name: value for name, value in found.items() if value}
 
 
 def make(files: list[bytes], seed: int, images: int, number: int) -> bytes:
@@ -107,6 +148,9 @@ def through_decoder(
             except (EOFError, ConnectionError):  # it died, or hangs
                 outcome.killed.append(number)
                 number += 1
+            except KeyboardInterrupt:
+                outcome.interrupted = True
+                return outcome, results
             finally:
                 process.kill()
                 process.join()
@@ -160,7 +204,7 @@ def through_server(
     def hostile(protocol: str) -> None:
         urls = {"grpc": server.grpc_url, "http": server.http_url}
         with Asker(urls[protocol], protocol) as ask:
-            while (number := next(numbers)) < len(results):
+            while not finished.is_set() and (number := next(numbers)) < len(results):
                 data, result = maker(number), results[number]
                 start = time.perf_counter()
                 said = _ask(ask, data)
@@ -198,6 +242,8 @@ def through_server(
         try:
             for work in [pool.submit(hostile, x) for x in protocols[:CLIENTS]]:
                 work.result()
+        except KeyboardInterrupt:
+            outcome.interrupted = True
         finally:
             finished.set()
         for work in beside:
@@ -213,9 +259,8 @@ def _ask(ask: Asker, data: bytes) -> np.ndarray | str:
 
 
 def _answer(session, pixels: np.ndarray) -> np.ndarray:
-    inputs = {session.get_inputs()[0].name: pixels[None]}
-    (answers,) = session.run(["probabilities"], inputs)
-    return answers[0]
+    (tensor,), (output, *_) = session.get_inputs(), session.get_outputs()
+    return session.run([output.name], {tensor.name: pixels[None]})[0][0]
 
 
 def _kind(reason: str) -> str:
@@ -224,45 +269,25 @@ def _kind(reason: str) -> str:
     return " ".join(words)[:60]
 
 
-def model_processes(server: TritonServer) -> set[int]:
+def of_models(server: TritonServer) -> set[int]:
     """The processes of a server's models: one that is killed is never started again."""
-    found, pid = set(), server.process.pid
-    for entry in _processes():
-        if entry[1] == pid:
-            found.add(entry[0])
-    return found
-
-
-def _processes() -> Iterator[tuple[int, int]]:
-    """Process and parent of all that run."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            words = path.read_text().rpartition(") ")[2].split()
-        except OSError:
-            continue
-        if words[0] != "Z":
-            yield int(path.parent.name), int(words[1])
+    return {x.pid for x in model_processes.of_server(server.process.pid)}
 
 
 def memory_mib(server: TritonServer) -> int:
     """What a server and its models hold, shared pages counted once for each."""
     pages = 0
-    for pid in (server.process.pid, *model_processes(server)):
+    for pid in (server.process.pid, *of_models(server)):
         pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * 4096 >> 20
 
 
-def run(images: int, seed: int) -> dict:
-    """Run both parts.
-
-    Returns:
-        decoder, server and innocents, an Outcome each; alive, whether the server was;
-        models_killed, how many of its model processes were gone; memory, MiB before
-        and after.
-    """
+def run(images: int, seed: int) -> Result:
+    """Run both parts; only count what was tried if interrupted."""
     # it imports torch, which the processes that decode need not do
     from benchmarks.serve_models import make_artifacts
 
+    result = Result()
     with tempfile.TemporaryDirectory() as folder:
         hands = draw_dataset(
             Path(folder) / "hands", 1, seed, CLASSES[:HANDS], workers=1
@@ -274,91 +299,59 @@ def run(images: int, seed: int) -> dict:
         maker = partial(make, files, seed, images)
         total = images + len(nasties())
         record = Preprocessing.load(artifacts / FILE_NAME)
-        decoder, results = through_decoder(maker, total, record)
+        result.decoder, decoded = through_decoder(maker, total, record)
+        if result.interrupted:
+            return result
         repository = Path(folder) / "models"
         versions.render(artifacts, repository, {"task_id": "mutated_images"})
         with TritonServer(repository) as server:
-            before, memory = model_processes(server), memory_mib(server)
-            outcome, innocents = through_server(maker, results, good, artifacts, server)
-            alive = server.process.poll() is None
-            killed = len(before - model_processes(server)) if alive else len(before)
-            memory = memory, memory_mib(server) if alive else 0
-    return {
-        "decoder": decoder,
-        "server": outcome,
-        "innocents": innocents,
-        "alive": alive,
-        "models_killed": killed,
-        "memory": memory,
-    }
+            before, memory = of_models(server), memory_mib(server)
+            result.server, result.innocents = through_server(
+                maker, decoded, good, artifacts, server
+            )
+            result.alive = server.process.poll() is None
+            after = of_models(server) if result.alive else set()
+            result.models_killed = len(before - after)
+            result.memory = memory, memory_mib(server) if result.alive else 0
+    return result
 
 
-def table(result: dict) -> str:
+def table(result: Result) -> str:
     """The result in lines of Markdown."""
-    lines = [
+    refused = result.server.refused - len(result.server.wrong)
+    rows = {
+        "the decoder": (
+            result.decoder,
+            result.decoder.refused,
+            len(result.decoder.killed),
+        ),
+        "the server": (result.server, refused, result.models_killed),
+        "good photographs beside them": (
+            result.innocents,
+            result.innocents.refused,
+            "",
+        ),
+    }
+    lines = ["interrupted", ""] if result.interrupted else []
+    lines += [
         "| | answered | refused with a sentence | wrong | processes killed | slowest |",
         "|---|---|---|---|---|---|",
     ]
-    for name in ("decoder", "server", "innocents"):
-        part = result[name]
-        killed = result["models_killed"] if name == "server" else len(part.killed)
-        refused = part.refused - len(part.wrong) if name == "server" else part.refused
-        shown = {"decoder": "the decoder", "server": "the server"}.get(
-            name, "good photographs beside them"
-        )
+    for name, (part, refused, killed) in rows.items():
         slowest = f"{part.slowest[0]:.1f} s" if part.slowest[1] >= 0 else ""
         lines.append(
-            f"| {shown} | {part.answered} | {refused} | {len(part.wrong)} | "
-            f"{'' if name == 'innocents' else killed} | {slowest} |"
+            f"| {name} | {part.answered} | {refused} | {len(part.wrong)} | "
+            f"{killed} | {slowest} |"
         )
-    lines.append("")
-    before, after = result["memory"]
-    lines.append(
-        f"server {'alive' if result['alive'] else 'DEAD'}; memory of it and its models "
-        f"{before} MiB before, {after} MiB after"
-    )
-    return "\n".join(lines)
-
-
-def require_clean(result: dict) -> None:
-    """Stop at anything that must not be.
-
-    Raises:
-        InputError: Something was killed, wrong or failed.
-    """
-    decoder, server = result["decoder"], result["server"]
-    innocents = result["innocents"]
-    bad = {
-        "images that ended the decoder": decoder.killed,
-        "images that it failed at in another way": decoder.wrong,
-        "images answered otherwise than their pixels demand": server.wrong,
-        "good photographs answered wrong": innocents.wrong,
-        "good photographs refused": innocents.refused,
-        "model processes killed": result["models_killed"],
-        "servers ended": not result["alive"],
-    }
-    found = [
-        f"{name}: {value if not isinstance(value, list) else value[:10]}"
-        for name, value in bad.items()
-        if value
+    before, after = result.memory
+    lines += [
+        "",
+        f"server {'alive' if result.alive else 'DEAD'}; memory of it and its models "
+        f"{before} MiB before, {after} MiB after",
+        "",
     ]
-    if found:
-        raise InputError("; ".join(found))
-
-
-@exit_2_on_input_error
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=20_000, help="by chance")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    result = run(args.images, args.seed)
-    print(table(result))
-    for name in ("decoder", "server"):
-        for reason, often in result[name].reasons.most_common():
-            print(f"{name}: {often} x {reason}")
-    require_clean(result)
-
-
-if __name__ == "__main__":
-    main()
+    lines += [f"{name}: {value}" for name, value in result.bad.items()]
+    for name, part in (("decoder", result.decoder), ("server", result.server)):
+        for reason, often in part.reasons.most_common():
+            lines.append(f"{name}: {often} x {reason}")
+    return "\n".join(lines)

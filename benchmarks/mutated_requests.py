@@ -1,20 +1,18 @@
 """Malformed requests beside innocent ones: does the server stay, are these answered?
 
-    python -m benchmarks.mutated_requests [--count 1000] [--seed 0] [--repository DIR]
+    scripts/bench reliability requests [--requests 1000] [--seed 0]
 
 Sends requests that are broken in twenty-odd ways, by HTTP and by gRPC, from several
-connections at once, while two clients ask for the letters of whole photographs. Prints
-how each kind was answered. Exit code 1 if the server has ended, has answered a stranger
-who wanted to change it, or has not answered an innocent request rightly. The same seed
-sends the same requests.
+connections at once, while two clients ask for the letters of whole photographs, and
+counts how each kind was answered. Bad is a server that has ended, has answered a
+stranger who wanted to change it, or has not answered an innocent request rightly. The
+same seed sends the same requests.
 """
 
-import argparse
 import collections
 import json
 import random
 import socket
-import sys
 import threading
 import time
 import zlib
@@ -22,7 +20,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import cv2
 import grpc
@@ -30,12 +27,9 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 
 from benchmarks.serve_load import GRPC_PREFIX, http_request, triton_grpc, triton_http
-from data_prep.errors import InputError, exit_2_on_input_error
-from data_prep.paths import data_home
-from pipelines import loopback
+from data_prep.errors import InputError
 from pipelines.repository.model_config import MODEL
 from pipelines.serving.client import Asker
-from pipelines.serving.triton_server import TritonServer
 
 TIMEOUT_S = 20
 SENDERS = 4
@@ -317,6 +311,7 @@ class Result:
         asked: Innocent requests; wrong, failed: those of them.
         slowest: The longest that an innocent one took, in seconds.
         alive: Whether the server classifies afterwards.
+        interrupted: Whether not all were sent, as Ctrl-C was pressed.
     """
 
     answers: dict[str, collections.Counter] = field(default_factory=dict)
@@ -326,6 +321,7 @@ class Result:
     failed: list[str] = field(default_factory=list)
     slowest: float = 0.0
     alive: bool = False
+    interrupted: bool = False
 
     @property
     def good(self) -> bool:
@@ -373,9 +369,12 @@ def run(
             if number and number % 250 == 0:
                 say(f"{number} of {count} malformed requests, {result.asked} innocent")
 
-        with innocents(urls, photographs, right, result):
-            with ThreadPoolExecutor(SENDERS) as pool:
-                list(pool.map(send, range(count)))
+        try:
+            with innocents(urls, photographs, right, result):
+                with ThreadPoolExecutor(SENDERS) as pool:
+                    list(pool.map(send, range(count)))
+        except KeyboardInterrupt:
+            result.interrupted = True
         try:
             result.alive = is_right(by_grpc(photographs), right)
         except InputError as error:
@@ -466,7 +465,8 @@ def table(result: Result) -> str:
     total = sum(counts.total() for counts in result.answers.values())
     lines += [
         "",
-        f"{total} malformed requests, {result.opened} closed calls answered; beside "
+        f"{'interrupted: ' if result.interrupted else ''}{total} malformed requests, "
+        f"{result.opened} closed calls answered; beside "
         f"them {result.asked} innocent ones, {result.wrong} answered wrongly, "
         f"{len(result.failed)} failed, the slowest in {result.slowest:.2f} s; "
         f"the server {'goes on' if result.alive else 'HAS ENDED'}",
@@ -483,44 +483,3 @@ def pictures(count: int = 4) -> list[bytes]:
         kind = (".jpg", ".png")[number % 2]
         made.append(cv2.imencode(kind, cv2.blur(pixels, (9, 9)))[1].tobytes())
     return made
-
-
-@exit_2_on_input_error
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Malformed requests beside innocent ones, to a server of its own."
-    )
-    parser.add_argument("--count", type=int, default=1000, help="(default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="(default %(default)s)")
-    parser.add_argument(
-        "--harmful",
-        action="store_true",
-        help="with the three kinds that are known to harm this Triton",
-    )
-    parser.add_argument(
-        "--repository",
-        type=Path,
-        default=data_home() / "models",
-        help="Triton model repository (default %(default)s)",
-    )
-    args = parser.parse_args()
-    if args.count < 1:
-        raise InputError(f"--count is {args.count}; it must be 1 or more")
-    loopback.bypass_proxies()
-    with TritonServer(args.repository) as server:
-        result = run(
-            server.http_url,
-            server.grpc_url,
-            pictures(),
-            args.count,
-            args.seed,
-            lambda text: print(text, file=sys.stderr, flush=True),
-            KINDS + HARMFUL if args.harmful else KINDS,
-        )
-        result.alive &= server.process.poll() is None
-    print(table(result))
-    sys.exit(0 if result.good else 1)
-
-
-if __name__ == "__main__":
-    main()

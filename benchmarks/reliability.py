@@ -11,8 +11,9 @@ Parts, all by default:
     images     mutated images (benchmarks/mutated_images.py)
     requests   malformed requests (benchmarks/mutated_requests.py)
 
-Prints a table a part, as in triton/RELIABILITY.md. The models are untrained networks of
-the size of trained ones. Exit code 1 if a promise was not kept.
+Prints a table a part, as in triton/RELIABILITY.md; of a part that is interrupted, what
+has been counted. The models are untrained networks of the size of trained ones. Exit
+code 1 if a promise was not kept, 130 if interrupted.
 """
 
 import argparse
@@ -28,11 +29,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import mutated_images, mutated_requests
 from benchmarks.reliability_clients import Count, asking
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
@@ -66,6 +67,7 @@ class Place:
     Attributes:
         candidates: Artifacts of either.
         expected: Their answers to the files.
+        interrupted: Whether the part was ended before its time.
     """
 
     server: TritonServer
@@ -75,6 +77,7 @@ class Place:
     expected: list[np.ndarray]
     labels: list[str]
     options: argparse.Namespace
+    interrupted: bool = False
 
     @property
     def urls(self) -> dict[str, str]:
@@ -89,15 +92,22 @@ class Place:
             self.urls,
         )
 
-    def asking(self):
-        return asking(
+    @contextmanager
+    def asking(self) -> Iterator[Count]:
+        """Ask until the end of the block; an interruption ends the block alone."""
+        with asking(
             self.urls,
             self.files,
             self.expected,
             self.labels,
             self.options.clients,
             self.options.busy,
-        )
+        ) as count:
+            try:
+                print(f"  {self.options.clients} clients ask", flush=True)
+                yield count
+            except KeyboardInterrupt:
+                self.interrupted = True
 
     def processes(self) -> Counter:
         running = model_processes.of_server(self.server.process.pid)
@@ -133,6 +143,11 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--images", type=int, default=20_000, help="(default 20000)")
     parser.add_argument("--requests", type=int, default=1_000, help="(default 1000)")
+    parser.add_argument(
+        "--harmful",
+        action="store_true",
+        help="requests, too, of the three kinds that are known to harm this Triton",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all chance (default 0)")
     return parser
 
@@ -142,18 +157,20 @@ def main() -> None:
     options = arguments().parse_args()
     if unknown := set(options.parts) - set(PARTS):
         raise InputError(f"there is no part {min(unknown)}; there are {PARTS}")
-    own = {"swaps": swaps, "kills": kills, "deaths": deaths, "soak": soak}
+    run = {"swaps": swaps, "kills": kills, "deaths": deaths, "soak": soak}
+    run["requests"] = requests
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     kept = True
-    for part in options.parts or PARTS:
-        print(f"\n{part}", flush=True)
-        if part in own:
+    try:
+        for part in options.parts or PARTS:
+            print(f"\n{part}", flush=True)
+            if part == "images":  # has a smaller server
+                kept &= images(options)
+                continue
             with serving(options) as place:
-                kept &= own[part](place)
-        else:
-            count = str(getattr(options, part))
-            command = [sys.executable, "-m", f"benchmarks.mutated_{part}"]
-            command += ["--count", count, "--seed", str(options.seed)]
-            kept &= subprocess.run(command, cwd=ROOT).returncode == 0
+                kept &= run[part](place)
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(0 if kept else 1)
 
 
@@ -188,46 +205,41 @@ def swaps(place: Place) -> bool:
     seconds = []
     with place.asking() as count:
         for number in progress(place.options.swaps // 2, 2):
-            for action in (
-                partial(place.deploy, 2 * number + 1),
-                partial(deployment.roll_back, place.server.repository, place.urls),
-            ):
-                began = time.monotonic()
-                action()
-                seconds.append(time.monotonic() - began)
-    wait_until(lambda: not place.surplus(), 60)
-    return report(
-        count,
-        place,
-        {
-            "swaps and roll-backs": len(seconds),
-            "seconds each, median": f"{statistics.median(seconds):.1f}",
-        },
-    )
+            began = time.monotonic()
+            place.deploy(2 * number + 1)
+            deployed = time.monotonic()
+            deployment.roll_back(place.server.repository, place.urls)
+            seconds += [deployed - began, time.monotonic() - deployed]
+    told = {"swaps and roll-backs": len(seconds)}
+    return report(count, place, told | spread("seconds each", seconds))
 
 
 def kills(place: Place) -> bool:
     """Kill deployments at any moment; the next whole one must leave nothing of them."""
-    chance, moments = random.Random(place.options.seed), []
+    chance, moments, most = random.Random(place.options.seed), [], "-"
     repository = str(place.server.repository)
     with place.asking() as count:
         for number in progress(place.options.kills):
             artifacts = str(place.candidates[number % 2])
-            process = subprocess.Popen(
-                [sys.executable, "-c", DEPLOY, artifacts, repository]
-                + [str(place.settings.instances), str(number), *place.urls.values()],
+            command = [sys.executable, "-c", DEPLOY, artifacts, repository]
+            command += [str(place.settings.instances), str(number)]
+            with subprocess.Popen(
+                command + list(place.urls.values()),
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-            )
-            process.stdout.readline()
-            moments.append(chance.uniform(0, 8))
-            time.sleep(moments[-1])
-            process.send_signal(chance.choice((signal.SIGKILL, signal.SIGINT)))
-            process.communicate()
+            ) as process:
+                try:
+                    process.stdout.readline()
+                    moment = chance.uniform(0, 8)
+                    time.sleep(moment)
+                    process.send_signal(chance.choice((signal.SIGKILL, signal.SIGINT)))
+                    process.wait()
+                finally:
+                    process.kill()
+            moments.append(moment)
         most = place.surplus()
         place.deploy(number + 1)
-    wait_until(lambda: not place.surplus(), 60)
     told = {"killed deployments": len(moments), "processes too many before": most}
     return report(count, place, told)
 
@@ -242,7 +254,7 @@ def deaths(place: Place) -> bool:
             victim = max(victims, key=lambda x: (x.started, chance.random()))
             began, known = time.monotonic(), len(said)
             os.kill(victim.pid, signal.SIGKILL)
-            if not wait_until(lambda known=known: said[known:], 120):
+            if not wait_until(lambda known=known: len(said) > known, 120):
                 print(f"{victim.part} has not been healed")
                 return False
             seconds.append(time.monotonic() - began)
@@ -252,9 +264,7 @@ def deaths(place: Place) -> bool:
     count.failed = [x for x in count.failed if x[1] in unexpected]
     told = {
         "killed model processes": len(seconds),
-        "seconds until healed, median and most": (
-            f"{statistics.median(seconds):.1f}, {max(seconds):.1f}"
-        ),
+        **spread("seconds until healed", seconds),
         "requests that died with a process": failed - len(unexpected),
     }
     return report(count, place, told)
@@ -264,19 +274,47 @@ def soak(place: Place) -> bool:
     """Ask for minutes, deploy now and then; look at what might grow."""
     ends = time.monotonic() + 60 * place.options.minutes
     place.deploy(1)
+    before, number = resources(place.server), 1
     with place.asking() as count:
         time.sleep(min(30, 6 * place.options.minutes))  # buffers of the first requests
-        before, number = resources(place.server), 1
+        before = resources(place.server)
         while time.monotonic() < ends:
             time.sleep(max(0, min(60, ends - time.monotonic())))
             number += 1
             place.deploy(number)
             print(f"  {resources(place.server)}", flush=True)
         wait_until(lambda: not place.surplus(), 60)
-        after = resources(place.server)
+    after = resources(place.server)
     told = {"minutes": place.options.minutes, "deployments": number}
     told |= {x: f"{before[x]} -> {after[x]}" for x in before}
     return report(count, place, told)
+
+
+def requests(place: Place) -> bool:
+    """Send malformed requests beside innocent ones."""
+    result = mutated_requests.run(
+        place.server.http_url,
+        place.server.grpc_url,
+        mutated_requests.pictures(),
+        place.options.requests,
+        place.options.seed,
+        lambda text: print(f"  {text}", flush=True),
+        mutated_requests.KINDS + mutated_requests.HARMFUL * place.options.harmful,
+    )
+    result.alive &= place.server.process.poll() is None
+    print(f"\n{mutated_requests.table(result)}", flush=True)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return result.good
+
+
+def images(options: argparse.Namespace) -> bool:
+    """Send damaged images to the decoder, and to a server beside good photographs."""
+    result = mutated_images.run(options.images, options.seed)
+    print(f"\n{mutated_images.table(result)}", flush=True)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return not result.bad
 
 
 def resources(server: TritonServer) -> dict[str, int]:
@@ -306,7 +344,13 @@ def resident(pid: int) -> int:
 
 
 def report(count: Count, place: Place, told: dict) -> bool:
-    """Print a part's table; say whether what it must keep was kept."""
+    """Print a part's table; say whether what it must keep was kept.
+
+    Raises:
+        KeyboardInterrupt: The part was interrupted; its table is printed all the same.
+    """
+    if not place.interrupted:
+        wait_until(lambda: not place.surplus(), 60)
     left, alive = place.surplus(), place.server.process.poll() is None
     asked = {
         "clients; processes that only compute": (
@@ -319,13 +363,25 @@ def report(count: Count, place: Place, told: dict) -> bool:
         "model processes too many at the end": left,
         "server alive": "yes" if alive else "no",
     }
+    if place.interrupted:
+        asked = {"interrupted": "yes"} | asked
     print("\n| | |\n|---|---|")
     for name, value in (told | asked).items():
         print(f"| {name} | {value} |")
     for why, number in Counter(why for _, why in count.failed).most_common(5):
         print(f"{number} x {why}")
     sys.stdout.flush()
+    if place.interrupted:
+        raise KeyboardInterrupt
     return not (count.failed or count.wrong or left) and alive
+
+
+def spread(name: str, seconds: list[float]) -> dict[str, str]:
+    """A row of a table: the median and the most, if there are any."""
+    if not seconds:
+        return {}
+    median, most = statistics.median(seconds), max(seconds)
+    return {f"{name}, median and most": f"{median:.1f}, {most:.1f}"}
 
 
 def progress(rounds: int, each: int = 1) -> Iterator[int]:

@@ -6,6 +6,7 @@ one's. By turns they ask for probabilities and for labels, by gRPC and by HTTP.
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -95,6 +96,7 @@ def asking(
 
 def ask_all(clients: int, task, ready, ended, counts) -> None:
     """Ask from several threads until told to end; put the count into a queue."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
     end_with_parent(ended)
     total = Count()
     with ThreadPoolExecutor(clients) as pool:

@@ -5,7 +5,7 @@ import pytest
 from raw_sets import encoded, picture, write
 
 from data_prep.drawing.hand_poses import CLASSES
-from data_prep.prepare import arguments, choose_pixels, make_options
+from data_prep.prepare import arguments, check, choose_pixels
 from data_prep.resolution import choose, typical_shorter_side
 from data_prep.sources import find_images
 
@@ -82,7 +82,7 @@ def test_broken_photographs_do_not_count_and_are_left_to_preparation(tmp_path):
 
 def chosen(options, images):
     args = arguments().parse_args(options)
-    return choose_pixels(make_options(args).preprocessing, args, images)
+    return choose_pixels(check(args).preprocessing, args, images)
 
 
 def test_the_command_chooses_by_the_photographs_it_prepares(tmp_path, capsys):

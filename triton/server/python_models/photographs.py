@@ -39,16 +39,16 @@ def decode(requests, preprocessing):
 
 def failure(error, number, total):
     """Make an error response, naming the element where the request holds several."""
+    code = pb_utils.TritonError.INVALID_ARG
+    where = f" (image {number + 1} of the {total} in this request)" if total > 1 else ""
     if isinstance(error, TooManyPixels):
-        refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
-        return pb_utils.InferenceResponse(error=refusal)
-    if isinstance(error, BrokenImage):
-        message, code = f"broken image: {error}", pb_utils.TritonError.INVALID_ARG
+        message = str(error)
+    elif isinstance(error, BrokenImage):
+        message = f"broken image: {error}{where}"
     else:  # a defect, but of this image's request alone
         pb_utils.Logger.log_error(f"{type(error).__name__}: {error}")
-        message, code = "image cannot be prepared", pb_utils.TritonError.INTERNAL
-    if total > 1:
-        message += f" (image {number + 1} of the {total} in this request)"
+        code = pb_utils.TritonError.INTERNAL
+        message = f"image cannot be prepared{where}"
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
 
 
