@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -208,16 +209,22 @@ def test_photographs_that_torch_has_not_answered_are_left_out(trained):
     assert list(picks) == [0, 2, 4] and len(images) == 3
 
 
+def pictures(count: int) -> dict[bytes, int]:
+    """Encoded pictures, each another grey, and their numbers."""
+    greys = [np.full((16, 16, 3), 20 * number, np.uint8) for number in range(count)]
+    return {cv2.imencode(".png", g)[1].tobytes(): n for n, g in enumerate(greys)}
+
+
 def test_answers_of_nan_agree_with_nothing_and_ties_with_either():
     expected = np.array([[0.6, 0.4], [0.50004, 0.49996], [0.9, 0.1]], np.float32)
     answers = np.array([[0.6, 0.4], [0.49996, 0.50004], [np.nan, 0.1]], np.float32)
-    rows = [bytes([number]) for number in range(3)]
+    files = pictures(3)
 
     result = verify(
-        rows,
+        list(files),
         np.array([0, 1, 0]),
         expected,
-        {"grpc": lambda files: np.stack([answers[file[0]] for file in files])},
+        {"grpc": lambda asked: np.stack([answers[files[file]] for file in asked])},
     )
 
     assert (result["agreeing"], result["correct"], result["images"]) == (2, 2, 3)
@@ -229,12 +236,13 @@ def test_answers_of_nan_agree_with_nothing_and_ties_with_either():
 def test_what_a_deployment_of_that_precision_may_be_off_by_is_a_tie():
     expected = np.array([[0.51, 0.49], [0.53, 0.47]], np.float32)
     swapped = expected[:, ::-1]  # off by 0.02, as half precision may be, and by 0.06
+    files = pictures(2)
     agreeing = {
         precision: verify(
-            [b"\0", b"\1"],
+            list(files),
             np.array([0, 0]),
             expected,
-            {"grpc": lambda files: np.stack([swapped[file[0]] for file in files])},
+            {"grpc": lambda asked: np.stack([swapped[files[file]] for file in asked])},
             precision,
         )["agreeing"]
         for precision in TOLERANCES

@@ -234,7 +234,7 @@ def test_more_processes_than_gpus_are_refused_with_the_number_to_use():
 
 
 def test_patience_counts_epochs_that_are_not_better():
-    run = Progress(Recipe(epochs=100, patience=3), 10, 0.0)
+    run = Progress(Recipe(epochs=100, patience=3), 10)
     tired = []
     for accuracy in (0.5, 0.7, 0.7, 0.6, 0.7):
         run.epoch += 1

@@ -22,6 +22,7 @@ import glob
 import json
 import os
 import re
+import signal
 import ssl
 import sys
 import threading
@@ -29,6 +30,11 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+# Ctrl-C ends it at once during the imports, without a traceback of theirs.
+_handler = signal.getsignal(signal.SIGINT)
+if __name__ == "__main__" and _handler is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # Read when gRPC is imported: its errors reach us as exceptions, its log is of no use.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -45,6 +51,9 @@ except ImportError as missing:
         file=sys.stderr,
     )
     sys.exit(2)
+finally:
+    if __name__ == "__main__" and _handler is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _handler)
 
 PORTS = {"grpc": 8001, "http": 8000}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # looked for in folders
