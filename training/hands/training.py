@@ -49,12 +49,14 @@ class HandTraining:
         """The model with a trained classifier of pictures, weighed by what it is worth
         on the validation split."""
         val = self.readings["val"]
-        by_pixels = predict(pixels, inner(np.array(val.pictures))).argmax(1)
-        by_shape = tell_letters(self.geometry, val.rows).argmax(1)
-        right = (by_pixels == self.val_labels).mean(), (
-            by_shape == self.val_labels
-        ).mean()
-        share = GEOMETRY if right[0] >= WORTH_ASKING * right[1] else 1.0
+        pixels_right, shape_right = (
+            (probabilities.argmax(1) == self.val_labels).mean()
+            for probabilities in (
+                predict(pixels, inner(val.pictures)),
+                tell_letters(self.geometry, val.rows),
+            )
+        )
+        share = GEOMETRY if pixels_right >= WORTH_ASKING * shape_right else 1.0
         return Letters(self.geometry, pixels, self.temperature, share)
 
     def save(self, pixels: torch.nn.Module, out: Path) -> Letters:
