@@ -11,7 +11,7 @@
      "confusion":   {"labels": [...], "matrix": [[true rows x predicted columns]]},
      "strangers":   {"mean", "worst", "images",
                      "sources": {"kaggle": {"accuracy", "images"}, ...}} or null,
-     "floors":      {"most_frequent": accuracy, "logistic_regression": accuracy},
+     "baselines":   {"most_frequent": accuracy, "logistic_regression": accuracy},
      "model", "grey", "find_hand", "parameters", "precision", "int8",
      "dataset_id", "split", "split_method", "epochs", "seconds"}
 
