@@ -205,7 +205,7 @@ def train_dataset(
         write_raw_golden(out / RAW_GOLDEN_FILE, samples, answers)
 
     if hands and not (quantised and quantised["kept"]):  # it has been read already
-        probabilities = letters.tell(hands.readings["test"])
+        probabilities = letters.predict_probabilities(hands.readings["test"])
     else:
         probabilities = ask(images)
     np.save(out / reports.TEST_PROBABILITIES, probabilities)
@@ -214,7 +214,7 @@ def train_dataset(
     for name, (pixels, truth) in outside.items():
         result["slices"][name] = score_slice(ask(pixels).argmax(1), truth)
     result |= {
-        "strangers": hands.strangers if hands else None,
+        "held_out_signers": hands.held_out if hands else None,
         "floors": floors(train, test, recipe.seed) if choices.floors else {},
         "model": choices.model,
         "grey": choices.grey,
@@ -350,7 +350,7 @@ def ask_torch(
     if isinstance(model, Classifier):
         return predict(model, images)
     graph = reader_graph(choices.hand_networks, images.shape[1])
-    return model.tell(read_photographs(images, graph, "read"))
+    return model.predict_probabilities(read_photographs(images, graph, "read"))
 
 
 def graph_parameters(graph: Path) -> int:
