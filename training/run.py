@@ -167,7 +167,7 @@ def train_dataset(
         return None
     exported = export(classifier, data, views, out, run_config, train_config, metadata)
     result = evaluate_model(exported, data, external) | {
-        "strangers": views.hands.strangers if views.hands else None,
+        "held_out_signers": views.hands.held_out if views.hands else None,
         "baselines": (
             {}
             if run_config.skip_baselines
@@ -333,7 +333,7 @@ def export(
         answers = ask(np.stack([data.record.apply(sample) for sample in samples]))
         write_raw_golden(out / RAW_GOLDEN_FILE, samples, answers)
     if letters and not quantised:  # these photographs have been read already
-        probabilities = letters.tell(views.hands.readings["test"])
+        probabilities = letters.predict_probabilities(views.hands.readings["test"])
     else:
         probabilities = ask(images)
     return Exported(ask, probabilities, int8)
@@ -484,7 +484,7 @@ def ask_torch(
     if isinstance(model, Classifier):
         return predict(model, images)
     graph = reader_graph(run_config.hand_networks, images.shape[1])
-    return model.tell(read_photographs(images, graph, "read"))
+    return model.predict_probabilities(read_photographs(images, graph, "read"))
 
 
 def graph_parameters(graph: Path) -> int:

@@ -86,8 +86,8 @@ def main(tracking) -> None:
         )
         for name, scores in result["slices"].items():
             print(f"  {name}: {scores['accuracy']:.4f} on {scores['images']}")
-        if result["strangers"]:
-            left_out = result["strangers"]
+        if result["held_out_signers"]:
+            left_out = result["held_out_signers"]
             print(
                 f"signers left out: mean {left_out['mean']:.4f}, worst "
                 f"{left_out['worst']:.4f} of {len(left_out['sources'])} sources"

@@ -156,9 +156,9 @@ def evaluation_of(training) -> dict:
     return json.loads(artifact(training, EVALUATION).read_text(encoding="utf-8"))
 
 
-def strangers_of(evaluation: dict) -> dict[str, float]:
+def held_out_accuracies(evaluation: dict) -> dict[str, float]:
     """Accuracy by source that was left out of the training; {} where not measured."""
-    found = evaluation.get("strangers") or {}
+    found = evaluation.get("held_out_signers") or {}
     return {name: each["accuracy"] for name, each in found.get("sources", {}).items()}
 
 

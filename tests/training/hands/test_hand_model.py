@@ -112,7 +112,7 @@ def test_probabilities_are_those_of_the_two_networks_mixed(
     model, images, expected, graph
 ):
     """Of photographs that were read before, and of the share that is documented."""
-    told = model.letters.tell(read_photographs(images, graph, "read"))
+    told = model.letters.predict_probabilities(read_photographs(images, graph, "read"))
     np.testing.assert_allclose(told, expected[0], atol=2e-3)
     np.testing.assert_allclose(told.sum(1), 1, atol=1e-5)
     with torch.inference_mode():

@@ -82,15 +82,13 @@ def test_the_test_split_is_scored_as_the_graph_answers_it(trained, dataset):
     assert result["overall"]["accuracy"] == pytest.approx(accuracy)
 
 
-def test_the_evaluation_says_how_good_the_letters_are_for_strangers(trained):
-    strangers = trained[1]["strangers"]
-    assert set(strangers["sources"]) == {"anne", "ben"}
-    accuracies = [source["accuracy"] for source in strangers["sources"].values()]
-    assert strangers["mean"] == pytest.approx(np.mean(accuracies))
-    assert strangers["worst"] == min(accuracies)
-    assert strangers["images"] == sum(
-        s["images"] for s in strangers["sources"].values()
-    )
+def test_the_evaluation_says_how_good_the_letters_are_for_held_out_signers(trained):
+    held_out = trained[1]["held_out_signers"]
+    assert set(held_out["sources"]) == {"anne", "ben"}
+    accuracies = [source["accuracy"] for source in held_out["sources"].values()]
+    assert held_out["mean"] == pytest.approx(np.mean(accuracies))
+    assert held_out["worst"] == min(accuracies)
+    assert held_out["images"] == sum(s["images"] for s in held_out["sources"].values())
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +100,9 @@ def one_source(dataset, tmp_path_factory):
     return folder
 
 
-def test_one_source_says_nothing_of_strangers(trained, one_source, tmp_path):
+def test_one_source_says_nothing_of_held_out_signers(trained, one_source, tmp_path):
     result = train_dataset(one_source, tmp_path / "out", RUN_CONFIG, TRAIN_CONFIG, {})
-    assert result["strangers"] is None
+    assert result["held_out_signers"] is None
     state = torch.load(tmp_path / "out" / GEOMETRY_FILE, weights_only=True)
     assert state["temperature"] == 1.0
 
@@ -178,7 +176,7 @@ def test_two_processes_under_torchrun_train_one_hand_model(trained, dataset, tmp
     )
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert set(result["strangers"]["sources"]) == {"anne", "ben"}
+    assert set(result["held_out_signers"]["sources"]) == {"anne", "ben"}
     assert (
         len(list((tmp_path / "out" / "tensorboard").iterdir())) == 1
     )  # of one process
