@@ -28,7 +28,7 @@ from tritonclient.grpc import service_pb2
 
 from benchmarks.serve_load import GRPC_PREFIX, http_request, triton_grpc, triton_http
 from data_prep.errors import InputError
-from pipelines.repository.model_config import MODEL
+from data_prep.model_name import DEFAULT as MODEL
 from pipelines.serving.client import TritonClient
 
 TIMEOUT_S = 20

@@ -37,11 +37,13 @@ from data_prep.paths import ROOT
 from data_prep.preprocessing import FILE_NAME, Preprocessing
 from pipelines.repository import model_config, preflight, versions
 from pipelines.repository.graph_check import check_graph
-from pipelines.repository.model_config import CLASSIFIER, MODEL, Settings
+from pipelines.repository.layout import served_names
+from pipelines.repository.model_config import Settings
 from pipelines.serving import server_keys
 from pipelines.serving.serving_environment import SERVING_PYTHON
 from pipelines.serving.triton_server import TritonServer
 
+CLASSIFIER, MODEL = served_names()  # what clients call
 IDLE = "idle"
 Contestants = dict[str, Callable[[], Outcome]]
 

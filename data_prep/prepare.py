@@ -13,6 +13,7 @@ if not __package__:  # run as a script, as clearml-task does
 
 from data_prep import leftovers, preparation, resolution  # noqa: E402
 from data_prep.errors import InputError, exit_2_on_input_error  # noqa: E402
+from data_prep.model_name import add_name  # noqa: E402
 from data_prep.parallel import cpu_count  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
 from data_prep.preprocessing import Preprocessing  # noqa: E402
@@ -87,6 +88,7 @@ def arguments() -> argparse.ArgumentParser:
         "--seed", type=int, default=split.seed, help="of the split (default 0)"
     )
     # Output and machine
+    add_name(parser, "that the prepared ClearML Dataset is for")
     parser.add_argument(
         "--output-uri",
         metavar="URI",
@@ -156,10 +158,14 @@ def main(tracking) -> None:
         folder = runs / task.id / "prepared"
         workers = args.workers or max(2, cpu_count())
         summary = preparation.prepare(listing.images, folder, options, workers)
-        raw_id = args.dataset_id or tracking.find_version(name_folders(args.raw))
-        if raw_id:  # as the SDK itself does where it fetches a Dataset
-            task.set_parameter(f"Datasets/{tracking.RAW}", raw_id)
-        dataset_id = tracking.upload_prepared(folder, args.output_uri, raw_id)
+        raw_id = args.dataset_id or tracking.find_version(
+            name_folders(args.raw), args.name
+        )
+        if raw_id and not args.dataset_id:
+            tracking.note_use(task, raw_id)
+        dataset_id = tracking.upload_prepared(
+            folder, args.output_uri, raw_id, args.name
+        )
         _report(task, summary, folder)
         tracking.set_output(task, "dataset_id", dataset_id)
         counts = ", ".join(f"{k} {v}" for k, v in summary["counts"].items())

@@ -14,6 +14,7 @@ if not __package__:  # run as a script, as clearml-task does
 from data_prep.checks.findings import Thresholds  # noqa: E402
 from data_prep.checks.validation import example_rows, require_ok, validate
 from data_prep.errors import exit_2_on_input_error  # noqa: E402
+from data_prep.model_name import add_name  # noqa: E402
 from data_prep.parallel import cpu_count  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
 from data_prep.sources import Listing, name_folders  # noqa: E402
@@ -40,6 +41,7 @@ def arguments() -> argparse.ArgumentParser:
         help="classes there must be, and no others; default: any",
     )
     # Output
+    add_name(parser, "that the raw ClearML Dataset is for")
     parser.add_argument(
         "--register",
         action="store_true",
@@ -113,7 +115,7 @@ def main(tracking) -> None:
         dataset_id = args.dataset_id
         if args.register and args.raw:
             folders = name_folders(args.raw)
-            dataset_id = tracking.register_raw(folders, args.output_uri)
+            dataset_id = tracking.register_raw(folders, args.output_uri, args.name)
         if dataset_id:
             tracking.set_output(task, "dataset_id", dataset_id)
             print(dataset_id)

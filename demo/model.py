@@ -14,8 +14,9 @@ import numpy as np  # noqa: E402
 import tritonclient.grpc.aio as triton  # noqa: E402
 from tritonclient.utils import InferenceServerException  # noqa: E402
 
+from data_prep.model_name import DEFAULT  # noqa: E402
 from data_prep.preprocessing import BrokenImage, Preprocessing, decode  # noqa: E402
-from pipelines.repository.model_config import MODEL, VERSION  # noqa: E402
+from pipelines.repository.model_config import VERSION  # noqa: E402
 from pipelines.serving.client import one_line  # noqa: E402
 
 TIMEOUT_S = 10.0
@@ -103,10 +104,11 @@ class Model:
 
     Args:
         find: Returns the server's ``host:port`` of gRPC, or None if none runs.
+        name: Of the model.
     """
 
-    def __init__(self, find: Callable[[], str | None]):
-        self._find = find
+    def __init__(self, find: Callable[[], str | None], name: str = DEFAULT):
+        self._find, self.name = find, name
         self._url: str | None = None
         self._client: triton.InferenceServerClient | None = None
         self._served: Served | None = None
@@ -177,7 +179,7 @@ class Model:
     async def _describe(self) -> Served:
         client = self._connected()
         options = {"client_timeout": TIMEOUT_S}
-        metadata = await self._call(client.get_model_metadata(MODEL, **options))
+        metadata = await self._call(client.get_model_metadata(self.name, **options))
         config = await self._config()
         found = config.get("parameters", {})
         parameters = {
@@ -186,10 +188,10 @@ class Model:
         record = parameters.get("preprocessing")
         wanted = triton.InferRequestedOutput(PROBABILITIES, class_count=MAX_CLASSES)
         answer = await self._call(
-            client.infer(MODEL, [_tensor(_grey())], outputs=[wanted], **options)
+            client.infer(self.name, [_tensor(_grey())], outputs=[wanted], **options)
         )
         return Served(
-            MODEL,
+            self.name,
             _version(config),
             _labelled(answer.as_numpy(PROBABILITIES)[0])[0],
             tuple(output.name for output in metadata.outputs),
@@ -199,7 +201,7 @@ class Model:
 
     async def _config(self) -> dict:
         asked = self._connected().get_model_config(
-            MODEL, as_json=True, client_timeout=TIMEOUT_S
+            self.name, as_json=True, client_timeout=TIMEOUT_S
         )
         return (await self._call(asked))["config"]
 
@@ -213,7 +215,10 @@ class Model:
         client = self._connected()
         return await self._call(
             client.infer(
-                MODEL, [_tensor(photograph)], outputs=wanted, client_timeout=TIMEOUT_S
+                self.name,
+                [_tensor(photograph)],
+                outputs=wanted,
+                client_timeout=TIMEOUT_S,
             )
         )
 

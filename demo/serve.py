@@ -1,6 +1,6 @@
 """The page in the browser: point a camera at your hand, and it spells.
 
-    scripts/demo [--port N] [--url HOST:PORT] [--host ADDRESS] [--admin]
+    scripts/demo [--port N] [--model NAME] [--url HOST:PORT] [--host ADDRESS] [--admin]
 
 Talks to the server of scripts/serve, or starts the embedded one if none runs. The page
 is for this machine; behind scripts/remote-access, or with --host, for others.
@@ -17,6 +17,7 @@ from pathlib import Path
 import uvicorn
 
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.model_name import add_name
 from data_prep.paths import data_home
 from demo import gateway, guard
 from demo.model import Model
@@ -62,6 +63,7 @@ def arguments() -> argparse.ArgumentParser:
         help="a name by which browsers ask for the page, such as that of a proxy in "
         "front of it; may be given several times",
     )
+    add_name(parser, "that the page asks", "--model")
     parser.add_argument(
         "--url",
         metavar="HOST:PORT",
@@ -110,7 +112,8 @@ def main() -> None:
             server.repository = None
         elif running_server.find(options.repository) is None:
             server.metrics_url = start(stack, options.repository)
-        app = gateway.create(Model(lambda: find(options)), hosts, token, admin, server)
+        model = Model(lambda: find(options), options.model)
+        app = gateway.create(model, hosts, token, admin, server)
         config = uvicorn.Config(
             app,
             host=options.host,

@@ -22,6 +22,7 @@ if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.model_name import add_name
 from data_prep.paths import REQUIREMENTS, ROOT
 from pipelines.clearml_server.home import home_folder
 from pipelines.orchestration import run_report, step_cache, steps
@@ -38,7 +39,16 @@ from pipelines.tracking.task import (
 NAME = "asl"
 SERVICES = "services"  # the queue of agents that run controllers
 # The options that say what is run, not where the controller runs.
-PARAMETERS = ("raw", "dataset_id", "external", "set", "url", "http_url", "queue")
+PARAMETERS = (
+    "raw",
+    "dataset_id",
+    "name",
+    "external",
+    "set",
+    "url",
+    "http_url",
+    "queue",
+)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -57,6 +67,7 @@ def arguments() -> argparse.ArgumentParser:
         default="",
         help="a raw ClearML Dataset instead",
     )
+    add_name(parser, "that is made")
     parser.add_argument(
         "--external",
         nargs="+",
@@ -307,17 +318,13 @@ def all_settings(args: argparse.Namespace) -> dict[str, dict[str, str]]:
         InputError: --set is misspelt.
     """
     urls = {"url": args.url, "http_url": args.http_url}
-    for_all = steps.RECIPE | {
+    given = steps.RECIPE | {
         "evaluate": {"external": args.external},
         "promote": {"external": args.external},
         "deploy": urls,
         "verify": urls,
     }
-    given = {
-        name: {key: value for key, value in options.items() if value}
-        for name, options in for_all.items()
-    }
-    return steps.parse_settings(args.set, given)
+    return steps.parse_settings(args.set, steps.of_model(args.name, given))
 
 
 @exit_2_on_input_error

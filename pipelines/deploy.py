@@ -1,6 +1,6 @@
 """Put a trained model into the Triton model repository, as the ClearML task ``deploy``.
 
-    python -m pipelines.deploy --task last|best|ID [--repository DIR]
+    python -m pipelines.deploy --task last|best|ID [--name NAME] [--repository DIR]
     python -m pipelines.deploy --list
     python -m pipelines.deploy --rollback
 
@@ -10,6 +10,9 @@ same repository in explicit model control, loads the version, must answer the go
 images rightly, and only then passes clients' requests on to it; if it does not, the
 version before goes on. Without --url the same is done with the server that
 scripts/serve runs on the repository. One that polls it finds the version by itself.
+
+Models of several names are served side by side; each has versions of its own. A model
+that names other classes than the version that is served is refused.
 
 --rollback passes over versions that were gone back from before.
 """
@@ -23,6 +26,7 @@ if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.model_name import add_name
 from data_prep.paths import data_home
 from pipelines.repository.model_config import ACCELERATORS, PRECISIONS, Settings
 from pipelines.serving import deployment, running_server
@@ -37,6 +41,7 @@ def arguments() -> argparse.ArgumentParser:
         description="Put a trained model into the Triton model repository."
     )
     # What to do
+    add_name(parser, "that is deployed, gone back with or listed")
     parser.add_argument(
         "--task",
         default="last",
@@ -48,6 +53,11 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--list", action="store_true", help="list the versions, do nothing else"
+    )
+    parser.add_argument(
+        "--allow-new-classes",
+        action="store_true",
+        help="replace a version of other classes all the same",
     )
     # Where to
     parser.add_argument(
@@ -100,19 +110,22 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     args = arguments().parse_args()
     if args.list:  # reads files only: no task
-        print(deployment.table(place(args)))
+        print(deployment.table(place(args), args.name))
         return
     with step_task("deploy", arguments(), "inference") as (task, args):
         urls = addresses(args) or running_server.find(place(args))
         if args.rollback:
-            record = deployment.roll_back(place(args), urls)
+            record = deployment.roll_back(place(args), urls, args.name)
         else:
             record = from_training(args, urls)
         set_output(task, "version", record["version"])
         training = record["metadata"].get("task_id", "")
         set_output(task, "training_task", training)
-        name = record["metadata"].get("task_name", "")
-        print(f"version {record['version']} of {place(args)}: {name} {training}")
+        task_name = record["metadata"].get("task_name", "")
+        print(
+            f"version {record['version']} of {args.name} in {place(args)}: {task_name} "
+            f"{training}"
+        )
         if urls:
             print(f"the server at {urls['grpc']} answers with it")
 
@@ -120,7 +133,7 @@ def main() -> None:
 def from_training(args: argparse.Namespace, urls: dict[str, str] | None) -> dict:
     """Deploy a training task's model; return the record of the current version."""
     settings = run_settings(args)
-    training = find_training(args.task)
+    training = find_training(args.task, args.name)
     raw = [RAW_GOLDEN_FILE] if RAW_GOLDEN_FILE in training.artifacts else []
     with tempfile.TemporaryDirectory(prefix="asl-deploy-") as folder:
         return deployment.deploy(
@@ -130,6 +143,8 @@ def from_training(args: argparse.Namespace, urls: dict[str, str] | None) -> dict
             settings,
             urls,
             args.keep,
+            name=args.name,
+            same_classes=not args.allow_new_classes,
         )
 
 

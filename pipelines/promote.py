@@ -1,15 +1,16 @@
 """Choose the model that should serve, as the ClearML task ``promote``.
 
-    python -m pipelines.promote [--external DIR ...] [--dry-run]
+    python -m pipelines.promote [--name NAME] [--external DIR ...] [--dry-run]
 
-Compares completed trainings of the same classes, whose images were divided by the same
-method, on one test set: that of the newest prepared dataset, and, if given, other
-people's photographs, which then come first; before both the accuracy on signers left
-out of the training, where it was measured. The best of them wins if it is better than
-the one promoted before by more than chance explains, and no class collapses.
-Its model is published; task and model are tagged ``best``, and nothing else is: so
-``python -m pipelines.deploy --task best`` takes it. A training that is archived, or
-tagged ``rejected``, is no candidate.
+Compares completed trainings of the model of that name and of the same classes, whose
+images were divided by the same method, on one test set: that of the newest prepared
+dataset, and, if given, other people's photographs, which then come first; before both
+the accuracy on signers left out of the training, where it was measured. The best of
+them wins if it is better than the one promoted before by more than chance explains, and
+no class collapses.
+Its model is published; task and model are tagged ``best``, and nothing else of that
+name is: so ``python -m pipelines.deploy --task best`` takes it. A training that is
+archived, or tagged ``rejected``, is no candidate.
 """
 
 import argparse
@@ -21,6 +22,7 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep import packed
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.model_name import add_name
 from pipelines.promotion.lock import TYPE, only_promotion
 from pipelines.text_table import text_table
 from pipelines.tracking import datasets, trainings
@@ -36,6 +38,7 @@ def arguments() -> argparse.ArgumentParser:
         description="Choose the model that should serve, publish it and tag it best."
     )
     # What is compared
+    add_name(parser, "whose trainings are compared")
     parser.add_argument(
         "--task", default="", help="a training that is compared however it ranks"
     )
@@ -116,14 +119,14 @@ def promote(task, args: argparse.Namespace) -> None:
     from pipelines.promotion.comparison_set import ComparisonSet
 
     comparison = ComparisonSet(
-        args.dataset_id or datasets.newest_dataset(), tuple(args.external)
+        args.dataset_id or datasets.newest_dataset(args.name), tuple(args.external)
     )
-    best = trainings.promoted()
+    best = trainings.promoted(args.name)
     current = best.id if best else ""
     always = [best] if best else []
     if args.task and args.task != current:
-        always.append(trainings.get(args.task))
-    compared, left_out = gather(comparison, always, args.candidates)
+        always.append(trainings.get(args.task, args.name))
+    compared, left_out = gather(comparison, always, args.candidates, args.name)
     scores, seen, count = candidates.measure(
         compared, comparison.labels, comparison.classes
     )
@@ -148,20 +151,25 @@ def promote(task, args: argparse.Namespace) -> None:
     if not decision.task_id:
         raise InputError(f"nothing is promoted: {decision.reason}")
     if decision.task_id != current and not args.dry_run:
-        tag_best(trainings.get(decision.task_id))
-    winner = trainings.get(current if args.dry_run and current else decision.task_id)
+        tag_best(trainings.get(decision.task_id, args.name), args.name)
+    winner = trainings.get(
+        current if args.dry_run and current else decision.task_id, args.name
+    )
     set_output(task, "task_id", winner.id)
     dataset_id = winner.get_parameter("Outputs/dataset_id")
     set_output(task, "raw_dataset_id", trainings.raw_dataset(dataset_id))
     set_output(task, "reason", decision.reason)
 
 
-def gather(comparison, always: list, limit: int) -> tuple[list, dict[str, str]]:
+def gather(
+    comparison, always: list, limit: int, name: str
+) -> tuple[list, dict[str, str]]:
     """Ask the models of the same classes about the comparison's photographs.
 
     Args:
         always: Trainings that are looked at however they rank, the first first.
         limit: How many more, of the highest validation accuracy.
+        name: Of the model whose trainings these are.
 
     Returns:
         The candidates; why others do not compare, by task: of ``always`` and of those
@@ -206,7 +214,7 @@ def gather(comparison, always: list, limit: int) -> tuple[list, dict[str, str]]:
     for training in always:
         look_at(training, True)
     wanted = len(compared) + limit
-    for training in trainings.ordered():
+    for training in trainings.ordered(name=name):
         if len(compared) >= wanted:
             break
         look_at(training, False)
@@ -228,8 +236,9 @@ def report(task, table: list[list[str]], reason: str) -> None:
     task.upload_artifact(TABLE, {"table": table, "reason": reason})
 
 
-def tag_best(training) -> None:
-    """Publish a training's model; tag both ``best``, and no others any more."""
+def tag_best(training, name: str) -> None:
+    """Publish a training's model; tag both ``best``, and no others of that name any
+    more."""
     from clearml import Model
 
     model = Model(training.get_parameter("Outputs/model_id"))
@@ -237,13 +246,13 @@ def tag_best(training) -> None:
     # ClearML's SDK cannot take a model's only tag away: one stays
     model.tags = sorted({*(model.tags or []), PROMOTED, trainings.BEST})
     training.add_tags([trainings.BEST])
-    for other in trainings.tagged_best():
+    for other in trainings.tagged_best(name):
         if other.id != training.id:
             other.set_tags([t for t in other.get_tags() if t != trainings.BEST])
     for other in Model.query_models(
         project_name=PROJECT, tags=[trainings.BEST], include_archived=True
     ):
-        if other.id != model.id:
+        if other.id != model.id and other.name == model.name:
             tags = {*other.tags, PROMOTED} - {trainings.BEST}
             other.tags = sorted(tags)
 

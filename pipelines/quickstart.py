@@ -1,6 +1,6 @@
 """From photographs to a running server's answer.
 
-    scripts/quickstart [--raw DIR] [--set train.epochs=30 ...]
+    scripts/quickstart [--raw DIR] [--name NAME] [--set train.epochs=30 ...]
 
 Draws sample hands unless --raw names photographs; then validates, prepares, trains,
 evaluates, promotes and deploys as a ClearML pipeline on this machine, starts the Triton
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from data_prep.draw import draw_dataset
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.model_name import DEFAULT, add_name
 from data_prep.parallel import cpu_count
 from data_prep.paths import ROOT, data_home
 from data_prep.sources import RawImage, find_images
@@ -49,6 +50,7 @@ def arguments() -> argparse.ArgumentParser:
         metavar="DIR",
         help="your photographs, a folder a class (default: hands drawn here)",
     )
+    add_name(parser, "that is made; several are served side by side")
     parser.add_argument(
         "--set",
         nargs="+",
@@ -67,7 +69,7 @@ def main() -> None:
     defaults = SETTINGS
     if not args.raw:
         defaults = SETTINGS | {"train": SETTINGS["train"] | SAMPLE_TRAINING}
-    settings = steps.parse_settings(args.set, defaults)
+    settings = steps.parse_settings(args.set, steps.of_model(args.name, defaults))
     raw = [str(Path(folder).resolve()) for folder in args.raw]
     if raw:
         find_images(raw)  # a wrong folder is said at once
@@ -80,14 +82,16 @@ def main() -> None:
     repository = data_home() / "models"
     say("starting the Triton server")
     with TritonServer(repository) as server:
-        result, photograph = score(server, raw, ids)
+        result, photograph = score(server, raw, ids, args.name)
         print(summary(result))
         say("asking the server about a photograph it was not trained on")
         with as_file(photograph) as path:
             client = [sys.executable, str(ROOT / "triton" / "client" / "client.py")]
-            client += ["--url", server.grpc_url, "--image", str(path)]
-            print(f"$ client.py --image {path}", flush=True)
-            subprocess.run(client, check=True)
+            client += ["--url", server.grpc_url]
+            options = [] if args.name == DEFAULT else ["--model", args.name]
+            options += ["--image", str(path)]
+            print(f"$ client.py {' '.join(options)}", flush=True)
+            subprocess.run([*client, *options], check=True)
     if not is_configured(home_folder()):  # it ends with this process
         web = ".venv/bin/python -m pipelines.clearml_server shows all tasks on a page"
     print(closing_words(ids, repository, web))
@@ -106,7 +110,7 @@ def sample_data() -> Path:
 
 
 def score(
-    server: TritonServer, raw: list[str], ids: dict[str, str]
+    server: TritonServer, raw: list[str], ids: dict[str, str], name: str
 ) -> tuple[dict, RawImage]:
     """Send all test photographs of the promoted model through the server.
 
@@ -120,7 +124,9 @@ def score(
     if best.id != ids["train"]:  # an earlier model, perhaps of other photographs
         dataset_id = trainings.raw_dataset(best.get_parameter("Outputs/dataset_id"))
     listing = datasets.find_raw(None if dataset_id else raw, dataset_id)
-    result, images = verify_training(best, listing, server.grpc_url)
+    result, images = verify_training(
+        best, listing, {"grpc": server.grpc_url}, name=name
+    )
     return result, images[len(images) // 2]
 
 

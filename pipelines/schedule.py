@@ -5,8 +5,8 @@
 
 Runs until it is stopped. Each start is a clone of one task of the pipeline, of the code
 as it was when this command began, run by an agent of the queue ``services``. New
-photographs are a new completed version of the ClearML Dataset ``ASL_raw``; the clock
-is UTC. Further options are those of pipelines.asl.
+photographs are a new completed version of the ClearML Dataset ``ASL_raw`` (of another
+model NAME, ``NAME_raw``); the clock is UTC. Further options are those of pipelines.asl.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from data_prep.errors import InputError, exit_2_on_input_error
 from pipelines import asl
 from pipelines.orchestration import steps
 from pipelines.tracking.connection import ensure_clearml
-from pipelines.tracking.datasets import PROJECT, RAW
+from pipelines.tracking.datasets import PROJECT, prepared_name, raw_name
 from pipelines.tracking.task import pin_requirements
 
 NAME = "schedule"
@@ -31,7 +31,9 @@ def arguments() -> argparse.ArgumentParser:
     )
     when = parser.add_mutually_exclusive_group(required=True)
     when.add_argument(
-        "--on-new-data", action="store_true", help=f"at each new version of {RAW}"
+        "--on-new-data",
+        action="store_true",
+        help="at each new version of the raw Dataset",
     )
     when.add_argument("--daily", metavar="HH:MM", help="every day at this time (UTC)")
     parser.add_argument(
@@ -47,8 +49,9 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def watch(pipeline, minutes: float):
-    """A scheduler that starts the pipeline on each new version of the raw Dataset."""
+def watch(pipeline, minutes: float, name: str):
+    """A scheduler that starts the pipeline on each new version of a model's raw
+    Dataset."""
     from clearml.automation import TriggerScheduler
 
     scheduler = TriggerScheduler(
@@ -58,7 +61,7 @@ def watch(pipeline, minutes: float):
     )
     scheduler.add_dataset_trigger(
         name="new photographs",
-        trigger_name=f"^{RAW}$",
+        trigger_name=f"^{raw_name(prepared_name(name))}$",
         schedule_task_id=pipeline.id,
         schedule_queue=asl.SERVICES,
         task_parameters={"Args/dataset_id": "${dataset.id}"},
@@ -110,7 +113,7 @@ def main() -> None:
             raise InputError("--now goes with --daily; leave it out")
         ensure_clearml()
         pin_requirements()
-        scheduler = watch(asl.draft(args), args.poll)
+        scheduler = watch(asl.draft(args), args.poll, args.name)
     else:
         asl.check_source(args.raw, args.dataset_id)
         try:

@@ -1,4 +1,4 @@
-"""Serve the deployed model until Ctrl-C.
+"""Serve the deployed models until Ctrl-C.
 
     scripts/serve [--repository DIR] [--http-port N] [--grpc-port N] [--docker]
 
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.model_name import DEFAULT
 from data_prep.paths import data_home
 from pipelines import loopback
 from pipelines.repository import versions
@@ -29,7 +30,7 @@ ENDS, ENDS_WITHIN_S = 5, 60  # so many ends in so short a time are a fault of th
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="scripts/serve", description="Serve the deployed model until Ctrl-C."
+        prog="scripts/serve", description="Serve the deployed models until Ctrl-C."
     )
     parser.add_argument(
         "--repository",
@@ -84,7 +85,7 @@ def serve(repository: Path, ports: Sequence[int]) -> tuple[TritonServer, int]:
         TritonServer(repository, *ports) as server,
         running_server.noted(repository, server.grpc_url, server.http_url),
     ):
-        say(announcement(server, versions.current(repository)))
+        say(announcement(server, versions.all_current(repository)))
         with Watchdog(server, say):
             return server, server.process.wait()
 
@@ -93,16 +94,23 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def announcement(server: TritonServer, record: dict) -> str:
+def announcement(server: TritonServer, records: list[dict]) -> str:
     """Say where the server is and how to ask it, in a few lines."""
+    names = [versions.name_of(record) for record in records]
+    served = ", ".join(
+        f"{name} version {record['version']}" for name, record in zip(names, records)
+    )
+    ask = f"triton/client/client.py --url {server.grpc_url}"
+    if DEFAULT not in names:
+        ask += f" --model {names[0]}"
     return f"""\
-version {record['version']} is being served
+{served} is being served
   gRPC     {server.grpc_url}
   HTTP     http://{server.http_url}
   metrics  {server.metrics_url}
   log      {server.log_path}
 ask it, from another terminal:
-  .venv/bin/python triton/client/client.py --url {server.grpc_url} --image PHOTO.jpg
+  .venv/bin/python {ask} --image PHOTO.jpg
 Ctrl-C stops it"""
 
 

@@ -1,6 +1,6 @@
 """Score raw test photographs through the running server, against torch's answers.
 
-    python -m pipelines.verify [--raw DIR] [--url HOST:PORT] [--http-url HOST:PORT]
+    python -m pipelines.verify [--name NAME] [--raw DIR] [--url HOST:PORT]
 
 Sends photographs of the test split, encoded as they lie on disk, over gRPC and HTTP and
 in requests of several sizes, and compares each answer with the probabilities torch gave
@@ -23,6 +23,7 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep import packed
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.model_name import DEFAULT, add_name
 from data_prep.paths import data_home
 from data_prep.sources import Listing
 from pipelines.serving import running_server
@@ -100,6 +101,7 @@ def arguments() -> argparse.ArgumentParser:
         "split)",
     )
     # Server
+    add_name(parser, "that is asked")
     parser.add_argument(
         "--url",
         default="",
@@ -120,11 +122,10 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     with step_task("verify", arguments(), "testing") as (task, args):
         with server(args) as urls:
-            training = find_training(args.task or served_task(urls))
+            which = args.task or served_task(urls, args.name)
+            training = find_training(which, args.name)
             listing = raw_photographs(training, args.raw, args.dataset_id)
-            result, _ = verify_training(
-                training, listing, urls["grpc"], urls["http"], args.limit
-            )
+            result, _ = verify_training(training, listing, urls, args.limit, args.name)
         report(task, result)
         disagreeing = result["images"] - result["agreeing"]
         difference = result["max_difference"]
@@ -154,19 +155,19 @@ def server(args: argparse.Namespace) -> Iterator[dict[str, str]]:
         yield {"grpc": started.grpc_url, "http": started.http_url}
 
 
-def served_task(urls: dict[str, str]) -> str:
+def served_task(urls: dict[str, str], name: str) -> str:
     """Ask the server from which training task its model comes.
 
     Raises:
         InputError: The model does not say.
     """
     protocol = "grpc" if urls["grpc"] else "http"
-    with TritonClient(urls[protocol], protocol) as ask:
+    with TritonClient(urls[protocol], protocol, name) as ask:
         task_id = ask.metadata().get("task_id")
     if not task_id:
         raise InputError(
-            f"the model at {urls[protocol]} does not say from which training task it "
-            "comes; name the task with --task"
+            f"the model {name} at {urls[protocol]} does not say from which training "
+            "task it comes; name the task with --task"
         )
     return task_id
 
@@ -200,15 +201,20 @@ def prepared_dataset(training) -> str:
 
 
 def verify_training(
-    training, listing: Listing, grpc_url: str, http_url: str = "", limit: int = 0
+    training,
+    listing: Listing,
+    urls: dict[str, str],
+    limit: int = 0,
+    name: str = DEFAULT,
 ) -> tuple[dict, list]:
     """Send a training task's raw test photographs through a server.
 
     Args:
         training: A completed training task.
         listing: The raw images that its dataset was prepared from.
-        grpc_url, http_url: ``host:port``; "" for a protocol that is not to be used.
+        urls: ``host:port`` by protocol; "" for one that is not to be used.
         limit: Photographs at most; 0: as many as torch has answered.
+        name: Of the model that is asked.
 
     Returns:
         As `verify`, and the photographs.
@@ -216,14 +222,13 @@ def verify_training(
     Raises:
         InputError: A photograph is missing, or the server serves another model.
     """
-    urls = {"grpc": grpc_url, "http": http_url}
     expected = np.load(artifact(training, TEST_PROBABILITIES))
-    dataset = datasets.local_copy(prepared_dataset(training), datasets.PREPARED)
+    dataset = datasets.local_copy(prepared_dataset(training))
     picks, images = held_out(listing, dataset, len(expected), limit)
     _, labels = packed.load_split(dataset, "test")
     with ExitStack() as stack:
         askers = {
-            protocol: stack.enter_context(TritonClient(url, protocol))
+            protocol: stack.enter_context(TritonClient(url, protocol, name))
             for protocol, url in urls.items()
             if url
         }

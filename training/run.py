@@ -37,6 +37,7 @@ from torch.utils.tensorboard import SummaryWriter
 from data_prep import packed, preprocessing
 from data_prep.drawing.hand_poses import CLASSES
 from data_prep.errors import InputError
+from data_prep.model_name import DEFAULT
 from data_prep.preprocessing import Preprocessing
 from training import distributed, reports
 from training.augment import augment, noise_pool
@@ -136,7 +137,7 @@ def train_dataset(
         out: Folder for the results, made here.
         run_config: What to train.
         train_config: How to train.
-        metadata: Kept in the graph; "task_id" and "dataset_id" by convention.
+        metadata: Kept in the graph; "name", "task_id" and "dataset_id" by convention.
 
     Returns:
         The content of ``evaluation.json``; None in the further processes of
@@ -179,6 +180,7 @@ def train_dataset(
         "parameters": graph_parameters(out / GRAPH_FILE),
         "precision": exported.precision,
         "int8": exported.int8,
+        "name": metadata.get("name", DEFAULT),
         "dataset_id": metadata.get("dataset_id", ""),
         "split": "test",
         "split_method": split_method(dataset),

@@ -1,6 +1,6 @@
 """Score a trained model as it will be served, as the ClearML task ``evaluate``.
 
-    python -m training.score --task last|best|ID [--external DIR ...]
+    python -m training.score --task last|best|ID [--name NAME] [--external DIR ...]
 
 Asks the training's ONNX file, in ONNX Runtime, about the test split of its dataset and
 about other people's photographs. Scores, confusion matrix, sample predictions and
@@ -16,6 +16,7 @@ if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep.errors import exit_2_on_input_error
+from data_prep.model_name import add_name
 from data_prep.paths import data_home
 from training.reports import EVALUATION, PICTURES, report_evaluation
 
@@ -24,6 +25,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Score a trained model's ONNX file on held-out photographs."
     )
+    add_name(parser, "that is scored")
     parser.add_argument(
         "--task", default="last", help="training task: last (default), best or an id"
     )
@@ -45,10 +47,10 @@ def main(tracking) -> None:
         tracking: The package `pipelines.tracking`.
     """
     with tracking.step_task("evaluate", arguments(), "testing") as (task, args):
-        training = tracking.find_training(args.task)
+        training = tracking.find_training(args.task, args.name)
         dataset_id = training.get_parameter("Outputs/dataset_id")
         out = data_home() / "runs" / task.id
-        dataset = tracking.local_copy(dataset_id, tracking.PREPARED)
+        dataset = tracking.local_copy(dataset_id)
         graph = tracking.artifact(training, "model.onnx")
         result = evaluate_graph(graph, dataset, args.external, out)
         result |= {"task_id": training.id, "dataset_id": dataset_id}

@@ -4,7 +4,8 @@
     torchrun --standalone --nproc-per-node 2 training/train.py
     clearml-task --project ASL --name train --script training/train.py --queue default
 
-Without --dataset-id it takes the newest completed dataset ``ASL``. Results lie in
+Without --dataset-id it takes the newest completed dataset of the model that --name
+names (``ASL``, which that of the name asl is called, by default). Results lie in
 ``<data folder>/runs/<task id>``, and on the task: artifacts, the OutputModel, plots,
 scalars and, for comparisons, single values.
 """
@@ -19,6 +20,7 @@ if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep.errors import exit_2_on_input_error
+from data_prep.model_name import add_name
 from data_prep.paths import data_home
 from training.config import RunConfig, TrainConfig, add_options, from_options
 from training.golden import RAW_GOLDEN_FILE
@@ -37,8 +39,11 @@ def arguments() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
+    add_name(parser, "that is trained")
     parser.add_argument(
-        "--dataset-id", default="", help="prepared dataset (default: the newest)"
+        "--dataset-id",
+        default="",
+        help="prepared dataset (default: the newest of that name)",
     )
     add_options(parser, RunConfig)
     add_options(parser, TrainConfig)
@@ -68,17 +73,22 @@ def main(tracking) -> None:
         train(None)
         return
     with tracking.step_task("train", arguments(), "training", check) as (task, args):
-        dataset_id = args.dataset_id or tracking.newest_dataset()
+        dataset_id = args.dataset_id or tracking.newest_dataset(args.name)
+        tracking.check_model(dataset_id, args.name)
         order = {
             "configs": check(args),
-            "dataset": tracking.local_copy(dataset_id, tracking.PREPARED),
+            "dataset": tracking.local_copy(dataset_id),
             "out": data_home() / "runs" / task.id,
-            "metadata": {"task_id": task.id, "dataset_id": dataset_id},
+            "metadata": {
+                "name": args.name,
+                "task_id": task.id,
+                "dataset_id": dataset_id,
+            },
         }
         if args.fast_dev_run:
             task.add_tags([tracking.TRIED])
         result = train(order)
-        report(task, order["out"], result, tracking.set_output)
+        report(task, order["out"], result, args.name, tracking.set_output)
         overall = result["overall"]
         print(
             f"test accuracy {overall['accuracy']:.4f}, macro F1 "
@@ -119,7 +129,7 @@ def train(order: dict | None) -> dict | None:
         )
 
 
-def report(task, out: Path, result: dict, set_output) -> None:
+def report(task, out: Path, result: dict, name: str, set_output) -> None:
     """Put the results on the ClearML task."""
     from clearml import OutputModel
 
@@ -129,22 +139,22 @@ def report(task, out: Path, result: dict, set_output) -> None:
         connect_hand_networks(task)
     logger = task.get_logger()
     report_evaluation(logger, result)
-    for name, accuracy in result["baselines"].items():
-        logger.report_single_value(f"baseline {name}", accuracy)
-    for name in PICTURES:
-        logger.report_image("pictures", Path(name).stem, 0, local_path=str(out / name))
+    for baseline, accuracy in result["baselines"].items():
+        logger.report_single_value(f"baseline {baseline}", accuracy)
+    for file in PICTURES:
+        logger.report_image("pictures", Path(file).stem, 0, local_path=str(out / file))
     # Tasks made by clearml-task ignore the argument of Task.init.
     task.output_uri = task.output_uri or True
-    for name in (*DEPLOYABLES, EVALUATION, "history.json", TEST_PROBABILITIES):
-        task.upload_artifact(name, artifact_object=out / name)
+    for file in (*DEPLOYABLES, EVALUATION, "history.json", TEST_PROBABILITIES):
+        task.upload_artifact(file, artifact_object=out / file)
     if (out / RAW_GOLDEN_FILE).exists():
         task.upload_artifact(RAW_GOLDEN_FILE, artifact_object=out / RAW_GOLDEN_FILE)
     model = OutputModel(
         task=task,
-        name="asl_classifier",
+        name=f"{name}_classifier",
         framework="ONNX",
         label_enumeration={
-            name: i for i, name in enumerate(result["confusion"]["labels"])
+            label: i for i, label in enumerate(result["confusion"]["labels"])
         },
         comment=json.dumps(result["overall"]),
     )

@@ -18,11 +18,13 @@ from data_prep.errors import InputError
 from data_prep.paths import data_home
 from demo.model import Away
 from pipelines.repository import versions
+from pipelines.repository.layout import as_part
 from pipelines.serving import deployment, running_server
 
 HOUR_S, EVERY_S = 3600, 30
 MAX_METRICS_BYTES = 4 << 20
-PREDICTIONS = re.compile(r'^asl_predictions_total\{[^}]*class="([^"]*)"[^}]*\} (\S+)')
+PREDICTIONS = re.compile(r"asl_predictions_total\{([^}]*)\} (\S+)")
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,10 @@ async def show(request: Request):
             "preprocessing": asdict(served.record) if served.record else None,
             "evaluation": evaluation,
             "statistics": summarise(statistics),
-            "letters": await asyncio.to_thread(letters, server),
-            "versions": await asyncio.to_thread(kept_versions, server.repository),
+            "letters": await asyncio.to_thread(letters, server, served.name),
+            "versions": await asyncio.to_thread(
+                kept_versions, server.repository, served.name
+            ),
             "may_roll_back": state.admin is not None and server.repository is not None,
         }
     )
@@ -92,7 +96,10 @@ async def roll_back(request: Request):
         urls = running_server.find(server.repository)
         try:
             record = await asyncio.to_thread(
-                deployment.roll_back, server.repository, urls
+                deployment.roll_back,
+                server.repository,
+                urls,
+                request.app.state.model.name,
             )
         except InputError as error:
             return JSONResponse({"error": str(error)}, 409)
@@ -169,8 +176,9 @@ def summarise(statistics: dict) -> list[dict]:
     return found
 
 
-def letters(server: Server) -> dict | None:
-    """How often each letter was the answer over the last hour, as far as it was seen.
+def letters(server: Server, name: str) -> dict | None:
+    """How often each class was a model's answer over the last hour, as far as it was
+    seen.
 
     None without metrics.
     """
@@ -183,9 +191,12 @@ def letters(server: Server) -> dict | None:
         return None
     now, count = time.monotonic(), {}
     for line in text.splitlines():
-        match = PREDICTIONS.match(line)
-        if match:
-            count[match[1]] = count.get(match[1], 0.0) + float(match[2])
+        if match := PREDICTIONS.match(line):
+            labels = dict(LABEL.findall(match[1]))
+            part = as_part(labels.get("model", ""))
+            if part and part.name == name:
+                key = labels["class"]
+                count[key] = count.get(key, 0.0) + float(match[2])
     counted = server.counted
     if not counted or now - counted[-1][0] >= EVERY_S:
         counted.append((now, count))
@@ -198,16 +209,16 @@ def letters(server: Server) -> dict | None:
     return {key: value for key, value in grown.items() if value > 0}
 
 
-def kept_versions(repository: Path | None) -> list[dict]:
-    """The versions in the repository, newest first."""
+def kept_versions(repository: Path | None, name: str) -> list[dict]:
+    """A model's versions in the repository, newest first."""
     if repository is None:
         return []
     try:
-        current = versions.current(repository)["version"]
-        withdrawn = set(versions.withdrawn(repository))
+        current = versions.current(repository, name)["version"]
+        withdrawn = set(versions.withdrawn(repository, name))
         records = [
-            versions.deployment(repository, version)
-            for version in versions.versions(repository)
+            versions.deployment(repository, version, name)
+            for version in versions.versions(repository, name)
         ]
     except InputError:
         return []

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from data_prep.errors import InputError
+from data_prep.model_name import DEFAULT
 from data_prep.paths import REQUIREMENTS
 from pipelines.orchestration import step_cache
 from pipelines.promotion import lock
@@ -76,6 +77,19 @@ RECIPE = {
         "max_minutes": "1.5",
     },
 }
+
+
+def of_model(name: str, settings: Mapping[str, dict]) -> dict[str, dict]:
+    """Give all steps the name of the model; leave out options without a value.
+
+    That of `DEFAULT` is left out as well, so that steps are the same as those from
+    before models had names.
+    """
+    named = {} if name == DEFAULT else {"name": name}
+    return {
+        step: named | {k: v for k, v in settings.get(step, {}).items() if v}
+        for step in STEPS
+    }
 
 
 def parse_settings(

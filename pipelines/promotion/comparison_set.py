@@ -40,7 +40,7 @@ class ComparisonSet:
         """
         self.dataset_id = dataset_id
         self.external = external
-        self._folder = datasets.local_copy(dataset_id, datasets.PREPARED)
+        self._folder = datasets.local_copy(dataset_id)
         self.classes = packed.read_classes(self._folder)
         self._images, self.labels = packed.load_split(self._folder, "test")
         rows = packed.read_manifest(self._folder)
@@ -79,7 +79,7 @@ class ComparisonSet:
         if self._is_of(training):
             return np.zeros(len(self.labels), bool)
         dataset_id = training.get_parameter("Outputs/dataset_id")
-        folder = datasets.local_copy(dataset_id, datasets.PREPARED)
+        folder = datasets.local_copy(dataset_id)
         rows = packed.read_manifest(folder)
         return seen(self._rows, [row for row in rows if row.split != "test"])
 

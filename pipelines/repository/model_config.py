@@ -1,6 +1,7 @@
 """config.pbtxt as protobuf messages: what is to be served, in Triton's own terms.
 
-Pure functions. Clients know two models, which keep their names for ever:
+Pure functions. Of a model of the name asl clients know two of Triton's models, which
+keep their names for ever:
 
     asl              encoded image BYTES [1]        -> probabilities [classes], ...
     asl_classifier   image uint8 [H, W, 3]          -> probabilities [classes], ...
@@ -20,6 +21,7 @@ swapped is only where requests are passed on to, which Triton does at once. To T
 `asl` and `asl_classifier` have one version for ever: a number of its own for each of
 ours would end with the swap, and Triton looks up the number of an answer once more when
 a client wants labels. Which of our versions they serve says the parameter "version".
+Models of other names lie beside them: flowers, flowers_classifier, flowers_fused_3.
 """
 
 import math
@@ -34,14 +36,16 @@ from tritonclient.grpc.model_config_pb2 import (
     ModelWarmup,
 )
 
+from data_prep.model_name import DEFAULT
 from data_prep.parallel import cpu_count
+from pipelines.repository.layout import (
+    CLASSIFIER,
+    DECODE,
+    FUSED,
+    part_name,
+    served_names,
+)
 
-MODEL = "asl"
-CLASSIFIER = "asl_classifier"
-DECODE = "asl_decode"
-FUSED = "asl_fused"
-PARTS = (FUSED, DECODE, CLASSIFIER)  # kinds of them
-SERVED = (CLASSIFIER, MODEL)  # what clients call; switched in this order
 SERVED_NUMBER = 1  # Triton's version of these, and of all parts
 VERSION = "version"  # parameter of these: our version, whose parts answer
 
@@ -160,12 +164,12 @@ class GraphShapes:
     further: tuple[Output, ...] = ()
 
 
-def part_name(model: str, version: int) -> str:
-    return f"{model}_{version}"
-
-
 def parts(
-    shapes: GraphShapes, version: int, metadata: dict[str, str], settings: Settings
+    shapes: GraphShapes,
+    version: int,
+    metadata: dict[str, str],
+    settings: Settings,
+    name: str = DEFAULT,
 ) -> dict[str, ModelConfig]:
     """Describe the parts of one version, by kind (DECODE or FUSED, and CLASSIFIER).
 
@@ -179,21 +183,24 @@ def parts(
     else:
         described[DECODE] = decode(shapes, settings)
     for kind, config in described.items():
-        config.name = part_name(kind, version)
+        config.name = part_name(kind, version, name)
         for key, value in metadata.items():
             config.parameters[key].string_value = value
     return described
 
 
-def served(described: dict[str, ModelConfig], version: int) -> dict[str, ModelConfig]:
-    """Describe what clients call, passing requests on to a version's parts."""
+def served(
+    described: dict[str, ModelConfig], version: int, name: str = DEFAULT
+) -> dict[str, ModelConfig]:
+    """Describe what clients call, by name, passing requests on to a version's parts."""
+    of_pixels, of_files = served_names(name)
     if FUSED in described:
         row = [described[FUSED]]
     else:
         row = [described[DECODE], described[CLASSIFIER]]
     return {
-        CLASSIFIER: passing_on(CLASSIFIER, version, described[CLASSIFIER]),
-        MODEL: passing_on(MODEL, version, *row),
+        of_pixels: passing_on(of_pixels, version, described[CLASSIFIER]),
+        of_files: passing_on(of_files, version, *row),
     }
 
 

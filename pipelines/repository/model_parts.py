@@ -13,7 +13,8 @@ from data_prep import preprocessing
 from data_prep.paths import ROOT
 from data_prep.preprocessing import Preprocessing
 from pipelines.repository import model_config, preflight
-from pipelines.repository.model_config import CLASSIFIER, DECODE, FUSED, Settings
+from pipelines.repository.layout import CLASSIFIER, DECODE, FUSED
+from pipelines.repository.model_config import Settings
 from training.golden import RAW_GOLDEN_FILE, read_raw_golden
 
 PYTHON_MODELS = ROOT / "triton" / "server" / "python_models"

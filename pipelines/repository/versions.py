@@ -10,6 +10,8 @@
         current.json        a copy of the current version's deployment.json
         .lock               held by whoever changes any of this
         .last-version       the last number given to a version
+        flowers/, flowers_fused_3/, current.flowers.json, .last-version.flowers, ...
+                            the same of a model of another name
         .server-*.json      where a server of it answers; see `running_server`
         .server-*.key       what loading models there takes; see `server_keys`
 
@@ -32,21 +34,23 @@ from pathlib import Path
 from typing import Iterator
 
 from data_prep.errors import InputError
+from data_prep.model_name import DEFAULT
 from pipelines.repository import model_config, model_parts, preflight
 from pipelines.repository.graph_check import check_graph
-from pipelines.repository.model_config import (
-    CONFIG_FILE,
-    MODEL,
-    PARTS,
-    SERVED,
-    Settings,
+from pipelines.repository.layout import (
+    CURRENT_FILE,
+    DEPLOYMENT_FILE,
+    NUMBER_FILE,
+    deployed_names,
+    known_names,
+    numbers,
+    part_folders,
+    state_file,
 )
+from pipelines.repository.model_config import CONFIG_FILE, Settings, served_names
 
-DEPLOYMENT_FILE = "deployment.json"
-CURRENT_FILE = "current.json"
 WITHDRAWN_FILE = "withdrawn"
 LOCK_FILE = ".lock"
-NUMBER_FILE = ".last-version"
 STAGING = ".staging-"
 README = "Triton's one version of this model; the version served is in config.pbtxt.\n"
 
@@ -56,6 +60,7 @@ def render(
     repository: Path,
     metadata: dict[str, str],
     settings: Settings = Settings(),
+    name: str = DEFAULT,
 ) -> int:
     """Check a trained model, add it as the next version and make it the current one.
 
@@ -77,7 +82,7 @@ def render(
     preflight.check(Path(artifacts))
     with lock(repository):
         repair(repository)
-        record = add(artifacts, repository, metadata, settings)
+        record = add(artifacts, repository, metadata, settings, name)
         set_current(repository, record)
     return record["version"]
 
@@ -115,7 +120,11 @@ def lock(repository: Path, wait: bool = True) -> Iterator[bool]:
 
 
 def add(
-    artifacts: Path, repository: Path, metadata: dict[str, str], settings: Settings
+    artifacts: Path,
+    repository: Path,
+    metadata: dict[str, str],
+    settings: Settings,
+    name: str = DEFAULT,
 ) -> dict:
     """Put the parts of a checked model in place; what is served stays as it is.
 
@@ -123,11 +132,11 @@ def add(
         The record of the new version, which `commit` completes.
     """
     artifacts, repository = Path(artifacts), Path(repository)
-    version = next_number(repository)
+    version = next_number(repository, name)
     described = model_parts.describe(artifacts, metadata, settings)
     shapes = check_graph(artifacts / preflight.MODEL_FILE)
     said = described["metadata"] | {"precision": settings.precision}
-    parts = model_config.parts(shapes, version, said, settings)
+    parts = model_config.parts(shapes, version, said, settings, name)
     try:
         for kind, config in parts.items():
             with staged(repository / config.name) as folder:
@@ -135,26 +144,37 @@ def add(
                 model_parts.fill(kind, artifacts, folder)
                 write_text(folder / CONFIG_FILE, model_config.to_text(config))
     except BaseException as error:
-        remove(repository, version)
+        remove(repository, version, name)
         if isinstance(error, OSError):
             raise InputError(f"{repository}: {error}; make room there") from None
         raise
     return {
+        "name": name,
         "version": version,
         "deployed": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **described,
     }
 
 
-def next_number(repository: Path) -> int:
+def name_of(record: dict) -> str:
+    """The name of a version's model; records from before models had names have none."""
+    return record.get("name", DEFAULT)
+
+
+def folders_of(repository: Path, record: dict) -> dict[str, Path]:
+    """Find the folders of the parts of a version, by kind."""
+    return part_folders(repository, record["version"], name_of(record))
+
+
+def next_number(repository: Path, name: str) -> int:
     """Give a number to a new version, never one twice.
 
     The server may still be busy loading parts of a deployment that was killed, and can
     hang in that when their files have gone; their names must not be used again.
     """
-    path = repository / NUMBER_FILE
+    path = state_file(repository, NUMBER_FILE, name)
     last = int(path.read_text(encoding="utf-8")) if path.is_file() else 0
-    number = max([*numbers(repository), last]) + 1
+    number = max([*numbers(repository, name), last]) + 1
     write_text(path, f"{number}\n")
     return number
 
@@ -172,8 +192,9 @@ def staged(target: Path) -> Iterator[Path]:
 
 def commit(repository: Path, record: dict) -> None:
     """Declare a version complete, if it is not: its parts are there and trusted."""
-    folder = Path(repository) / MODEL / str(record["version"])
-    if record["version"] not in versions(repository):
+    name = name_of(record)
+    folder = Path(repository) / name / str(record["version"])
+    if record["version"] not in versions(repository, name):
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / DEPLOYMENT_FILE, record)
 
@@ -184,22 +205,23 @@ def set_current(repository: Path, record: dict) -> None:
     The note comes first: what is to follow it, `repair` does as well.
     """
     commit(repository, record)
-    before, version = current_number(repository), record["version"]
-    for skipped in versions(repository):
+    name, version = name_of(record), record["version"]
+    before = current_number(repository, name)
+    for skipped in versions(repository, name):
         if before < skipped < version:
-            (Path(repository) / MODEL / str(skipped) / WITHDRAWN_FILE).touch()
-    write_json(Path(repository) / CURRENT_FILE, record)
-    route_to(repository, version)
+            (Path(repository) / name / str(skipped) / WITHDRAWN_FILE).touch()
+    write_json(state_file(repository, CURRENT_FILE, name), record)
+    route_to(repository, version, name)
 
 
-def route_to(repository: Path, version: int) -> None:
+def route_to(repository: Path, version: int, name: str = DEFAULT) -> None:
     """Write the configs of what clients call; `current` stays as it is."""
     described = {
         kind: model_config.from_text((folder / CONFIG_FILE).read_text("utf-8"))
-        for kind, folder in part_folders(repository, version).items()
+        for kind, folder in part_folders(repository, version, name).items()
     }
-    for name, config in model_config.served(described, version).items():
-        only = Path(repository) / name / str(model_config.SERVED_NUMBER)
+    for called, config in model_config.served(described, version, name).items():
+        only = Path(repository) / called / str(model_config.SERVED_NUMBER)
         only.mkdir(parents=True, exist_ok=True)
         if not (only / "README").is_file():
             # an empty folder would not survive a copy to a bucket
@@ -208,43 +230,46 @@ def route_to(repository: Path, version: int) -> None:
 
 
 def repair(repository: Path) -> None:
-    """Undo what a killed deployment began: the current version is served, whole.
+    """Undo what killed deployments began: all current versions are served, whole.
 
-    If its files have gone, the newest one before it becomes the current one. The caller
-    holds the lock, so nobody is at work on what is removed here.
+    If the files of one have gone, the newest one before it becomes the current one. The
+    caller holds the lock, so nobody is at work on what is removed here.
     """
     repository = Path(repository)
-    for folder in (repository, *(repository / name for name in SERVED)):
+    names = known_names(repository)
+    served = [called for name in names for called in served_names(name)]
+    for folder in (repository, *(repository / called for called in served)):
         for leftover in folder.glob(f"{STAGING}*"):
             shutil.rmtree(leftover)
-    complete = versions(repository)
-    for version in numbers(repository):
-        if version not in complete:
-            remove(repository, version)
-    now = current_number(repository)
-    if now in complete:
-        route_to(repository, now)
-    elif now:
-        fall_back(repository, now)
+    for name in names:
+        complete = versions(repository, name)
+        for version in numbers(repository, name):
+            if version not in complete:
+                remove(repository, version, name)
+        now = current_number(repository, name)
+        if now in complete:
+            route_to(repository, now, name)
+        elif now:
+            fall_back(repository, now, name)
 
 
-def fall_back(repository: Path, lost: int) -> None:
+def fall_back(repository: Path, lost: int, name: str) -> None:
     """Make the newest version current, rather one that has not been withdrawn."""
-    complete, bad = versions(repository), withdrawn(repository)
+    complete, bad = versions(repository, name), withdrawn(repository, name)
     if complete:
         version = max(complete, key=lambda version: (version not in bad, version))
-        set_current(repository, deployment(repository, version))
+        set_current(repository, deployment(repository, version, name))
         then = f"version {version} is the current one instead"
     else:
-        (Path(repository) / CURRENT_FILE).unlink()
+        state_file(repository, CURRENT_FILE, name).unlink()
         then = "there is no other one"
     print(
-        f"warning: {repository}: files of version {lost} are missing; {then}",
+        f"warning: {repository}: files of version {lost} of {name} are missing; {then}",
         file=sys.stderr,
     )
 
 
-def prune(repository: Path, keep: int) -> list[int]:
+def prune(repository: Path, keep: int, name: str = DEFAULT) -> list[int]:
     """Remove all but the current version and what is left of the ``keep`` before it.
 
     Of those withdrawn since only the last stays: a server that polls may be on it yet.
@@ -252,100 +277,96 @@ def prune(repository: Path, keep: int) -> list[int]:
     Returns:
         The versions removed.
     """
-    now, bad = current_number(repository), withdrawn(repository)
-    old = [version for version in versions(repository) if version < now]
+    now, bad = current_number(repository, name), withdrawn(repository, name)
+    old = [version for version in versions(repository, name) if version < now]
     good = [version for version in old if version not in bad]
     oldest = [*good[max(0, len(good) - keep) :], now][0]
     withdrawn_before = [version for version in old if version in bad][:-1]
     gone = [v for v in old if v < oldest or v in withdrawn_before]
     for version in gone:
-        remove(repository, version)
+        remove(repository, version, name)
     return gone
 
 
-def remove(repository: Path, version: int) -> None:
+def remove(repository: Path, version: int, name: str = DEFAULT) -> None:
     """Remove all files of a version."""
-    folder = Path(repository) / MODEL / str(version)
+    folder = Path(repository) / name / str(version)
     # the first, since without it the version is incomplete
-    for name in (DEPLOYMENT_FILE, WITHDRAWN_FILE):
-        (folder / name).unlink(missing_ok=True)
+    for file in (DEPLOYMENT_FILE, WITHDRAWN_FILE):
+        (folder / file).unlink(missing_ok=True)
     if version != model_config.SERVED_NUMBER:
         shutil.rmtree(folder, ignore_errors=True)
-    for folder in part_folders(repository, version).values():
+    for folder in part_folders(repository, version, name).values():
         shutil.rmtree(folder)
 
 
-def part_folders(repository: Path, version: int) -> dict[str, Path]:
-    """Find the folders of a version's parts, by kind."""
-    folders = {
-        kind: Path(repository) / model_config.part_name(kind, version) for kind in PARTS
-    }
-    return {kind: folder for kind, folder in folders.items() if folder.is_dir()}
-
-
-def numbers(repository: Path) -> list[int]:
-    """List the version numbers in use, complete or not, in ascending order."""
-    repository = Path(repository)
-    found = set()
-    for kind in PARTS:
-        found |= {x.name.rpartition("_")[2] for x in repository.glob(f"{kind}_*")}
-    records = (repository / MODEL).glob(f"[0-9]*/{DEPLOYMENT_FILE}")
-    found |= {record.parent.name for record in records}
-    return sorted(int(number) for number in found if number.isdecimal())
-
-
-def versions(repository: Path) -> list[int]:
+def versions(repository: Path, name: str = DEFAULT) -> list[int]:
     """List the versions that can be served, in ascending order."""
     return [
         version
-        for version in numbers(repository)
-        if (Path(repository) / MODEL / str(version) / DEPLOYMENT_FILE).is_file()
-        and len(part_folders(repository, version)) == 2
+        for version in numbers(repository, name)
+        if (Path(repository) / name / str(version) / DEPLOYMENT_FILE).is_file()
+        and len(part_folders(repository, version, name)) == 2
     ]
 
 
-def withdrawn(repository: Path) -> list[int]:
+def withdrawn(repository: Path, name: str = DEFAULT) -> list[int]:
     """List the versions that were gone back from, or never came to be current."""
-    now, folder = current_number(repository), Path(repository) / MODEL
+    now, folder = current_number(repository, name), Path(repository) / name
     return [
         version
-        for version in versions(repository)
+        for version in versions(repository, name)
         if version > now or (folder / str(version) / WITHDRAWN_FILE).is_file()
     ]
 
 
-def deployment(repository: Path, version: int) -> dict:
+def deployment(repository: Path, version: int, name: str = DEFAULT) -> dict:
     """Read the record of a version: when, how and with which metadata it was added.
 
     Raises:
         InputError: There is no such version.
     """
-    if version not in versions(repository):
-        known = ", ".join(map(str, versions(repository))) or "none"
-        raise InputError(f"{repository}: no version {version}; it has: {known}")
-    path = Path(repository) / MODEL / str(version) / DEPLOYMENT_FILE
+    if version not in versions(repository, name):
+        known = ", ".join(map(str, versions(repository, name))) or "none"
+        raise InputError(
+            f"{repository}: no version {version} of {name}; it has: {known}"
+        )
+    path = Path(repository) / name / str(version) / DEPLOYMENT_FILE
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def current(repository: Path) -> dict:
+def current(repository: Path, name: str = DEFAULT) -> dict:
     """Read the record of the version that is being served.
 
     Raises:
         InputError: Nothing has been deployed there.
     """
-    path = Path(repository) / CURRENT_FILE
+    path = state_file(repository, CURRENT_FILE, name)
     if not path.is_file():
+        others = ", ".join(deployed_names(repository))
+        option = "" if name == DEFAULT else f" --name {name}"
         raise InputError(
-            f"{repository}: no model has been deployed there; train one, then run "
-            "python -m pipelines.deploy"
+            f"{repository}: no model has been deployed there"
+            + (f" of the name {name}, but {others}; name one, or" if others else ";")
+            + f" train one, then run python -m pipelines.deploy{option}"
         )
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def current_number(repository: Path) -> int:
+def all_current(repository: Path) -> list[dict]:
+    """Read the records of all versions that are being served, one a name.
+
+    Raises:
+        InputError: Nothing has been deployed there.
+    """
+    names = deployed_names(repository)
+    return [current(repository, name) for name in names or [DEFAULT]]
+
+
+def current_number(repository: Path, name: str = DEFAULT) -> int:
     """The number of the version that is being served; 0 if nothing is deployed."""
-    deployed = (Path(repository) / CURRENT_FILE).is_file()
-    return current(repository)["version"] if deployed else 0
+    deployed = state_file(repository, CURRENT_FILE, name).is_file()
+    return current(repository, name)["version"] if deployed else 0
 
 
 def write_json(path: Path, value: dict) -> None:

@@ -8,7 +8,7 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
 from data_prep.errors import InputError
-from pipelines.repository.model_config import MODEL
+from data_prep.model_name import DEFAULT
 
 LIBRARIES = {"grpc": tritonclient.grpc, "http": tritonclient.http}
 TIMEOUT_S = 60
@@ -28,7 +28,7 @@ class TritonClient:
         InputError: No such server, or no such model on it.
     """
 
-    def __init__(self, url: str, protocol: str = "grpc", model: str = MODEL):
+    def __init__(self, url: str, protocol: str = "grpc", model: str = DEFAULT):
         self.library = LIBRARIES[protocol]
         self.url, self.model = url, model
         limits = {} if protocol == "grpc" else {"network_timeout": TIMEOUT_S}

@@ -6,9 +6,12 @@ Plain functions; `pipelines.deploy` is the command around them.
 import sys
 from pathlib import Path
 
+from data_prep import packed
 from data_prep.errors import InputError
+from data_prep.model_name import DEFAULT
 from pipelines.repository import model_parts, preflight, versions
-from pipelines.repository.model_config import Settings
+from pipelines.repository.layout import CLASSIFIER
+from pipelines.repository.model_config import LABELS_FILE, Settings
 from pipelines.serving import model_control
 from pipelines.text_table import text_table
 
@@ -22,6 +25,8 @@ def deploy(
     settings: Settings = Settings(),
     urls: dict[str, str] | None = None,
     keep: int = KEEP,
+    name: str = DEFAULT,
+    same_classes: bool = False,
 ) -> dict:
     """Check a trained model, add it as a version, have it served, make it current.
 
@@ -34,6 +39,8 @@ def deploy(
             repository; none: the files alone.
         keep: How many versions before the current one stay; without ``urls`` at least
             one does.
+        name: Of the model; those of other names are not touched.
+        same_classes: Refuse a model of other classes than those that are served.
 
     Returns:
         The record of the current version.
@@ -44,9 +51,11 @@ def deploy(
     preflight.check(Path(artifacts))
     with versions.lock(repository):
         repair(repository, urls)
-        record = same_model(artifacts, repository, metadata, settings)
+        if same_classes:
+            check_classes(artifacts, repository, name)
+        record = same_model(artifacts, repository, metadata, settings, name)
         if record is None:
-            record = versions.add(artifacts, repository, metadata, settings)
+            record = versions.add(artifacts, repository, metadata, settings, name)
             try:
                 make_current(repository, record, urls)
             except BaseException:
@@ -54,16 +63,41 @@ def deploy(
                 if is_live(repository, record, urls):  # interrupted, but too late
                     print(f"warning: version {version} serves", file=sys.stderr)
                 else:
-                    versions.remove(repository, version)
+                    versions.remove(repository, version, name)
                 raise
         elif urls and not is_served(repository, record, urls):
             make_current(repository, record, urls)
         # A server that polls the repository serves the version before for a while yet.
-        versions.prune(repository, keep if urls else max(keep, 1))
+        versions.prune(repository, keep if urls else max(keep, 1), name)
     return record
 
 
-def roll_back(repository: Path, urls: dict[str, str] | None = None) -> dict:
+def check_classes(artifacts: Path, repository: Path, name: str) -> None:
+    """Check that a trained model has the classes of the version that is served.
+
+    Raises:
+        InputError: It has others, or in another order; clients would be told something
+            else than they know.
+    """
+    if not versions.current_number(repository, name):
+        return
+    record = versions.current(repository, name)
+    served, new = (
+        packed.read_names(folder / LABELS_FILE)
+        for folder in (versions.folders_of(repository, record)[CLASSIFIER], artifacts)
+    )
+    if new != served:
+        raise InputError(
+            f"version {record['version']} of {name}, which is served, has "
+            f"{len(served)} classes ({', '.join(served)}), the new model has "
+            f"{len(new)} ({', '.join(new)}); deploy it under a name of its own with "
+            "--name, or replace the other all the same with --allow-new-classes"
+        )
+
+
+def roll_back(
+    repository: Path, urls: dict[str, str] | None = None, name: str = DEFAULT
+) -> dict:
     """Make the version before the current one the current one.
 
     Versions that were gone back from earlier are passed over. A server may be ahead, on
@@ -77,19 +111,20 @@ def roll_back(repository: Path, urls: dict[str, str] | None = None) -> dict:
     """
     with versions.lock(repository):
         repair(repository, urls)
-        now = versions.current(repository)["version"]
+        now = versions.current(repository, name)["version"]
         if urls:
-            ahead = model_control.ask_served(urls["grpc"], repository)
+            ahead = model_control.ask_served(urls["grpc"], repository, name)
             now = max(now, ahead["version"] if ahead else 0)
-        bad = versions.withdrawn(repository)
-        good = [v for v in versions.versions(repository) if v not in bad]
+        bad = versions.withdrawn(repository, name)
+        good = [v for v in versions.versions(repository, name) if v not in bad]
         older = [v for v in good if v < now]
         if not older:
+            option = "" if name == DEFAULT else f" --name {name}"
             raise InputError(
                 f"{repository}: there is no version before {now} to go back to; list "
-                "what is kept with python -m pipelines.deploy --list"
+                f"what is kept with python -m pipelines.deploy --list{option}"
             )
-        record = versions.deployment(repository, older[-1])
+        record = versions.deployment(repository, older[-1], name)
         make_current(repository, record, urls)
     return record
 
@@ -109,34 +144,40 @@ def make_current(repository: Path, record: dict, urls: dict[str, str] | None) ->
 
 
 def is_live(repository: Path, record: dict, urls: dict[str, str] | None) -> bool:
-    if versions.current_number(repository) == record["version"]:
+    name = versions.name_of(record)
+    if versions.current_number(repository, name) == record["version"]:
         return True
     return bool(urls) and is_served(repository, record, urls)
 
 
 def is_served(repository: Path, record: dict, urls: dict[str, str]) -> bool:
-    return model_control.ask_served(urls["grpc"], repository) == record
+    name = versions.name_of(record)
+    return model_control.ask_served(urls["grpc"], repository, name) == record
 
 
 def same_model(
-    artifacts: Path, repository: Path, metadata: dict[str, str], settings: Settings
+    artifacts: Path,
+    repository: Path,
+    metadata: dict[str, str],
+    settings: Settings,
+    name: str,
 ) -> dict | None:
     """Return the current record if it is of this very model, run in the same way."""
     try:
-        record = versions.current(repository)
+        record = versions.current(repository, name)
     except InputError:
         return None
     wanted = model_parts.describe(artifacts, metadata, settings)
     return record if record.items() >= wanted.items() else None
 
 
-def table(repository: Path) -> str:
+def table(repository: Path, name: str = DEFAULT) -> str:
     """List the versions: number, task, model, accuracy, when, and what they are now."""
-    states = {v: "withdrawn" for v in versions.withdrawn(repository)}
-    states[versions.current(repository)["version"]] = "current"
+    states = {v: "withdrawn" for v in versions.withdrawn(repository, name)}
+    states[versions.current(repository, name)["version"]] = "current"
     rows = [("version", "task", "model", "accuracy", "deployed", "")]
-    for version in versions.versions(repository):
-        record = versions.deployment(repository, version)
+    for version in versions.versions(repository, name):
+        record = versions.deployment(repository, version, name)
         known = record["metadata"]
         rows.append(
             (

@@ -22,7 +22,7 @@ def run(repository: Path, http_port: int, grpc_port: int, metrics_port: int) -> 
     Raises:
         InputError: No deployed model, no Docker engine, or Docker failed.
     """
-    record = versions.current(repository)
+    records = versions.all_current(repository)
     if shutil.which("docker") is None:
         raise InputError(
             "docker is not installed; install it, or serve without --docker"
@@ -38,7 +38,7 @@ def run(repository: Path, http_port: int, grpc_port: int, metrics_port: int) -> 
     build = ["docker", "build", "--tag", IMAGE, str(ROOT / "triton" / "server")]
     if code := subprocess.run(build).returncode:
         raise InputError(f"'{' '.join(build)}' ended with code {code}")
-    command = run_command(repository, record, http_port, grpc_port, metrics_port)
+    command = run_command(repository, records, http_port, grpc_port, metrics_port)
     grpc_url, http_url = f"127.0.0.1:{grpc_port}", f"127.0.0.1:{http_port}"
     server_keys.make(repository, grpc_url)
     os.environ[server_keys.VARIABLE] = server_keys.find(repository, grpc_url)
@@ -48,9 +48,18 @@ def run(repository: Path, http_port: int, grpc_port: int, metrics_port: int) -> 
 
 
 def run_command(
-    repository: Path, record: dict, http_port: int, grpc_port: int, metrics_port: int
+    repository: Path,
+    records: list[dict],
+    http_port: int,
+    grpc_port: int,
+    metrics_port: int,
 ) -> list[str]:
-    """Build the ``docker run`` command: loopback ports, the repository read-only."""
+    """Build the ``docker run`` command: loopback ports, the repository read-only.
+
+    Args:
+        records: Of the versions that are served, one a name.
+    """
+    on_gpu = any(record["device"] == "gpu" for record in records)
     ports = {8000: http_port, 8001: grpc_port, 8002: metrics_port}
     return [
         *("docker", "run", "--rm", "--init"),
@@ -60,7 +69,7 @@ def run_command(
         f"--env={server_keys.VARIABLE}",  # its value is not in sight
         # Python models and server exchange tensors through it; Docker's 64 MB are few
         "--shm-size=1g",
-        *(["--gpus=all"] if record["device"] == "gpu" else []),
+        *(["--gpus=all"] if on_gpu else []),
         *(f"--publish=127.0.0.1:{host}:{inside}" for inside, host in ports.items()),
         f"--volume={repository.resolve()}:/models:ro",
         IMAGE,

@@ -14,13 +14,8 @@ from data_prep.errors import InputError
 from data_prep.preprocessing import FILE_NAME, Preprocessing
 from pipelines.repository import model_parts, preflight, versions
 from pipelines.repository.graph_check import INPUT, PROBABILITIES
-from pipelines.repository.model_config import (
-    CLASSIFIER,
-    DECODE,
-    FUSED,
-    LABELS_FILE,
-    MODEL,
-)
+from pipelines.repository.layout import CLASSIFIER, DECODE, FUSED
+from pipelines.repository.model_config import LABELS_FILE
 from pipelines.serving.client import TritonClient
 
 # Largest difference of a probability. Half precision, and GPUs, round otherwise.
@@ -36,7 +31,7 @@ def check_parts(urls: dict[str, str], repository: Path, record: dict) -> None:
     Raises:
         InputError: One does not answer, or answers something else.
     """
-    folders = versions.part_folders(repository, record["version"])
+    folders = versions.folders_of(repository, record)
     tolerance = TOLERANCES[record["precision"]]
     files, pixels, expected = golden(folders)
     with np.load(folders[CLASSIFIER] / preflight.GOLDEN_FILE) as arrays:
@@ -60,12 +55,12 @@ def check_served(urls: dict[str, str], repository: Path, record: dict) -> None:
     Raises:
         InputError: It answers something else.
     """
-    folders = versions.part_folders(repository, record["version"])
+    folders, name = versions.folders_of(repository, record), versions.name_of(record)
     files, _, expected = golden(folders)
     for protocol, url in urls.items():
-        with TritonClient(url, protocol) as ask:
+        with TritonClient(url, protocol, name) as ask:
             tolerance = TOLERANCES[record["precision"]]
-            compare(ask(files), expected, tolerance, MODEL, protocol)
+            compare(ask(files), expected, tolerance, name, protocol)
             compare_labels(ask, files[0], folders[CLASSIFIER] / LABELS_FILE)
 
 

@@ -25,16 +25,10 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from data_prep.errors import InputError
+from data_prep.model_name import DEFAULT
 from pipelines.repository import versions
-from pipelines.repository.model_config import (
-    ENCODED,
-    MODEL,
-    PARTS,
-    SERVED,
-    SERVED_NUMBER,
-    VERSION,
-    part_name,
-)
+from pipelines.repository.layout import as_part, served_names
+from pipelines.repository.model_config import ENCODED, SERVED_NUMBER, VERSION
 from pipelines.serving import golden_check, server_keys
 from pipelines.serving.client import one_line
 
@@ -62,76 +56,83 @@ def switch(urls: dict[str, str], repository: Path, record: dict) -> None:
         InputError: No server, one with another repository or control mode, one that
             cannot load the version, or a version that answers wrongly.
     """
-    version = record["version"]
+    version, name = record["version"], versions.name_of(record)
     with server_keys.client(urls["grpc"], repository) as client:
-        before = served(client, repository)
-        noted = versions.current_number(repository)
-        names = part_names(repository, version)
-        check_repository(client, urls, repository, names)
+        before = served(client, repository, name)
+        noted = versions.current_number(repository, name)
+        names = part_names(repository, version, name)
+        check_repository(client, urls, repository, names, name)
         if before:
             # loaded by name they stay, whatever becomes of what refers to them
-            load(client, urls, part_names(repository, before["version"]))
+            load(client, urls, part_names(repository, before["version"], name))
         try:
             load(client, urls, names)
             golden_check.check_parts(urls, repository, record)
             versions.commit(repository, record)
-            versions.route_to(repository, version)
-            load(client, urls, SERVED)
+            versions.route_to(repository, version, name)
+            load(client, urls, served_names(name))
             golden_check.check_served(urls, repository, record)
             versions.set_current(repository, record)
         except BaseException as error:
-            if noted != version == versions.current_number(repository):
+            if noted != version == versions.current_number(repository, name):
                 raise  # interrupted, but too late
             stays = ""
             if before:
                 stays = put_back(client, urls, repository, before)
             else:
-                retire(client, 0)
+                retire(client, 0, name)
             if isinstance(error, InputError):
                 raise InputError(f"version {version}: {error}{stays}") from None
             raise
-        retire(client, version)
+        retire(client, version, name)
 
 
 def put_back(client, urls: dict[str, str], repository: Path, record: dict) -> str:
     """Pass requests on to the version served before; say how that went."""
-    version = record["version"]
-    versions.route_to(repository, version)
+    version, name = record["version"], versions.name_of(record)
+    versions.route_to(repository, version, name)
     try:
-        load(client, urls, SERVED)
+        load(client, urls, served_names(name))
     except InputError as error:
         return f"; version {version} stays in the repository, but {error}"
-    retire(client, version)
+    retire(client, version, name)
     return f"; version {version} stays"
 
 
-def ask_served(url: str, repository: Path) -> dict | None:
+def ask_served(url: str, repository: Path, name: str = DEFAULT) -> dict | None:
     """As `served`, of the server at a gRPC address; None also if none answers soon."""
     with triton.InferenceServerClient(url) as client:
-        return served(client, repository, ANSWER_TIMEOUT_S)
+        return served(client, repository, name, ANSWER_TIMEOUT_S)
 
 
 def served(
     client: triton.InferenceServerClient,
     repository: Path,
+    name: str,
     timeout_s: float | None = None,
 ) -> dict | None:
-    """Find the repository's record of the version that a server serves.
+    """Find the repository's record of the version of a model that a server serves.
 
     Returns:
         None if it serves none, or one of another repository.
     """
     try:
-        config = client.get_model_config(MODEL, client_timeout=timeout_s).config
+        config = client.get_model_config(name, client_timeout=timeout_s).config
         version = int(config.parameters[VERSION].string_value)
-        record = versions.deployment(repository, version)
+        record = versions.deployment(repository, version, name)
     except (InferenceServerException, ValueError, InputError):
         return None
     digest = config.parameters["model_sha256"].string_value
     return record if record["metadata"]["model_sha256"] == digest else None
 
 
-def check_repository(client, urls: dict[str, str], repository: Path, names) -> None:
+def check_repository(
+    client,
+    urls: dict[str, str],
+    repository: Path,
+    names: Iterable[str],
+    name: str,
+) -> None:
     """Check that the server sees the parts that lie in the repository.
 
     Raises:
@@ -151,8 +152,8 @@ def check_repository(client, urls: dict[str, str], repository: Path, names) -> N
             "one with scripts/serve"
         ) from None
     known = set(names) <= {model.name for model in models}
-    serves = any(model.name == MODEL and model.state == "READY" for model in models)
-    if not known or (serves and served(client, repository) is None):
+    serves = any(model.name == name and model.state == "READY" for model in models)
+    if not known or (serves and served(client, repository, name) is None):
         raise InputError(
             f"the Triton server at {urls['grpc']} serves another model repository "
             f"than {repository}; name the server that was started on this one, or "
@@ -160,8 +161,8 @@ def check_repository(client, urls: dict[str, str], repository: Path, names) -> N
         )
 
 
-def part_names(repository: Path, version: int) -> list[str]:
-    folders = versions.part_folders(repository, version)
+def part_names(repository: Path, version: int, name: str = DEFAULT) -> list[str]:
+    folders = versions.part_folders(repository, version, name)
     return [folder.name for folder in folders.values()]
 
 
@@ -174,7 +175,7 @@ def load(client, urls: dict[str, str], names: Iterable[str]) -> None:
 
     def load_one(name: str) -> None:
         try:
-            if is_part(name):  # the others have no processes
+            if as_part(name):  # the others have no processes
                 wait_until_unloaded(client, name)
             client.load_model(name, client_timeout=LOAD_TIMEOUT_S)
         except InferenceServerException as error:
@@ -201,39 +202,40 @@ def wait_until_unloaded(client: triton.InferenceServerClient, name: str) -> None
         time.sleep(0.05)
 
 
-def retire(client: triton.InferenceServerClient, version: int) -> None:
-    """Unload the parts of all versions but one, which all requests are passed on to.
+def retire(client: triton.InferenceServerClient, version: int, name: str) -> None:
+    """Unload the parts of all versions of a model but one, which requests are passed
+    on to.
 
     What fails to be unloaded takes memory, no more: that is a warning.
     """
     try:
-        if others := loaded_parts(client, version):
+        if others := loaded_parts(client, version, name):
             time.sleep(SETTLE_S)
-            for name in others:
-                client.unload_model(name, client_timeout=ANSWER_TIMEOUT_S)
+            for part in others:
+                client.unload_model(part, client_timeout=ANSWER_TIMEOUT_S)
     except InferenceServerException as error:
         print(
-            f"warning: other versions than {version} have not been unloaded "
+            f"warning: other versions of {name} than {version} have not been unloaded "
             f"({one_line(error)}); the next deployment tries again",
             file=sys.stderr,
         )
 
 
-def loaded_parts(client: triton.InferenceServerClient, version: int) -> list[str]:
-    """Name the parts that are loaded, but for those of one version.
+def loaded_parts(
+    client: triton.InferenceServerClient, version: int, name: str
+) -> list[str]:
+    """Name the parts of a model that are loaded, but for those of one version.
 
     The server is asked, not the repository: the files of a deployment that was killed
     may have gone, and Triton's index with them; its statistics know what is loaded.
     """
-    ours = {part_name(kind, version) for kind in PARTS}
     statistics = client.get_inference_statistics(client_timeout=ANSWER_TIMEOUT_S)
-    loaded = {model.name for model in statistics.model_stats if is_part(model.name)}
-    return sorted(loaded - ours)
-
-
-def is_part(name: str) -> bool:
-    kind, _, number = name.rpartition("_")
-    return kind in PARTS and number.isdecimal()
+    loaded = {model.name: as_part(model.name) for model in statistics.model_stats}
+    return sorted(
+        called
+        for called, part in loaded.items()
+        if part and part.name == name and part.version != version
+    )
 
 
 def index(client: triton.InferenceServerClient) -> Iterator:
@@ -248,19 +250,28 @@ def settle(grpc_url: str, repository: Path) -> None:
     it is loading, and its processes stay for ever.
     """
     with server_keys.client(grpc_url, repository) as client:
-        record = served(client, repository, ANSWER_TIMEOUT_S)
-        if record is None:  # none runs, or not ours: whoever is to use it will say so
-            return
-        deadline = time.monotonic() + LOAD_TIMEOUT_S
-        try:
-            while time.monotonic() < deadline and any(
-                is_part(model.name) and model.state == "LOADING"
-                for model in index(client)
-            ):
-                time.sleep(0.1)
-        except InferenceServerException:  # it has gone: that is said later as well
-            return
-        retire(client, record["version"])
+        for name in versions.known_names(repository):
+            settle_one(client, repository, name)
+
+
+def settle_one(
+    client: triton.InferenceServerClient, repository: Path, name: str
+) -> None:
+    record = served(client, repository, name, ANSWER_TIMEOUT_S)
+    if record is None:  # none runs, or not ours: whoever is to use it will say so
+        return
+
+    def is_loading(model) -> bool:
+        part = as_part(model.name)
+        return bool(part) and part.name == name and model.state == "LOADING"
+
+    deadline = time.monotonic() + LOAD_TIMEOUT_S
+    try:
+        while time.monotonic() < deadline and any(map(is_loading, index(client))):
+            time.sleep(0.1)
+    except InferenceServerException:  # it has gone: that is said later as well
+        return
+    retire(client, record["version"], name)
 
 
 def heal(grpc_url: str, repository: Path, version: int, part: str) -> None:
@@ -274,20 +285,21 @@ def heal(grpc_url: str, repository: Path, version: int, part: str) -> None:
     Raises:
         InputError: It cannot be loaded.
     """
-    versions.deployment(repository, version)  # its files are there
+    name = as_part(part).name
+    versions.deployment(repository, version, name)  # its files are there
     with server_keys.client(grpc_url, repository) as client:
-        versions.route_to(repository, version)
+        versions.route_to(repository, version, name)
         try:
             (Path(repository) / part / str(SERVED_NUMBER)).touch()  # looks changed
             load(client, {"grpc": grpc_url}, [part])
-            load(client, {"grpc": grpc_url}, SERVED)
+            load(client, {"grpc": grpc_url}, served_names(name))
         finally:
-            current = versions.current_number(repository)
+            current = versions.current_number(repository, name)
             if current != version:
-                versions.route_to(repository, current)
+                versions.route_to(repository, current, name)
 
 
-def probe(grpc_url: str, timeout_s: float = 10) -> str | None:
+def probe(grpc_url: str, timeout_s: float = 10, name: str = DEFAULT) -> str | None:
     """Have a small picture classified, since "ready" says little of Python models.
 
     Returns:
@@ -295,7 +307,7 @@ def probe(grpc_url: str, timeout_s: float = 10) -> str | None:
     """
     with triton.InferenceServerClient(grpc_url) as client:
         try:
-            client.infer(MODEL, [picture()], request_id=PROBE, client_timeout=timeout_s)
+            client.infer(name, [picture()], request_id=PROBE, client_timeout=timeout_s)
         except InferenceServerException as error:
             return one_line(error)
     return None

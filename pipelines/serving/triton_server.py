@@ -27,7 +27,8 @@ from pathlib import Path
 from data_prep.errors import InputError
 from data_prep.paths import ROOT, data_home
 from pipelines.repository import versions
-from pipelines.repository.model_config import SERVED, default_instances
+from pipelines.repository.layout import served_names
+from pipelines.repository.model_config import default_instances
 from pipelines.serving import model_control, server_keys, serving_environment
 
 HOST = "127.0.0.1"
@@ -91,7 +92,7 @@ class TritonServer:
             InputError: The serving environment or the repository is not fit, or the
                 server ended or did not answer; its last words are in the message.
         """
-        versions.current(self.repository)  # is there anything to serve?
+        versions.all_current(self.repository)  # is there anything to serve?
         with versions.lock(self.repository):
             versions.repair(self.repository)
         serving = serving_environment.describe()
@@ -137,7 +138,11 @@ class TritonServer:
             str(package / "bin" / "tritonserver"),
             f"--model-repository={self._plain(self.repository)}",
             "--model-control-mode=explicit",
-            *(f"--load-model={name}" for name in SERVED),
+            *(
+                f"--load-model={called}"
+                for name in versions.deployed_names(self.repository)
+                for called in served_names(name)
+            ),
             f"--backend-directory={self._plain(backends)}",
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
             f"--cache-directory={package / 'caches'}",
@@ -193,7 +198,10 @@ class TritonServer:
                 socket.create_connection((HOST, port), timeout=1).close()
         except OSError as error:
             return str(error)
-        return model_control.probe(self.grpc_url)
+        for name in versions.deployed_names(self.repository):
+            if fault := model_control.probe(self.grpc_url, name=name):
+                return fault
+        return None
 
     def stop(self) -> None:
         """Let running requests finish, then end the server; leave nothing behind."""

@@ -11,6 +11,8 @@ tested it.
 
 A model of which a process died with a request inside is never given up by Triton, so
 the processes that lived stay as well. What has been of no use for a while is killed.
+
+Each model of the server has a watchdog of its own, so that none waits for another.
 """
 
 import contextlib
@@ -28,7 +30,7 @@ from tritonclient.utils import InferenceServerException
 
 from data_prep.errors import InputError
 from pipelines.repository import versions
-from pipelines.repository.model_config import CLASSIFIER
+from pipelines.repository.layout import CLASSIFIER, as_part
 from pipelines.serving import model_control, model_processes, server_keys
 from pipelines.serving.client import one_line
 from pipelines.serving.model_processes import ModelProcess
@@ -51,7 +53,7 @@ class Fault(NamedTuple):
 
 
 class Watchdog:
-    """At work from entering to leaving the context.
+    """Looks after all models of a server, at work from entering to leaving the context.
 
     Args:
         server: That runs.
@@ -59,6 +61,49 @@ class Watchdog:
     """
 
     def __init__(self, server: TritonServer, say=print):
+        self.server, self.say = server, say
+        self.ended = threading.Event()
+        self.models: dict[str, ModelWatchdog] = {}
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Watchdog":
+        self._look()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join(STOP_S)
+        for model in self.models.values():
+            model.ended.set()
+        deadline = time.monotonic() + STOP_S
+        for model in self.models.values():
+            # a server that hangs, which is about to be ended, must not keep us
+            model.threads[0].join(max(0, deadline - time.monotonic()))
+
+    def _watch(self) -> None:
+        while not self.ended.wait(INTERVAL_S):
+            self._look()
+
+    def _look(self) -> None:
+        """Look after models that have been deployed since."""
+        for name in versions.deployed_names(self.server.repository):
+            if name not in self.models:
+                self.models[name] = ModelWatchdog(self.server, name, self.say)
+                self.models[name].start()
+
+
+class ModelWatchdog:
+    """Looks after one model, until ``ended`` is set.
+
+    Args:
+        server: That runs.
+        name: Of the model.
+        say: Is told what was found and done, in one line.
+    """
+
+    def __init__(self, server: TritonServer, name: str, say):
+        self.name = name
         self.grpc_url, self.repository = server.grpc_url, server.repository
         self.process_id, self.say = server.process.pid, say
         self.record = None  # of the version that is served, or was when last seen
@@ -75,22 +120,16 @@ class Watchdog:
             for target in (self._watch, self._ask)
         ]
 
-    def __enter__(self) -> "Watchdog":
+    def start(self) -> None:
         for thread in self.threads:
             thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.ended.set()
-        # a server that hangs, which is about to be ended, must not keep us
-        self.threads[0].join(STOP_S)
 
     def _watch(self) -> None:
         while not self.ended.wait(INTERVAL_S):
             try:
                 self._look()
             except Exception as error:  # whatever it is: the next look may go well
-                self.say(f"the watchdog could not look after the model: {error!r}")
+                self.say(f"the watchdog could not look after {self.name}: {error!r}")
 
     def _ask(self) -> None:
         """Ask the models, one round of requests after the other."""
@@ -115,14 +154,14 @@ class Watchdog:
 
     def _ask_served(self) -> None:
         """Keep in mind which version is served: with a part that fails, none may be."""
-        record = model_control.ask_served(self.grpc_url, self.repository)
+        record = model_control.ask_served(self.grpc_url, self.repository, self.name)
         self.record = record or self.record
 
     def _dead(self) -> Fault | None:
         """Find a part of the version served of which a process is missing."""
         version, wanted = self.record["version"], self.record["instances"]
         running = [process.part for process in filter(self._of_use, self._processes())]
-        for part in model_control.part_names(self.repository, version):
+        for part in self._served_parts():
             if missing := wanted - running.count(part):
                 if missing > 0:
                     reason = f"{missing} of its {wanted} processes have ended"
@@ -130,10 +169,19 @@ class Watchdog:
         return None
 
     def _processes(self) -> list[ModelProcess]:
-        return model_processes.of_server(self.process_id)
+        """List those of this model."""
+        return [
+            process
+            for process in model_processes.of_server(self.process_id)
+            if (part := as_part(process.part)) and part.name == self.name
+        ]
+
+    def _served_parts(self) -> list[str]:
+        version = self.record["version"]
+        return model_control.part_names(self.repository, version, self.name)
 
     def _of_use(self, process: ModelProcess) -> bool:
-        names = model_control.part_names(self.repository, self.record["version"])
+        names = self._served_parts()
         younger = process.started >= self.since.get(process.part, 0)
         return process.part in names and younger
 
@@ -165,7 +213,7 @@ class Watchdog:
         self._ask_served()
         version = self.record["version"]
         with server_keys.client(self.grpc_url, self.repository) as client:
-            model_control.retire(client, version)
+            model_control.retire(client, version, self.name)
         found = [x for x in self._processes() if not self._of_use(x)]
         self.useless = {x: self.useless.get(x, self.tidied) for x in found}
         for process, since in self.useless.items():
@@ -183,7 +231,7 @@ def find_fault(grpc_url: str, repository: Path, record: dict) -> Fault | None:
     Returns:
         None if nobody answered with an error.
     """
-    folders = versions.part_folders(repository, record["version"])
+    folders = versions.folders_of(repository, record)
     count = 2 * record["instances"]
     answers = queue.SimpleQueue()
     with triton.InferenceServerClient(grpc_url) as client:

@@ -6,13 +6,13 @@ they do not import it.
 
 from pipelines.tracking.connection import ensure_clearml
 from pipelines.tracking.datasets import (
-    PREPARED,
-    RAW,
     check_destination,
+    check_model,
     find_raw,
     find_version,
     local_copy,
     newest_dataset,
+    note_use,
     register_raw,
     upload_prepared,
 )
@@ -20,17 +20,17 @@ from pipelines.tracking.task import set_output, step_task
 from pipelines.tracking.trainings import TRIED, artifact, find_training
 
 __all__ = [
-    "PREPARED",
-    "RAW",
     "TRIED",
     "artifact",
     "check_destination",
+    "check_model",
     "ensure_clearml",
     "find_raw",
     "find_training",
     "find_version",
     "local_copy",
     "newest_dataset",
+    "note_use",
     "register_raw",
     "set_output",
     "step_task",

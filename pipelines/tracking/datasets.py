@@ -8,15 +8,32 @@ from typing import Iterable, Iterator, Mapping, Sequence
 
 from data_prep import containers
 from data_prep.errors import InputError
+from data_prep.model_name import DEFAULT
 from data_prep.sources import Listing, find_images
 
 PROJECT = "ASL"
-RAW = "ASL_raw"
 PREPARED = "ASL"
 
 
-def register_raw(folders: Mapping[str, Path], output_uri: str | None = None) -> str:
-    """Bring raw folders, archives or tables into the ClearML Dataset ``ASL_raw``.
+def prepared_name(name: str) -> str:
+    """What the prepared Dataset of a model is called: "ASL", else as the model."""
+    return PREPARED if name == DEFAULT else name
+
+
+def raw_name(prepared: str) -> str:
+    """What the raw Dataset is called that a prepared one is made from."""
+    return f"{prepared}_raw"
+
+
+def model_of(prepared: str) -> str:
+    """The name of the model that a prepared Dataset is for, by the Dataset's name."""
+    return DEFAULT if prepared == PREPARED else prepared
+
+
+def register_raw(
+    folders: Mapping[str, Path], output_uri: str | None = None, name: str = DEFAULT
+) -> str:
+    """Bring raw folders, archives or tables into a model's raw ClearML Dataset.
 
     If its last version holds one of them already, the new version is a child of that:
     it stores only what was added or changed, and forgets what is gone. Nothing new
@@ -24,20 +41,22 @@ def register_raw(folders: Mapping[str, Path], output_uri: str | None = None) -> 
 
     Args:
         folders: Each under its name in the Dataset.
+        name: Of the model.
 
     Returns:
         The id of the version that holds exactly these folders.
     """
     from clearml import Dataset
 
-    parent = _newest(RAW)
+    raw = raw_name(prepared_name(name))
+    parent = _newest(raw)
     known = parent.file_entries_dict if parent else {}
     if not any(_is_under(file, folders) for file in known):
         parent = None
     elif _same(known, folders):
         return parent.id
     dataset = Dataset.create(
-        dataset_name=RAW,
+        dataset_name=raw,
         dataset_project=PROJECT,
         parent_datasets=[parent.id] if parent else None,
     )
@@ -67,64 +86,98 @@ def linked_folders(folder: Path) -> Iterator[tuple[str, str]]:
                 yield path.relative_to(folder).as_posix(), str(path.resolve())
 
 
-def find_version(folders: Mapping[str, Path]) -> str | None:
-    """The id of the last version of ``ASL_raw`` if it holds exactly these folders."""
-    last = _newest(RAW)
+def find_version(folders: Mapping[str, Path], name: str = DEFAULT) -> str | None:
+    """The id of the last version of a model's raw Dataset if it holds exactly these
+    folders."""
+    last = _newest(raw_name(prepared_name(name)))
     return last.id if last and _same(last.file_entries_dict, folders) else None
 
 
 def upload_prepared(
-    folder: str | Path, output_uri: str | None = None, raw_id: str | None = None
+    folder: str | Path,
+    output_uri: str | None = None,
+    raw_id: str | None = None,
+    name: str = DEFAULT,
 ) -> str:
-    """Upload a prepared folder as a new version of the Dataset ``ASL``.
+    """Upload a prepared folder as a new version of a model's prepared Dataset.
 
     Args:
         raw_id: The Dataset that it was prepared from. It becomes a parameter of the new
             one's task, a tag to filter by, and its description a link. It is no parent:
             that would mix its files into the new Dataset.
+        name: Of the model.
 
     Returns:
         The Dataset's id.
     """
     from clearml import Dataset, Task
 
+    prepared = prepared_name(name)
+    of = raw_name(prepared)
     raw = Task.get_task(task_id=raw_id) if raw_id else None
     dataset = Dataset.create(
-        dataset_name=PREPARED,
+        dataset_name=prepared,
         dataset_project=PROJECT,
-        dataset_tags=[f"{RAW} {raw_id}"] if raw else None,
+        dataset_tags=[f"{of} {raw_id}"] if raw else None,
         description=(
-            f"Prepared from {RAW} {raw_id}: {raw.get_output_log_web_page()}"
+            f"Prepared from {of} {raw_id}: {raw.get_output_log_web_page()}"
             if raw
-            else f"Prepared from folders that are no version of {RAW}"
+            else f"Prepared from folders that are no version of {of}"
         ),
     )
     if raw:
         task = Task.get_task(task_id=dataset.id)
-        task.set_parameter(f"Datasets/{RAW}", raw_id)
+        task.set_parameter(f"Datasets/{of}", raw_id)
     dataset.add_files(str(folder))
     return _finish(dataset, output_uri)
 
 
-def local_copy(dataset_id: str, alias: str) -> Path:
+def local_copy(dataset_id: str) -> Path:
     """Fetch a Dataset to this machine, read-only by convention: a shared cache.
 
-    Args:
-        alias: By what name the running task records that it used the Dataset.
+    The running task records, by the Dataset's name, that it used it.
 
     Raises:
         InputError: No such Dataset.
     """
-    from clearml import Dataset
+    from clearml import Dataset, Task
 
     try:
-        dataset = Dataset.get(dataset_id=dataset_id, alias=alias)
+        name = Task.get_task(task_id=dataset_id).name
+        dataset = Dataset.get(dataset_id=dataset_id, alias=name)
     except ValueError as error:
         raise InputError(
             f"there is no ClearML Dataset {dataset_id} ({error}); list them in the web "
             "UI or register one with python -m data_prep.validate --register"
         ) from None
     return Path(dataset.get_local_copy())
+
+
+def check_model(dataset_id: str, name: str) -> None:
+    """Check that a prepared Dataset is for the model of this name.
+
+    Raises:
+        InputError: It is another one's, or there is none.
+    """
+    from clearml import Task
+
+    try:
+        owner = model_of(Task.get_task(task_id=dataset_id).name)
+    except ValueError:
+        owner = name  # fetching it says what is wrong
+    if owner != name:
+        raise InputError(
+            f"Dataset {dataset_id} was prepared for the model {owner}, not for {name}; "
+            f"give --name {owner}, or prepare one with --name {name}"
+        )
+
+
+def note_use(task, dataset_id: str) -> None:
+    """Record on a task that it used a Dataset, as the SDK does where it fetches one."""
+    from clearml import Task
+
+    name = Task.get_task(task_id=dataset_id).name
+    task.set_parameter(f"Datasets/{name}", dataset_id)
 
 
 def check_destination(output_uri: str | None) -> None:
@@ -182,20 +235,21 @@ def find_raw(
         )
     if folders:
         return find_images(folders, classes, limit)
-    return find_images([local_copy(dataset_id or "", RAW)], classes, limit, names=[""])
+    return find_images([local_copy(dataset_id or "")], classes, limit, names=[""])
 
 
-def newest_dataset(name: str = PREPARED) -> str:
-    """Find the newest complete version of a Dataset; return its id.
+def newest_dataset(name: str = DEFAULT) -> str:
+    """Find the newest complete version of a model's prepared Dataset; return its id.
 
     Raises:
         InputError: There is none.
     """
-    newest = _newest(name)
+    newest = _newest(prepared_name(name))
     if newest is None:
+        option = "" if name == DEFAULT else f" --name {name}"
         raise InputError(
-            f"there is no completed Dataset {name} in ClearML; make one with "
-            f"python -m data_prep.{'prepare' if name == PREPARED else 'validate'}"
+            f"there is no completed Dataset {prepared_name(name)} in ClearML; make one "
+            f"with python -m data_prep.prepare{option}"
         )
     return newest.id
 

@@ -150,6 +150,8 @@ def _convert(action: argparse.Action, text: str, shown: str) -> Any:
     kind = action.type if callable(action.type) else str
     try:
         value = kind(text)
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"{shown}: {error}") from None
     except ValueError:
         name = getattr(kind, "__name__", "value")
         raise InputError(f"{shown} is {text!r}, which is no {name}") from None

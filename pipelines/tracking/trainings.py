@@ -3,7 +3,8 @@
 A training is a task of the type "training" in the project; a clone or an agent's run
 may carry another name, but its type does not change. The tag ``best`` is on the one
 that `pipelines.promote` chose. A training that is archived or tagged ``rejected``
-counts no more.
+counts no more. Each belongs to the model of one name (`data_prep.model_name`), which
+its options say.
 """
 
 import hashlib
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Iterator
 
 from data_prep.errors import InputError
-from pipelines.tracking.datasets import PROJECT, RAW
+from data_prep.model_name import DEFAULT
+from pipelines.tracking.datasets import PROJECT, raw_name
 
 ENDED_WELL = ("completed", "published")
 # The scalar, an epoch, whose best value orders trainings and guides searches: title and
@@ -24,10 +26,11 @@ TRIED = "fast-dev-run"  # a run that only tried the code
 PAGE = 20  # trainings a query
 
 
-def find_training(which: str):
-    """Find a completed training task of the project.
+def find_training(which: str, name: str = DEFAULT):
+    """Find a completed training task of a model.
 
     Args:
+        name: Of the model.
         which: "last" by time of completion; "best": the promoted one, or, where none
             is promoted, that of the highest validation accuracy; or an id.
 
@@ -35,24 +38,32 @@ def find_training(which: str):
         InputError: There is none, or it did not complete.
     """
     if which == "last":
-        found = next(ordered("-completed"), None)
+        found = next(ordered("-completed", name=name), None)
     elif which == BEST:
-        found = promoted() or next(ordered(), None)
+        found = promoted(name) or next(ordered(name=name), None)
     else:
-        return get(which)
+        return get(which, name)
     if found is None:
+        of = option = ""
+        if name != DEFAULT:
+            of, option = f" of {name}", f" --name {name}"
         raise InputError(
-            f"no completed training task in project {PROJECT}; run python -m "
-            "training.train first"
+            f"no completed training task{of} in project {PROJECT}; run python -m "
+            f"training.train{option} first"
         )
     return found
 
 
-def get(task_id: str):
-    """Fetch one training by its id.
+def name_of(training) -> str:
+    """The name of the model that a task of the project is about."""
+    return training.get_parameter("Args/name") or DEFAULT
+
+
+def get(task_id: str, name: str = DEFAULT):
+    """Fetch one training of a model by its id.
 
     Raises:
-        InputError: There is none, or it did not complete.
+        InputError: There is none, it did not complete, or it is another model's.
     """
     from clearml import Task
 
@@ -69,29 +80,38 @@ def get(task_id: str):
             f"task {task_id} is {task.get_status()}; only a completed training can be "
             "used"
         )
+    if name_of(task) != name:
+        raise InputError(
+            f"task {task_id} is a training of {name_of(task)}, not of {name}; give "
+            f"--name {name_of(task)}"
+        )
     return task
 
 
-def promoted():
-    """The training that is tagged as the best one, None if there is none."""
-    return next(ordered("-last_change", [BEST]), None)
+def promoted(name: str = DEFAULT):
+    """A model's training that is tagged as the best one, None if there is none."""
+    return next(ordered("-last_change", [BEST], name), None)
 
 
-def tagged_best() -> list:
-    """All trainings that carry the tag, archived ones as well."""
+def tagged_best(name: str = DEFAULT) -> list:
+    """All trainings of a model that carry the tag, archived ones as well."""
     from clearml import Task
 
-    return Task.get_tasks(
+    found = Task.get_tasks(
         project_name=PROJECT, tags=["__$all", BEST], task_filter={"type": ["training"]}
     )
+    return [training for training in found if name_of(training) == name]
 
 
-def ordered(order: str = "", tags: list[str] | None = None) -> Iterator:
-    """Give the project's completed trainings in the server's order, page by page.
+def ordered(
+    order: str = "", tags: list[str] | None = None, name: str = DEFAULT
+) -> Iterator:
+    """Give a model's completed trainings in the server's order, page by page.
 
     Args:
         order: A field, with "-" for the highest first; default: by validation accuracy.
         tags: All of them must be there.
+        name: Of the model.
     """
     from clearml import Task
 
@@ -111,7 +131,7 @@ def ordered(order: str = "", tags: list[str] | None = None) -> Iterator:
                 "page_size": PAGE,
             },
         )
-        yield from tasks
+        yield from (task for task in tasks if name_of(task) == name)
         if len(tasks) < PAGE:
             return
 
@@ -162,7 +182,8 @@ def raw_dataset(dataset_id: str) -> str:
         dataset = Task.get_task(task_id=dataset_id)
     except ValueError:  # it was deleted
         return ""
-    if raw_id := dataset.get_parameter(f"Datasets/{RAW}"):
+    # a Dataset's task has its name
+    if raw_id := dataset.get_parameter(f"Datasets/{raw_name(dataset.name)}"):
         return raw_id
     # Datasets of earlier versions do not say; the step that made them does
     makers = Task.get_tasks(

@@ -14,10 +14,11 @@ PROBE = ROOT / "triton/server/probe.py"
 
 
 def launched(command: list[str]) -> list[str]:
-    """Return tritonserver's options, of a container's command that gives it a key."""
-    *launch, program = command[:3]
-    assert launch == ["python3", "/opt/asl/launch.py"] and program == "tritonserver"
-    return command[3:]
+    """Return the options, launch.py's first, of a container's command that gives
+    tritonserver a key."""
+    assert command[:2] == ["python3", "/opt/asl/launch.py"]
+    program = command.index("tritonserver")
+    return command[2:program] + command[program + 1 :]
 
 
 @contextmanager
@@ -37,6 +38,8 @@ def running(options: list[str], repository: Path, log: Path):
     serving = serving_environment.describe()
     assert "--model-repository=/models" in options
     options = [option.replace("=/models", f"={repository}") for option in options]
+    launch = [option for option in options if option == "--load-deployed"]
+    options = [option for option in options if option not in launch]
     given = {option.partition("=")[0] for option in options}
     binary, *rest = embedded.command(serving)
     ours = [x for x in rest if x.partition("=")[0] not in {*given, "--load-model"}]
@@ -44,7 +47,7 @@ def running(options: list[str], repository: Path, log: Path):
     variables = serving_environment.variables(serving)
     with open(log, "wb") as output:
         embedded.process = subprocess.Popen(
-            [sys.executable, LAUNCH, binary, *options, *ours],
+            [sys.executable, LAUNCH, *launch, binary, *options, *ours],
             env=variables | {"TRITON_KEY_FILE": str(key)},
             stdout=output,
             stderr=output,

@@ -19,9 +19,9 @@ from pipelines.repository.model_config import (
     DECODE,
     ENGINE_CACHE,
     FUSED,
-    SERVED,
     Settings,
     part_name,
+    served_names,
 )
 from pipelines.serving import deployment
 from pipelines.serving.docker_server import run_command
@@ -124,7 +124,7 @@ def test_pods_are_scaled_by_what_waits_in_parts_alone():
         (models,) = re.findall(r'model=~"(.*?)"', selector)
         for kind in (FUSED, DECODE, CLASSIFIER):
             assert re.fullmatch(models, part_name(kind, 12))
-        assert not any(re.fullmatch(models, name) for name in SERVED)
+        assert not any(re.fullmatch(models, name) for name in served_names())
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="there is no kubectl")
@@ -213,14 +213,14 @@ def test_what_does_not_watch_the_repository_loads_what_clients_call():
     explicit = [text for text in texts if "--model-control-mode=explicit" in text]
     assert len(explicit) == 2
     for text in explicit:
-        assert set(re.findall(r"--load-model=(\w+)", text)) == set(SERVED)
+        assert set(re.findall(r"--load-model=(\w+)", text)) == set(served_names())
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_compose_runs_the_image_as_serve_does(device, artifacts, tmp_path):
     versions.render(artifacts, tmp_path, {}, Settings(device))
-    record = versions.current(tmp_path)
-    command = run_command(tmp_path, record, 8000, 8001, 8002)
+    records = versions.all_current(tmp_path)
+    command = run_command(tmp_path, records, 8000, 8001, 8002)
     service = COMPOSE["services"][device]
 
     assert service["image"] in command

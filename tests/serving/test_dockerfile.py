@@ -139,7 +139,7 @@ def test_docker_run_mounts_the_repository_and_publishes_on_loopback(
 ):
     versions.render(artifacts, tmp_path, {}, Settings(device))
 
-    command = run_command(tmp_path, versions.current(tmp_path), 18000, 18001, 18002)
+    command = run_command(tmp_path, [versions.current(tmp_path)], 18000, 18001, 18002)
 
     assert f"--volume={tmp_path}:/models:ro" in command
     published = [x for x in command if x.startswith("--publish=")]

@@ -8,7 +8,6 @@ from pipelines.repository.model_config import (
     CLASSIFIER,
     DECODE,
     FUSED,
-    MODEL,
     GraphShapes,
     Settings,
 )
@@ -63,7 +62,7 @@ def test_names_and_shapes_are_those_of_the_graph():
     assert list(found[CLASSIFIER].input[0].dims) == [96, 96, 3]
     assert list(found[CLASSIFIER].output[0].dims) == [29]
     assert list(found[DECODE].output[0].dims) == [96, 96, 3]
-    assert found[MODEL].output[0].name == "probs"
+    assert found["asl"].output[0].name == "probs"
     assert configs()[FUSED].output[0].name == "probs"
 
 

@@ -125,7 +125,7 @@ def test_an_empty_repository_and_an_unknown_version_are_named(artifacts, reposit
     with pytest.raises(InputError, match="no model has been deployed"):
         versions.current(repository)
     versions.render(artifacts, repository, {})
-    with pytest.raises(InputError, match="no version 5; it has: 1"):
+    with pytest.raises(InputError, match="no version 5 of asl; it has: 1"):
         versions.deployment(repository, 5)
 
 
@@ -174,7 +174,7 @@ def test_if_files_of_the_current_version_are_lost_the_one_before_takes_its_place
     assert versions.current(repository)["metadata"]["task_id"] == "first"
     assert versions.numbers(repository) == [1]
     assert (repository / "asl/config.pbtxt").read_bytes() == config
-    said = "version 2 are missing; version 1 is the current one instead"
+    said = "version 2 of asl are missing; version 1 is the current one instead"
     assert said in capsys.readouterr().err
     record = deployment.deploy(other_artifacts, repository, {"task_id": "third"})
     assert record["version"] == 3

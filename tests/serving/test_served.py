@@ -11,7 +11,8 @@ from tritonclient.utils import InferenceServerException
 
 from data_prep.errors import InputError
 from pipelines.repository import model_parts, versions
-from pipelines.repository.model_config import SERVED, Settings
+from pipelines.repository.layout import served_names
+from pipelines.repository.model_config import Settings
 from pipelines.serving import deployment, model_control, server_keys
 
 pytestmark = pytest.mark.slow
@@ -166,7 +167,7 @@ def test_going_back_starts_from_what_a_killed_deployment_left_on_the_server(
     versions.commit(server.repository, record)
     versions.route_to(server.repository, record["version"])
     with server_keys.client(server.grpc_url, server.repository) as client:
-        model_control.load(client, urls, SERVED)
+        model_control.load(client, urls, served_names())
     assert ask(server, files).shape == (4, 2)
     assert versions.current(server.repository)["version"] == good
 

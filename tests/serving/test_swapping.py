@@ -23,7 +23,8 @@ from traffic import load
 
 from data_prep.errors import InputError
 from pipelines.repository import versions
-from pipelines.repository.model_config import Settings, part_name
+from pipelines.repository.layout import CLASSIFIER, DECODE, FUSED, part_name
+from pipelines.repository.model_config import Settings
 from pipelines.serving import deployment, model_control, model_processes
 from pipelines.serving.client import TritonClient
 from pipelines.serving.triton_server import TritonServer
@@ -220,8 +221,8 @@ def test_a_deployment_killed_at_any_moment_harms_nobody(
     with TritonClient(running.grpc_url) as ask:
         np.testing.assert_allclose(ask(files), expected[0], atol=1e-4)
     assert versions.current(running.repository) == record
-    kind = {"fused": "asl_fused", "ensemble": "asl_decode"}[settings.shape]
-    names = [part_name(x, record["version"]) for x in (kind, "asl_classifier")]
+    kind = {"fused": FUSED, "ensemble": DECODE}[settings.shape]
+    names = [part_name(x, record["version"]) for x in (kind, CLASSIFIER)]
     wait_for_parts(running, dict.fromkeys(names, 1))
 
     # killed once more, in the middle of writing; then the server starts again

@@ -13,13 +13,14 @@ PAUSE_S = 0.01  # between two requests of one client, to leave the machine usabl
 
 
 @contextmanager
-def load(urls, files, expected, clients=4):
+def load(urls, files, expected, clients=4, model="asl"):
     """Ask all the time; give a list that fills with ``(time, whose answer)``.
 
     Args:
         urls: ``host:port`` of "grpc" and "http".
         expected: By name, the answers to ``files`` of every model that may answer.
         clients: Of each protocol.
+        model: That is asked.
 
     Raises:
         AssertionError: A request failed, or an answer is nobody's.
@@ -35,7 +36,7 @@ def load(urls, files, expected, clients=4):
 
     def client(number):
         protocol = ("grpc", "http")[number % 2]
-        with TritonClient(urls[protocol], protocol) as ask:
+        with TritonClient(urls[protocol], protocol, model) as ask:
             for turn in range(10**9):
                 if ended.wait(PAUSE_S):
                     return

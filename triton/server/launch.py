@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Become a tritonserver of which strangers can ask for answers, and nothing else.
 
-    python3 launch.py [--own-shm] [--end-with PID] tritonserver --model-repository=X ...
+    python3 launch.py [--own-shm] [--end-with PID] [--load-deployed] \
+        tritonserver --model-repository=X ...
 
 Whoever reaches a port of Triton could otherwise have it run code of his own (load a
 model with "file:1/model.py"), unload models, map other programs' shared memory, and
@@ -104,6 +105,25 @@ def enter(namespaces):
     return LIBC.mount(b"asl", b"/dev/shm", b"tmpfs", flags, b"mode=0700") == 0
 
 
+def deployed(command):
+    """Name the models to load of the repository of a command: what clients call.
+
+    A deployed model is two folders with a config, NAME and NAME_classifier; what else
+    lies there are parts of their versions, which Triton loads along.
+    """
+    for argument in command:
+        option, _, folder = argument.partition("=")
+        if option == "--model-repository":
+            break
+    else:
+        sys.exit("error: --load-deployed needs --model-repository=FOLDER")
+    names = {path.parent.name for path in Path(folder).glob("*/config.pbtxt")}
+    found = sorted(name for name in names if name + "_classifier" in names)
+    if not found:
+        sys.exit("error: no model has been deployed to %s" % folder)
+    return [called for name in found for called in (name, name + "_classifier")]
+
+
 def execute(command, hidden):
     """Become a program, with arguments that its command line does not show.
 
@@ -202,7 +222,8 @@ def exchange(process, places, hidden):
 
 def main():
     parser = argparse.ArgumentParser(
-        usage="launch.py [--own-shm] [--end-with PID] PROGRAM [ARGUMENT ...]",
+        usage="launch.py [--own-shm] [--end-with PID] [--load-deployed] PROGRAM "
+        "[ARGUMENT ...]",
         description="Become a tritonserver whose administration wants a key.",
     )
     parser.add_argument(
@@ -213,10 +234,18 @@ def main():
     parser.add_argument(
         "--end-with", type=int, metavar="PID", help="of the parent: end when it does"
     )
+    parser.add_argument(
+        "--load-deployed",
+        action="store_true",
+        help="have it load all models that are deployed to its --model-repository",
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     if not options.command:
         parser.error("name the program to become")
+    command = options.command
+    if options.load_deployed:
+        command = command + ["--load-model=" + name for name in deployed(command)]
     key = read_key()
     if options.own_shm:
         own_shared_memory()
@@ -225,7 +254,7 @@ def main():
         if os.getppid() != options.end_with:
             sys.exit("the parent has ended")
     limits = ["%s=%s:%s=%s" % (option, CLOSED, HEADER, key) for option in OPTIONS]
-    execute(options.command, limits)
+    execute(command, limits)
 
 
 if __name__ == "__main__":

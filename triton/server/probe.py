@@ -3,10 +3,11 @@
 
     python3 probe.py [--url http://localhost:8000] [--count 8] [--end-after N]
 
-Sends several small pictures, so that each of a model's processes is likely to be asked:
-Triton goes on calling a model ready whose process has died. No two are the same, or a
-response cache would answer. A busy server may be slow: it is enough that one is
-answered in time and none with an error. Exit code 0, or 1 and the reason in one line.
+Sends several small pictures to each model that clients call, so that each of its
+processes is likely to be asked: Triton goes on calling a model ready whose process has
+died. No two are the same, or a response cache would answer. A busy server may be slow:
+it is enough that one is answered in time and none with an error. Exit code 0, or 1 and
+the reason in one line.
 
 Docker does not restart a container that is unhealthy, only one that has ended. With
 --end-after (or PROBE_END_AFTER in the environment) the server is asked to end when that
@@ -26,7 +27,7 @@ import urllib.request
 import zlib
 from pathlib import Path
 
-MODEL, INPUT = "asl", "image"
+INPUT = "image"
 
 
 def picture(side=32):
@@ -46,7 +47,14 @@ def picture(side=32):
     )
 
 
-def request(url):
+def served(ask):
+    """Name the models that clients send pictures to: those with a NAME_classifier."""
+    with ask("/v2/models/stats") as answer:
+        names = {model["name"] for model in json.load(answer)["model_stats"]}
+    return sorted(name for name in names if name + "_classifier" in names)
+
+
+def request(url, model):
     """Build the request, with the picture in Triton's binary form."""
     data = picture()
     tensor = struct.pack("<I", len(data)) + data
@@ -59,7 +67,7 @@ def request(url):
     # the models do not count requests of this id in their metrics
     header = json.dumps({"id": "probe", "inputs": [described]}).encode()
     return urllib.request.Request(
-        "%s/v2/models/%s/infer" % (url, MODEL),
+        "%s/v2/models/%s/infer" % (url, model),
         data=header + tensor,
         headers={"Inference-Header-Content-Length": str(len(header))},
     )
@@ -70,11 +78,18 @@ def failure(url, count, timeout):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + timeout
     answered = 0
+
+    def ask(what):
+        return opener.open(what, timeout=max(0.1, deadline - time.monotonic()))
+
     try:
-        while answered < count and time.monotonic() < deadline:
-            sent = request(url)
-            left = max(0.1, deadline - time.monotonic())
-            with opener.open(sent, timeout=left) as answer:
+        models = served(lambda path: ask(url + path))
+        if not models:
+            return "it serves no model"
+        for model in models * count:
+            if time.monotonic() > deadline:
+                break
+            with ask(request(url, model)) as answer:
                 json.load(answer)["outputs"]
             answered += 1
     except TimeoutError:
@@ -103,7 +118,7 @@ def failed_in_a_row(state, failed):
 def main():
     parser = argparse.ArgumentParser(description="Does the server really classify?")
     parser.add_argument("--url", default="http://localhost:8000", help="of the server")
-    parser.add_argument("--count", type=int, default=8, help="pictures sent (8)")
+    parser.add_argument("--count", type=int, default=8, help="pictures a model (8)")
     parser.add_argument(
         "--timeout", type=float, default=20, help="of all together, seconds (20)"
     )
