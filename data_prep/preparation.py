@@ -95,6 +95,13 @@ def _prepare(
     groups, split = assign(images, hashes, tiny, options.split)
     classes = sorted({image.label for image in images})
     labels = np.array([classes.index(image.label) for image in images])
+    untrained = set(range(len(classes))) - set(labels[split == 0].tolist())
+    if untrained:
+        raise InputError(
+            "no image to train on is left of class "
+            f"{', '.join(classes[i] for i in sorted(untrained))}; add images of it to "
+            "the training set, or name the classes that are wanted with --classes"
+        )
 
     chosen = {}  # split -> which images it has, in its order
     with open(file, "r+b", buffering=0) as stored:
@@ -278,11 +285,18 @@ def _summary(labels, classes, hashes, groups, split, options: Options) -> dict:
         here = split == number
         twins = has_twin(labels, hashes, here, split == 0)
         twin_share[name] = round(float(twins.sum() / max(1, here.sum())), 6)
+    given = np.zeros(len(labels), bool)
+    for number, names in ((1, options.split.val_set), (2, options.split.test_set)):
+        given |= (split == number) & bool(names)
+    train_twins = int(has_twin(labels, hashes, split == 0, given).sum())
     result = {
-        "method": options.split.method,
+        "method": options.split.name,
         "seed": options.split.seed,
         "ratios": list(options.split.ratios),
         "hold_out": list(options.split.hold_out),
+        "val_set": list(options.split.val_set),
+        "test_set": list(options.split.test_set),
+        "train_twins": train_twins,
         "images": len(labels),
         "left_out": int((split == LEFT_OUT).sum()),
         "groups": len(set(groups)),
@@ -303,6 +317,12 @@ def _warnings(summary: dict) -> list[str]:
             f"{share:.1%} of the test images have a near-duplicate in training: "
             "accuracy on them measures memory"
             + (", use --split group" if summary["method"] == "random" else "")
+        )
+    if summary["train_twins"]:
+        found.append(
+            f"{summary['train_twins']} of the {summary['counts']['train']} training "
+            "images have a near-duplicate in the given sets; --drop-twins leaves them "
+            "out"
         )
     for number, name in enumerate(packed.SPLITS):
         missing = [c for c, n in summary["classes"].items() if not n[name]]

@@ -36,6 +36,16 @@ def arguments() -> argparse.ArgumentParser:
         help="a raw ClearML Dataset instead of --raw",
     )
     parser.add_argument(
+        "--test-set",
+        nargs="+",
+        metavar="DIR",
+        help="folder or table that is the test split, as it is; with a Dataset, its "
+        "name there",
+    )
+    parser.add_argument(
+        "--val-set", nargs="+", metavar="DIR", help="the same of the validation split"
+    )
+    parser.add_argument(
         "--classes", nargs="+", metavar="NAME", help="only these; default: all"
     )
     parser.add_argument(
@@ -77,12 +87,18 @@ def arguments() -> argparse.ArgumentParser:
         help="with --split source: test on these sets; default: one of fitting size",
     )
     parser.add_argument(
+        "--drop-twins",
+        action="store_true",
+        help="leave out training images that have a near-duplicate in --test-set or "
+        "--val-set (default: count them)",
+    )
+    parser.add_argument(
         "--ratios",
         nargs=3,
         type=float,
         default=list(split.ratios),
         metavar=("TRAIN", "VAL", "TEST"),
-        help="parts of the three splits (default 80 10 10)",
+        help="parts of the three splits, of what is not given (default 80 10 10)",
     )
     parser.add_argument(
         "--seed", type=int, default=split.seed, help="of the split (default 0)"
@@ -119,9 +135,34 @@ def check(args: argparse.Namespace) -> preparation.Options:
         pixels = Preprocessing(**given)
     except ValueError as error:
         raise InputError(str(error)) from None
-    hold_out = tuple(args.hold_out or ())
-    split = SplitOptions(args.split, tuple(args.ratios), args.seed, hold_out)
+    split = SplitOptions(
+        method=args.split,
+        ratios=tuple(args.ratios),
+        seed=args.seed,
+        hold_out=tuple(args.hold_out or ()),
+        val_set=set_names(args, args.val_set),
+        test_set=set_names(args, args.test_set),
+        drop_twins=args.drop_twins,
+    )
     return preparation.Options(pixels, split)
+
+
+def all_folders(args: argparse.Namespace) -> list[str]:
+    """What is named on the command line: --raw, then the sets that are splits."""
+    return [*(args.raw or ()), *(args.val_set or ()), *(args.test_set or ())]
+
+
+def set_names(args: argparse.Namespace, folders: list[str] | None) -> tuple[str, ...]:
+    """What begins the paths of images that lie in a set.
+
+    Raises:
+        InputError: One is missing, or two cannot be told apart.
+    """
+    if not args.raw:  # of a Dataset, in which validate keeps folders by these names
+        return tuple(Path(folder).name for folder in folders or ())
+    known = {path: name for name, path in name_folders(all_folders(args)).items()}
+    paths = [Path(folder).expanduser().resolve() for folder in folders or ()]
+    return tuple(known[path] for path in paths)
 
 
 def choose_pixels(
@@ -149,7 +190,10 @@ def main(tracking) -> None:
         options = check(args)
         tracking.check_destination(args.output_uri)
         listing = tracking.find_raw(
-            args.raw, args.dataset_id, args.classes or (), args.limit
+            args.raw and all_folders(args),
+            args.dataset_id,
+            args.classes or (),
+            args.limit,
         )
         pixels = choose_pixels(options.preprocessing, args, listing.images)
         options = replace(options, preprocessing=pixels)
@@ -159,7 +203,7 @@ def main(tracking) -> None:
         workers = args.workers or max(2, cpu_count())
         summary = preparation.prepare(listing.images, folder, options, workers)
         raw_id = args.dataset_id or tracking.find_version(
-            name_folders(args.raw), args.name
+            name_folders(all_folders(args)), args.name
         )
         if raw_id and not args.dataset_id:
             tracking.note_use(task, raw_id)

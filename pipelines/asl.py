@@ -28,6 +28,7 @@ from pipelines.clearml_server.home import home_folder
 from pipelines.orchestration import run_report, step_cache, steps
 from pipelines.tracking import checkout
 from pipelines.tracking.connection import ensure_clearml, is_configured
+from pipelines.tracking.options import as_list
 from pipelines.tracking.task import (
     ERROR,
     OUTPUTS,
@@ -42,6 +43,8 @@ SERVICES = "services"  # the queue of agents that run controllers
 PARAMETERS = (
     "raw",
     "dataset_id",
+    "test_set",
+    "val_set",
     "name",
     "external",
     "set",
@@ -67,6 +70,15 @@ def arguments() -> argparse.ArgumentParser:
         default="",
         help="a raw ClearML Dataset instead",
     )
+    for split in ("test", "val"):
+        parser.add_argument(
+            f"--{split}-set",
+            nargs="+",
+            metavar="DIR",
+            default=[],
+            help=f"raw folders that are the {split} split, as they are (default: a "
+            "part of --raw)",
+        )
     add_name(parser, "that is made")
     parser.add_argument(
         "--external",
@@ -149,7 +161,7 @@ def run(
         abort_on_failure=True,
         pool_frequency=0.005 if queue is None else 0.02,  # minutes between two looks
     )
-    source = {"raw": raw} if raw else {"dataset_id": dataset_id}
+    source = {"raw": all_raw(raw, settings)} if raw else {"dataset_id": dataset_id}
     previous = []
     for name in (name for name in steps.STEPS if name not in leave_out):
         options = (source if name == "validate" else {}) | settings[name]
@@ -172,6 +184,13 @@ def run(
         pipeline.stop(mark_aborted=True)  # the running step as well
         raise
     return outcome(pipeline)
+
+
+def all_raw(raw: list[str], settings: dict[str, dict]) -> list[str]:
+    """Raw folders, and the sets that are splits, which are checked like the others."""
+    prepare = settings["prepare"]
+    given = (as_list(prepare.get(name)) for name in ("val_set", "test_set"))
+    return [*raw, *(folder for folders in given for folder in folders)]
 
 
 def check_source(raw: list[str] | None, dataset_id: str) -> None:
@@ -306,7 +325,7 @@ def options() -> argparse.Namespace:
 
 def make_absolute(args: argparse.Namespace) -> None:
     """Let folders keep their meaning where steps run in another current folder."""
-    for name in ("raw", "external"):
+    for name in ("raw", "test_set", "val_set", "external"):
         folders = getattr(args, name) or []
         setattr(args, name, [str(Path(folder).resolve()) for folder in folders])
 
@@ -319,6 +338,7 @@ def all_settings(args: argparse.Namespace) -> dict[str, dict[str, str]]:
     """
     urls = {"url": args.url, "http_url": args.http_url}
     given = steps.RECIPE | {
+        "prepare": {"test_set": args.test_set, "val_set": args.val_set},
         "evaluate": {"external": args.external},
         "promote": {"external": args.external},
         "deploy": urls,

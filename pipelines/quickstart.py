@@ -82,7 +82,8 @@ def main() -> None:
     repository = data_home() / "models"
     say("starting the Triton server")
     with TritonServer(repository) as server:
-        result, photograph = score(server, raw, ids, args.name)
+        listed = asl.all_raw(raw, settings)
+        result, photograph = score(server, listed, ids, args.name)
         print(summary(result))
         say("asking the server about a photograph it was not trained on")
         with as_file(photograph) as path:

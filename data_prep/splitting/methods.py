@@ -7,9 +7,12 @@ session  what was recorded between two changes of scene or light
 source   test is what other signers (sets) recorded; the rest is divided by group
 random   each image by itself: measures memory where frames resemble each other
 =======  ==============================================================================
+
+Sets that somebody else has made for validation or test are taken as they are; the rest
+is divided.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Sequence
 
 import numpy as np
@@ -22,6 +25,7 @@ from data_prep.splitting.splits import TEST, TRAIN, VAL, deal, shuffle_key
 
 METHODS = ("group", "block", "session", "source", "random")
 LEFT_OUT = -1
+GIVEN = "given"  # what the method is called where the test set is
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,18 @@ class SplitOptions:
         ratios: Parts for train, val, test, such as 80, 10, 10.
         seed: Another seed deals the groups differently.
         hold_out: For method source: the sources to test on; empty: chosen by size.
+        val_set, test_set: Raw sets that are these splits, by the names that begin their
+            images' paths; the part of such a split in ``ratios`` does not count.
+        drop_twins: Leave out training images that have a twin in those sets.
     """
 
     method: str = "group"
     ratios: tuple[float, float, float] = (80, 10, 10)
     seed: int = 0
     hold_out: tuple[str, ...] = ()
+    val_set: tuple[str, ...] = ()
+    test_set: tuple[str, ...] = ()
+    drop_twins: bool = False
 
     def __post_init__(self):
         if self.method not in METHODS:
@@ -54,6 +64,19 @@ class SplitOptions:
             raise InputError(
                 f"--hold-out needs --split source, not {self.method}; change one"
             )
+        if self.test_set and self.method == "source":
+            raise InputError(
+                "--test-set and --split source both say what is tested on; change one"
+            )
+        if self.drop_twins and not (self.val_set or self.test_set):
+            raise InputError(
+                "--drop-twins is about those of a --test-set or --val-set; name one"
+            )
+
+    @property
+    def name(self) -> str:
+        """What the test split is by: `GIVEN`, or the method."""
+        return GIVEN if self.test_set else self.method
 
 
 def assign(
@@ -77,12 +100,52 @@ def assign(
     # everything below depends on the order of the images only through this one
     order = sorted(range(len(images)), key=lambda i: images[i].path)
     ordered = [images[i] for i in order]
-    groups, split = _assign(ordered, hashes[order], tiny[order], options)
+    groups, split = _assign_free(ordered, hashes[order], tiny[order], options)
     names, place = [""] * len(images), np.empty(len(images), np.int64)
     for position, i in enumerate(order):
         names[i] = ordered[groups[position]].path
         place[i] = split[position]
     return names, place
+
+
+def _assign_free(images, hashes, tiny, options: SplitOptions):
+    """Put given sets where they belong, and divide the others."""
+    split = np.full(len(images), TRAIN)
+    train, val, test = options.ratios
+    options = replace(
+        options,
+        ratios=(train, 0 if options.val_set else val, 0 if options.test_set else test),
+    )
+    for number, names in ((VAL, options.val_set), (TEST, options.test_set)):
+        for name in names:
+            here = _of_set(images, name)
+            if not here.any():
+                raise InputError(
+                    f"no image lies in {name}, which is to be the {SPLITS[number]} "
+                    "split; there are "
+                    + " ".join(sorted({i.path.split("/")[0] for i in images}))
+                )
+            split[here] = number
+    given, free = split != TRAIN, np.flatnonzero(split == TRAIN)
+    if not given.any():
+        return _assign(images, hashes, tiny, options)
+    groups = np.arange(len(images))
+    if len(free):
+        inside, split[free] = _assign(
+            [images[i] for i in free],
+            hashes[free],
+            tiny[free],
+            options,
+        )
+        groups[free] = free[inside]
+    if options.drop_twins:
+        labels = np.array([image.label for image in images])
+        split[grouping.has_twin(labels, hashes, split == TRAIN, given)] = LEFT_OUT
+    return groups, split
+
+
+def _of_set(images: Sequence[RawImage], name: str) -> np.ndarray:
+    return np.array([f"{image.path}/".startswith(f"{name}/") for image in images])
 
 
 def _assign(images, hashes, tiny, options: SplitOptions):

@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from data_prep import packed, preparation, preprocessing
+from data_prep.model_name import DEFAULT
 from data_prep.preprocessing import Preprocessing
 from data_prep.splitting.methods import SplitOptions
 from pipelines.tracking import datasets
@@ -16,21 +17,24 @@ from training.graph import onnx_predict
 CELLS = 8  # pixels are averaged over a grid of CELLS x CELLS
 
 
-def prepare(raw_id: str, folder: Path, size: int) -> str:
+def prepare(raw_id: str, folder: Path, size: int, name: str = DEFAULT) -> str:
     """Prepare a registered raw Dataset, as the step does; return the new id."""
     images = datasets.find_raw(None, raw_id).images
     # many to test on: promotion asks whether a difference can be chance
     split = SplitOptions("random", ratios=(50, 10, 40))
     options = preparation.Options(Preprocessing(size), split)
     preparation.prepare(images, folder, options, 1)
-    return datasets.upload_prepared(folder, raw_id=raw_id)
+    return datasets.upload_prepared(folder, raw_id=raw_id, name=name)
 
 
-def train(folder: Path, dataset_id: str, out: Path, noise: float = 0.0) -> str:
+def train(
+    folder: Path, dataset_id: str, out: Path, noise: float = 0.0, name: str = ""
+) -> str:
     """Leave what a training leaves; return the task's id.
 
     Args:
         noise: Spoils the weights, in standard deviations of theirs.
+        name: Of the model; "": as from before models had names.
     """
     from clearml import OutputModel, Task
 
@@ -53,11 +57,13 @@ def train(folder: Path, dataset_id: str, out: Path, noise: float = 0.0) -> str:
     for file in sorted(out.iterdir()):
         task.upload_artifact(file.name, file, wait_on_upload=True)
     task.get_logger().report_scalar("accuracy", "val", accuracy, 0)
-    model = OutputModel(task=task, name="asl_classifier", framework="ONNX")
+    called = f"{name or DEFAULT}_classifier"
+    model = OutputModel(task=task, name=called, framework="ONNX")
     model.update_weights(str(out / "model.onnx"), auto_delete_file=False)
     task.set_parameters(
         {
             "Args/model": json.dumps(noise),
+            **({"Args/name": name} if name else {}),
             "Outputs/dataset_id": dataset_id,
             "Outputs/model_id": model.id,
         }

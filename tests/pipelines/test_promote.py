@@ -22,7 +22,10 @@ raw = datasets.register_raw({{"letters": here / "letters"}})
 small = linear.prepare(raw, here / "d32", 32)
 fair = linear.train(here / "d32", small, here / "fair", noise=0.1)
 bad = linear.train(here / "d32", small, here / "bad", noise=0.5)
-print(json.dumps([raw, small, fair, bad]))
+# another model, whose dataset and training are newer
+other = linear.prepare(raw, here / "other d32", 32, "signs")
+signs = linear.train(here / "other d32", other, here / "signs", name="signs")
+print(json.dumps([raw, small, fair, bad, signs]))
 """
 BETTER = """
 import sys
@@ -42,13 +45,13 @@ print(json.dumps([large, better, killed.id]))
 
 @pytest.fixture(scope="module")
 def place(place):
-    """A server with two trainings on the same dataset, one of them bad."""
+    """A server with two trainings on the same dataset, one of them bad, and one of
+    another model."""
     draw_dataset(place.folder / "letters", 60, classes=["B", "L", "V"], workers=1)
     tests = str(Path(__file__).parent)
     place.fill = {"here": str(place.folder), "tests": tests}
-    place.raw, place.small, place.fair, place.bad = place.show(
-        MADE.format(**place.fill)
-    )
+    made = place.show(MADE.format(**place.fill))
+    place.raw, place.small, place.fair, place.bad, place.signs = made
     return place
 
 
@@ -168,3 +171,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(place, options, named):
     assert done.returncode == 2, json.dumps(done.stdout)
     assert "Traceback" not in done.stderr
     assert named in done.stderr.splitlines()[-1]
+
+
+def test_each_model_has_a_best_training_of_its_own(place):
+    promote(place)
+    tasks, _ = best(place)
+    output = promote(place, "--name", "signs")
+    assert outcome(place, output).startswith(f"{place.signs} wins")
+    assert place.fair not in output and place.bad not in output
+    assert sorted(best(place)[0]) == sorted([*tasks, place.signs])
+    assert find_best(place) == tasks[0]
+    # one of another name is not deployed by mistake
+    command = [place.python, "-m", "pipelines.deploy", "--task", place.signs]
+    done = place.run(*command, check=False)
+    assert done.returncode == 2
+    assert "is a training of signs, not of asl; give --name signs" in done.stderr
