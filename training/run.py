@@ -484,7 +484,7 @@ def ask_torch(
     if isinstance(model, Classifier):
         return predict(model, images)
     graph = reader_graph(run_config.hand_networks, images.shape[1])
-    return model.predict_probabilities(read_photographs(images, graph, "read"))
+    return model.predict_probabilities(read_photographs(images, graph, "read hands"))
 
 
 def graph_parameters(graph: Path) -> int:

@@ -18,6 +18,7 @@ from pathlib import Path
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from data_prep.command_line import command_parser
 from data_prep.errors import exit_2_on_input_error
 from data_prep.paths import data_home
 from training.config import RunConfig, TrainConfig, add_options, from_options
@@ -31,10 +32,10 @@ from training.reports import (
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="training.train",
+    parser = command_parser(
+        "python -m training.train",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        example="--model small_resnet --epochs 20",
     )
 
     parser.add_argument(
@@ -79,10 +80,15 @@ def main(tracking) -> None:
             task.add_tags([tracking.TRIED])
         result = train(order)
         report(task, order["out"], result, tracking.set_output)
-        overall = result["overall"]
+        overall, epochs = result["overall"], describe_epochs(result, args)
         print(
             f"test accuracy {overall['accuracy']:.4f}, macro F1 "
             f"{overall['macro_f1']:.4f} on {overall['images']} images"
+        )
+        tracking.tell_result(
+            task,
+            f"{100 * overall['accuracy']:.1f} % of {overall['images']} test images "
+            f"right, after {epochs}",
         )
         for name, scores in result["slices"].items():
             print(f"  {name}: {scores['accuracy']:.4f} on {scores['images']}")
@@ -95,6 +101,17 @@ def main(tracking) -> None:
         for name, accuracy in result["baselines"].items():
             print(f"  baseline {name}: {accuracy:.4f}")
         print(f"results: {order['out']}")
+
+
+def describe_epochs(result: dict, args: argparse.Namespace) -> str:
+    """Say how many epochs there were of those planned, and why not all."""
+    done, planned = result["epochs"], 1 if args.fast_dev_run else args.epochs
+    text = f"{done} of {planned} epochs"
+    if done == planned:
+        return text
+    if args.max_minutes:
+        return f"{text}: the {args.max_minutes:g} min of --max-minutes were over"
+    return f"{text}: none of the last {args.patience} was better"
 
 
 def train(order: dict | None) -> dict | None:

@@ -126,6 +126,19 @@ def check_arrived(parser: argparse.ArgumentParser) -> None:
         raise
 
 
+RESULT = "result"  # the output that says in a line what a step has come to
+
+
+def tell_result(task, text: str) -> None:
+    """Print what a step has come to, and keep it on the task, for the display.
+
+    Args:
+        text: One line.
+    """
+    print(text, flush=True)
+    set_output(task, RESULT, text)
+
+
 def set_output(task, name: str, value: str) -> None:
     """Record a result that later pipeline steps use.
 
