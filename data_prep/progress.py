@@ -99,7 +99,7 @@ class Progress:
             note: Stands at the end of the line.
         """
         self.done += count
-        if self.is_shown:
+        if self.is_shown and self.done < self.total:
             self.line.show(self.text(note))
 
     def text(self, note: str = "") -> str:

@@ -184,7 +184,7 @@ def ask(server: TritonServer, photograph: Path) -> dict:
     client = [sys.executable, str(ROOT / "triton" / "client" / "client.py")]
     client += ["--url", server.grpc_url, "--image", str(photograph), "--json"]
     done = subprocess.run(client, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)
+    return json.loads(done.stdout)[0]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from data_prep.progress import LiveLine, duration
 from training import distributed
 from training.augment import augment
 from training.config import TrainConfig
+from training.interrupted import LAST_FILE
 from training.loader import TrainBatches, plain_batches
 from training.network import Classifier, Logits, autocast_for
 from training.optimisation import (
@@ -30,7 +31,6 @@ from training.optimisation import (
 )
 
 BEST_FILE = "checkpoint.pt"  # state dict of the classifier's averaged weights
-LAST_FILE = "last.pt"  # everything that `fit` needs to go on
 # TensorBoard tag -> key of a history row; ClearML shows "title/series".
 TAGS = {
     "loss/train": "train_loss",
@@ -99,6 +99,8 @@ def fit(
     run = Progress(train_config, len(batches))
     if resume:
         run.load(resume, classifier, averaged, optimizer, device)
+        if distributed.rank() == 0:
+            print(f"going on from epoch {run.epoch + 1} of {train_config.epochs}")
         best = resume.parent / BEST_FILE
         if distributed.rank() == 0 and best.resolve() != (folder / BEST_FILE).resolve():
             shutil.copyfile(best, folder / BEST_FILE)  # no later epoch may beat it

@@ -102,7 +102,7 @@ def test_quickstart_shows_a_line_a_step_and_the_servers_answer(quickstart, home)
         told["ask"],
     )
     assert (asked[1] == asked[2]) == (asked[3] == "right")
-    assert "30 of 30 epochs" in told["train"] or "were over" in told["train"]
+    assert "30 of 30 epochs" in told["train"] or "min were over" in told["train"]
     assert "The model of this run serves." in quickstart
     assert (home / "models" / "asl" / "config.pbtxt").exists()
 
