@@ -77,7 +77,7 @@ def arguments() -> argparse.ArgumentParser:
         default="127.0.0.1",
         help="address to listen at; 0.0.0.0: all (default %(default)s)",
     )
-    serve.add_argument("--port", type=int, default=8443, help="0: any free one (8443)")
+    serve.add_argument("--port", type=int, default=8443, help="0: any free one")
     serve.add_argument("--http", default="127.0.0.1:8000", help="Triton's HTTP port")
     serve.add_argument("--grpc", default="127.0.0.1:8001", help="Triton's gRPC port")
     for option, file in ("--certificate", "chain"), ("--key", "private key"):
@@ -101,7 +101,7 @@ def arguments() -> argparse.ArgumentParser:
         ("revoke", "a client's token is valid no longer"),
     ):
         command = actions.add_parser(action, formatter_class=HelpFormatter, help=text)
-        command.add_argument("client", metavar="NAME")
+        command.add_argument("client", metavar="NAME", help="whose token it is")
     return parser
 
 
