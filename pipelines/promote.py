@@ -150,6 +150,8 @@ def promote(task, args: argparse.Namespace) -> None:
     print(f"{told}: {decision.reason}")
     if decision.task_id == args.task:
         told = "the model of this run is the best"
+    elif decision.task_id:
+        told = "an earlier model stays"
     set_output(task, RESULT, f"{told}: {decision.reason}")
     report(task, [list(candidates.HEADINGS), *table], decision.reason)
     if not decision.task_id:
