@@ -8,6 +8,7 @@ pipeline or by ``clearml-task`` is in ``args``, with the option's type.
 """
 
 import argparse
+import logging
 import os
 import sys
 from contextlib import contextmanager
@@ -50,6 +51,8 @@ def step_task(
     with exit_code_for_agents():
         check_arrived(parser)
     pin_requirements()
+    # that there is no git remote is told where agents need one (pipelines/asl.py)
+    logging.getLogger("clearml.Repository Detection").setLevel(logging.ERROR)
     task = Task.init(
         project_name=PROJECT,
         task_name=name,
