@@ -25,20 +25,23 @@ from pathlib import Path
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
 from data_prep.paths import data_home
 from pipelines.repository.model_config import ACCELERATORS, PRECISIONS, Settings
 from pipelines.serving import deployment, running_server
-from pipelines.tracking.task import set_output, step_task
+from pipelines.tracking.task import set_output, step_task, tell_result
 from pipelines.tracking.trainings import fetch, find_training
 from training.golden import RAW_GOLDEN_FILE
 from training.reports import DEPLOYABLES
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Put a trained model into the Triton model repository."
+    parser = command_parser(
+        "python -m pipelines.deploy",
+        description="Put a trained model into the Triton model repository.",
+        example="--task best",
     )
     # What to do
     add_name(parser, "that is deployed, gone back with or listed")
@@ -81,7 +84,12 @@ def arguments() -> argparse.ArgumentParser:
         help="versions that stay besides the current one (default %(default)s)",
     )
     # How to run it
-    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "gpu"),
+        default="cpu",
+        help="what the server computes with",
+    )
     parser.add_argument(
         "--instances",
         type=int,
@@ -94,9 +102,17 @@ def arguments() -> argparse.ArgumentParser:
         default="auto",
         help="one model decodes and infers, or two (auto: one on the CPU)",
     )
-    parser.add_argument("--accelerator", choices=ACCELERATORS, default="none")
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="fp32", help="of TensorRT"
+        "--accelerator",
+        choices=ACCELERATORS,
+        default="none",
+        help="of ONNX Runtime, beside its own kernels",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="of the engines that TensorRT builds",
     )
     parser.add_argument(
         "--cache",
@@ -121,11 +137,9 @@ def main() -> None:
         set_output(task, "version", record["version"])
         training = record["metadata"].get("task_id", "")
         set_output(task, "training_task", training)
-        task_name = record["metadata"].get("task_name", "")
-        print(
-            f"version {record['version']} of {args.name} in {place(args)}: {task_name} "
-            f"{training}"
-        )
+        name = record["metadata"].get("task_name", "")
+        tell_result(task, f"version {record['version']} of {args.name} in {place(args)}")
+        print(f"of {name} {training}")
         if urls:
             print(f"the server at {urls['grpc']} answers with it")
 

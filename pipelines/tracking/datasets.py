@@ -10,6 +10,7 @@ from data_prep import containers
 from data_prep.errors import InputError
 from data_prep.model_name import DEFAULT
 from data_prep.sources import Listing, find_images
+from pipelines.tracking.connection import quiet_sdk
 
 PROJECT = "ASL"
 PREPARED = "ASL"
@@ -144,7 +145,8 @@ def local_copy(dataset_id: str) -> Path:
 
     try:
         name = Task.get_task(task_id=dataset_id).name
-        dataset = Dataset.get(dataset_id=dataset_id, alias=name)
+        with quiet_sdk():
+            dataset = Dataset.get(dataset_id=dataset_id, alias=name)
     except ValueError as error:
         raise InputError(
             f"there is no ClearML Dataset {dataset_id} ({error}); list them in the web "

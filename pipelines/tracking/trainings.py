@@ -14,6 +14,7 @@ from typing import Iterator
 
 from data_prep.errors import InputError
 from data_prep.model_name import DEFAULT
+from pipelines.tracking.connection import quiet_sdk
 from pipelines.tracking.datasets import PROJECT, raw_name
 
 ENDED_WELL = ("completed", "published")
@@ -68,7 +69,8 @@ def get(task_id: str, name: str = DEFAULT):
     from clearml import Task
 
     try:
-        task = Task.get_task(task_id=task_id)
+        with quiet_sdk():
+            task = Task.get_task(task_id=task_id)
     except ValueError:
         task = None
     if task is None:
