@@ -28,7 +28,7 @@ from data_prep.model_name import add_name
 from data_prep.paths import REQUIREMENTS, ROOT, data_home
 from data_prep.progress import warn
 from pipelines.clearml_server.home import home_folder
-from pipelines.orchestration import run_report, step_cache, steps
+from pipelines.orchestration import presets, run_report, step_cache, steps
 from pipelines.orchestration.run_display import RunDisplay
 from pipelines.tracking import checkout
 from pipelines.tracking.connection import ensure_clearml, is_configured
@@ -48,6 +48,7 @@ SERVICES = "services"  # the queue of agents that run controllers
 PARAMETERS = (
     "raw",
     "dataset_id",
+    "preset",
     "test_set",
     "val_set",
     "name",
@@ -77,6 +78,13 @@ def arguments() -> argparse.ArgumentParser:
         default="",
         help="a raw ClearML Dataset instead",
     )
+    presets.add_preset(parser)
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print all options of all steps and where each comes from, do nothing "
+        "else",
+    )
     for split in ("test", "val"):
         parser.add_argument(
             f"--{split}-set",
@@ -86,7 +94,7 @@ def arguments() -> argparse.ArgumentParser:
             help=f"raw folders that are the {split} split, as they are (default: a "
             "part of --raw)",
         )
-    add_name(parser, "that is made")
+    add_name(parser, "that is made; with a --preset the default is its name")
     parser.add_argument(
         "--external",
         nargs="+",
@@ -347,7 +355,12 @@ def name_remote() -> None:
 
 def options() -> argparse.Namespace:
     """The command line's options; where an agent runs this, those of the task."""
-    arguments().parse_args()  # --help and misspelt options, before anything is started
+    # --help, --print-config and misspelt options, before anything is started
+    args = arguments().parse_args()
+    layers = all_layers(args)
+    if args.print_config:
+        print(presets.describe(layers))
+        sys.exit()
     ensure_clearml()
     from clearml import Task
 
@@ -356,6 +369,7 @@ def options() -> argparse.Namespace:
     # Only now does ClearML see it: to record the options, or to replace them.
     args = arguments().parse_args()
     if Task.running_locally():
+        presets.locate(presets.load(args.preset), args)
         make_absolute(args)
     return args
 
@@ -373,15 +387,25 @@ def all_settings(args: argparse.Namespace) -> dict[str, dict[str, str]]:
     Raises:
         InputError: --set is misspelt.
     """
+    return presets.resolved(all_layers(args))
+
+
+def all_layers(args: argparse.Namespace) -> dict[str, dict[str, dict]]:
+    """Where options of steps come from, and what they are, the last on top.
+
+    Raises:
+        InputError: --set or a preset is misspelt.
+    """
+    preset = presets.load(args.preset)
     urls = {"url": args.url, "http_url": args.http_url}
-    given = steps.RECIPE | {
+    given = {
         "prepare": {"test_set": args.test_set, "val_set": args.val_set},
         "evaluate": {"external": args.external},
         "promote": {"external": args.external},
         "deploy": urls,
         "verify": urls,
     }
-    return steps.parse_settings(args.set, steps.of_model(args.name, given))
+    return presets.layers(preset, args.name, args.set, {"command line": given})
 
 
 @exit_2_on_input_error

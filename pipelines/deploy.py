@@ -138,7 +138,9 @@ def main() -> None:
         training = record["metadata"].get("task_id", "")
         set_output(task, "training_task", training)
         name = record["metadata"].get("task_name", "")
-        tell_result(task, f"version {record['version']} of {args.name} in {place(args)}")
+        tell_result(
+            task, f"version {record['version']} of {args.name} in {place(args)}"
+        )
         print(f"of {name} {training}")
         if urls:
             print(f"the server at {urls['grpc']} answers with it")

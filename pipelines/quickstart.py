@@ -1,6 +1,6 @@
 """From photographs to a running server's answer.
 
-    scripts/quickstart [--raw DIR] [--name NAME] [--set train.epochs=30 ...]
+    scripts/quickstart [--raw DIR] [--preset NAME] [--set train.epochs=30 ...]
 
 Draws sample hands unless --raw names photographs; then validates, prepares, trains,
 evaluates, promotes and deploys as a ClearML pipeline on this machine, starts the Triton
@@ -29,7 +29,7 @@ from data_prep.parallel import cpu_count
 from data_prep.paths import ROOT, data_home
 from data_prep.sources import RawImage, find_images
 from pipelines import asl
-from pipelines.orchestration import steps
+from pipelines.orchestration import presets
 from pipelines.orchestration.run_display import RunDisplay
 from pipelines.serving.triton_server import TritonServer
 from pipelines.serving.verification import short_summary
@@ -40,7 +40,7 @@ from training.reports import PICTURES
 
 SAMPLES_PER_CLASS = 60
 # Whatever comes out of it is shown.
-SETTINGS = steps.RECIPE | {"promote": {"min_recall": "0"}}
+SETTINGS = {"promote": {"min_recall": "0"}}
 LEAST_ACCURACY = 0.5  # below it, something went wrong with most people's photographs
 # With the sample hands the whole chain takes less than three minutes on two cores.
 SAMPLE_TRAINING = {"max_minutes": "0.4", "epochs": "12"}
@@ -60,7 +60,8 @@ def arguments() -> argparse.ArgumentParser:
         metavar="DIR",
         help="your photographs, a folder a class (default: hands drawn here)",
     )
-    add_name(parser, "that is made; several are served side by side")
+    presets.add_preset(parser)
+    add_name(parser, "that is made; with a --preset the default is its name")
     parser.add_argument(
         "--set",
         nargs="+",
@@ -88,11 +89,9 @@ def main() -> None:
         )
     # A terminal's Ctrl-C reaches all children; other ways to stop us shall, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    defaults = SETTINGS
-    if not args.raw:
-        defaults = SETTINGS | {"train": SETTINGS["train"] | SAMPLE_TRAINING}
-    settings = steps.parse_settings(args.set, steps.of_model(args.name, defaults))
-    raw = [str(Path(folder).resolve()) for folder in args.raw]
+    settings = all_settings(args)
+    name = settings["train"].get("name", DEFAULT)
+    raw = args.raw
     if raw:
         find_images(raw)  # a wrong folder is said at once
     display = RunDisplay(None if args.verbose else asl.log_file("quickstart"))
@@ -103,9 +102,32 @@ def main() -> None:
         ensure_clearml()
         ids = asl.run(raw, "", settings, None, ("verify",), display)
         listed = asl.all_raw(raw, settings)
-        answer = serve_and_ask(listed, ids, args.name, display)
-    print(closing_words(ids, answer, args.name))
+        answer = serve_and_ask(listed, ids, name, display)
+    print(closing_words(ids, answer, name))
     sys.exit(judge(ids, answer, args.least_accuracy))
+
+
+def all_settings(args: argparse.Namespace) -> dict[str, dict[str, str]]:
+    """The options of all steps; --raw becomes what the preset makes of it.
+
+    Raises:
+        InputError: --set or the preset is misspelt, or its pictures are missing.
+    """
+    preset = presets.load(args.preset)
+    if preset.name != DEFAULT and not args.raw:
+        raise InputError(
+            f"the {preset.label} is for pictures of yours; name them with --raw DIR"
+        )
+    args.val_set, args.test_set, args.external = [], [], []
+    presets.locate(preset, args)
+    asl.make_absolute(args)
+    given = {
+        "quickstart": SETTINGS,
+        "raw": {"prepare": {"val_set": args.val_set, "test_set": args.test_set}},
+    }
+    if not args.raw:
+        given["sample hands"] = {"train": SAMPLE_TRAINING}
+    return presets.resolved(presets.layers(preset, args.name, args.set, given))
 
 
 @dataclass(frozen=True)

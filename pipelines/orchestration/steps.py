@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from data_prep.errors import InputError
-from data_prep.model_name import DEFAULT
 from data_prep.paths import REQUIREMENTS
 from pipelines.orchestration import step_cache
 from pipelines.promotion import lock
@@ -64,49 +63,17 @@ STEPS = {
 }
 
 
-# For photographs of any kind (training/EXPERIMENTS.md). Where the classes are hand
-# signs, the hand is found first and its geometry learned in seconds. The time is for
-# the network that sees pixels.
-RECIPE = {
-    "train": {
-        "find_hand": "auto",
-        "balance": "0.5",
-        "lr": "0.01",
-        "ema": "0.995",
-        "epochs": "24",
-        "max_minutes": "1.5",
-    },
-}
-
-
-def of_model(name: str, settings: Mapping[str, dict]) -> dict[str, dict]:
-    """Give all steps the name of the model; leave out options without a value.
-
-    That of `DEFAULT` is left out as well, so that steps are the same as those from
-    before models had names.
-    """
-    named = {} if name == DEFAULT else {"name": name}
-    return {
-        step: named | {k: v for k, v in settings.get(step, {}).items() if v}
-        for step in STEPS
-    }
-
-
-def parse_settings(
-    settings: list[str], defaults: Mapping[str, dict] = MappingProxyType({})
-) -> dict[str, dict]:
+def read_settings(settings: list[str]) -> dict[str, dict]:
     """Turn ["train.max-minutes=1", ...] into {"train": {"max_minutes": "1"}, ...}.
 
-    All steps are keys; their options come before those of the same names in `defaults`.
-    A colon will do for the equals sign: clearml-task takes only one of these in an
-    argument of a pipeline.
+    All steps are keys. A colon will do for the equals sign: clearml-task takes only one
+    of these in an argument of a pipeline.
 
     Raises:
         InputError: One is not STEP.OPTION=VALUE, or the step has no such option, or not
-            of such a value, or of values that do not go together.
+            of such a value.
     """
-    options = {step: dict(defaults.get(step, {})) for step in STEPS}
-    given_to = []
+    options: dict[str, dict] = {step: {} for step in STEPS}
     for setting in settings:
         name, *value = re.split("[=:]", setting, maxsplit=1)
         step, dot, option = name.partition(".")
@@ -118,8 +85,20 @@ def parse_settings(
         given = {option.replace("-", "_"): value[0]}
         parser = parser_of(STEPS[step].script)
         options[step] |= check(parser, given, f"--set {step}.")
-        given_to.append(step)
-    for step in dict.fromkeys(given_to):
+    return options
+
+
+def parse_settings(
+    settings: list[str], defaults: Mapping[str, dict] = MappingProxyType({})
+) -> dict[str, dict]:
+    """As `read_settings`, before the options of the same names in `defaults`.
+
+    Raises:
+        InputError: Also where values do not go together.
+    """
+    given = read_settings(settings)
+    options = {step: defaults.get(step, {}) | given[step] for step in STEPS}
+    for step in (step for step in STEPS if given[step]):
         check_step(STEPS[step].script, options[step], f"--set {step}.")
     return options
 

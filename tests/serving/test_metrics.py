@@ -9,7 +9,8 @@ import pytest
 from tiny_model import expect
 
 from data_prep.errors import InputError
-from pipelines.repository.model_config import Settings, part_name
+from pipelines.repository.layout import DECODE, FUSED, part_name
+from pipelines.repository.model_config import Settings
 from pipelines.serving import deployment, model_control
 from pipelines.serving.client import TritonClient
 
@@ -39,7 +40,7 @@ def test_images_failures_classes_and_confidence_are_counted(
     record = deployment.deploy(
         artifacts, server.repository, {"for": "metrics"}, settings, urls
     )
-    kind = {"fused": "asl_fused", "ensemble": "asl_decode"}[shape]
+    kind = {"fused": FUSED, "ensemble": DECODE}[shape]
     part = part_name(kind, record["version"])
     files = [path.read_bytes() for path in photographs.values()]
     expected = expect(artifacts, files)
