@@ -153,8 +153,8 @@ def test_other_peoples_photographs_decide(place, tmp_path):
     others = draw_dataset(tmp_path / "others", 8, seed=9, classes=["B", "L"], workers=1)
     output = promote(place, "--external", others, "--dataset-id", place.small)
     heading, *lines = output[output.index("   task") :].splitlines()
-    column = heading.split().index("external") + 1
-    shown = [line.split()[column] for line in lines[:2]]
+    column = heading.index("external")
+    shown = [line[column:].split()[0] for line in lines[:2]]
     assert shown == sorted(shown, reverse=True)
     assert all(0 <= float(value) <= 1 for value in shown)
 
