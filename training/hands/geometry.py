@@ -100,7 +100,7 @@ def _distances(points):
     return (joints[:, _FIRST] - joints[:, _SECOND]).norm(dim=2)
 
 
-def vary_hands(hand: Hand, strength: float = 1.0) -> Hand:
+def augment_hands(hand: Hand, strength: float = 1.0) -> Hand:
     """Vary hands as other people and cameras would.
 
     Each is turned a little in the picture and in space, its proportions change, and all

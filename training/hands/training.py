@@ -9,7 +9,9 @@ import torch
 
 from data_prep.errors import InputError
 from training import distributed
+from training.hands.augmented import AugmentedPhotographs, pick_evenly
 from training.hands.bent_hands import bend_hands
+from training.hands.geometry import unpack
 from training.hands.held_out_signers import leave_sources_out
 from training.hands.letters import (
     GeometryNetwork,
@@ -19,11 +21,13 @@ from training.hands.letters import (
 )
 from training.hands.model import GEOMETRY, WORTH_ASKING, Letters
 from training.hands.pictures import inner
+from training.hands.reader import FOUND
 from training.hands.readings import Readings, read_photographs, reader_graph
 from training.loop import predict
 
 GEOMETRY_FILE = "geometry.pt"  # state dict of the geometry network, and temperature
 BENT = 200  # bent hands a class
+AUGMENTED = 40  # photographs of a class and source that are varied and read once more
 STEPS, FOLD_STEPS = 1500, 600  # of the geometry network, of 256 hands each
 
 
@@ -93,32 +97,44 @@ def train_geometry(
         share_of_steps: Below 1 to try the code.
         report: Told what goes on.
     """
-    image_size = splits["train"][0].shape[1]
-    readings = None
-    if distributed.rank() == 0:  # the others find what it has kept
-        readings = _read_splits(splits, networks, image_size)
-    distributed.share(None)
-    readings = readings or _read_splits(splits, networks, image_size)
+    graph = reader_graph(networks, splits["train"][0].shape[1])
+    images, labels = splits["train"]
+    whose = {name: np.array(of, dtype=object) for name, of in sources.items()}
+    picked = pick_evenly(labels, whose["train"], AUGMENTED)
+    varied = AugmentedPhotographs(images, picked, seed)
+    readings, again = None, None
+    if distributed.rank() == 0:
+        readings = _read_splits(splits, graph)
+        again = read_photographs(varied, graph, "read train, varied").rows
+    distributed.share(None)  # the others find what the first one has kept
+    readings = readings or _read_splits(splits, graph)
     state, held_out = None, None
     if distributed.rank() == 0:
-        known = {
-            name: Hands(
-                readings[name].rows, labels, np.array(sources[name], dtype=object)
-            )
-            for name, (_, labels) in splits.items()
+        plain = {
+            name: Hands(readings[name].rows, of, whose[name], np.zeros(len(of), bool))
+            for name, (_, of) in splits.items()
         }
+        augmented = Hands(
+            again, labels[picked], whose["train"][picked], np.ones(len(picked), bool)
+        )
+        # where the hand was lost in varying, its points are noise
+        augmented = augmented.where(presence(again) > FOUND)
         bent = bend_hands(classes, max(1, int(BENT * share_of_steps)), seed)
         steps, fold_steps = (
             max(1, int(share_of_steps * count)) for count in (STEPS, FOLD_STEPS)
         )
-        everybody = known["train"] + known["val"] + known["test"]
         report("learning letters from the geometry of hands, without each source once")
         without = leave_sources_out(
-            everybody, bent, len(classes), seed, fold_steps, device
+            plain["train"] + plain["val"] + plain["test"],
+            augmented + bent,
+            len(classes),
+            seed,
+            fold_steps,
+            device,
         )
         held_out, temperature = without or (None, 1.0)
         network = train_geometry_network(
-            known["train"] + bent, len(classes), seed, steps, device=device
+            plain["train"] + augmented + bent, len(classes), seed, steps, device=device
         )
         state = {
             "network": {k: v.cpu() for k, v in network.state_dict().items()},
@@ -134,12 +150,16 @@ def train_geometry(
     )
 
 
-def _read_splits(splits, networks, image_size) -> dict[str, Readings]:
-    graph = reader_graph(networks, image_size)
+def _read_splits(splits, graph) -> dict[str, Readings]:
     return {
         name: read_photographs(images, graph, f"read {name}")
         for name, (images, _) in splits.items()
     }
+
+
+def presence(rows: np.ndarray) -> np.ndarray:
+    """How surely there is a hand, ``(N,)``, of packed hands."""
+    return unpack(torch.from_numpy(rows)).sure[:, 1].numpy()
 
 
 def _network(state: dict, classes: int) -> GeometryNetwork:
