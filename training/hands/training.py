@@ -1,7 +1,7 @@
 """One training of the hand model, from photographs to `Letters`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -98,43 +98,37 @@ def train_geometry(
         report: Told what goes on.
     """
     graph = reader_graph(networks, splits["train"][0].shape[1])
-    images, labels = splits["train"]
-    whose = {name: np.array(of, dtype=object) for name, of in sources.items()}
-    picked = pick_evenly(labels, whose["train"], AUGMENTED)
-    varied = AugmentedPhotographs(images, picked, seed)
-    readings, again = None, None
-    if distributed.rank() == 0:
+    readings = None
+    if distributed.rank() == 0:  # the others find what it has kept
         readings = _read_splits(splits, graph)
-        again = read_photographs(varied, graph, "read train, varied").rows
-    distributed.share(None)  # the others find what the first one has kept
+    distributed.share(None)
     readings = readings or _read_splits(splits, graph)
     state, held_out = None, None
     if distributed.rank() == 0:
-        plain = {
-            name: Hands(readings[name].rows, of, whose[name], np.zeros(len(of), bool))
-            for name, (_, of) in splits.items()
+        known = {
+            name: Hands(
+                rows=readings[name].rows,
+                labels=labels,
+                sources=np.array(sources[name], dtype=object),
+                augmented=np.zeros(len(labels), bool),
+            )
+            for name, (_, labels) in splits.items()
         }
-        augmented = Hands(
-            again, labels[picked], whose["train"][picked], np.ones(len(picked), bool)
-        )
-        # where the hand was lost in varying, its points are noise
-        augmented = augmented.where(presence(again) > FOUND)
-        bent = bend_hands(classes, max(1, int(BENT * share_of_steps)), seed)
+        further = bend_hands(classes, max(1, int(BENT * share_of_steps)), seed)
+        if len(set(sources["train"])) > 1:
+            images = splits["train"][0]
+            further = further + read_augmented(images, known["train"], graph, seed)
         steps, fold_steps = (
             max(1, int(share_of_steps * count)) for count in (STEPS, FOLD_STEPS)
         )
+        everybody = known["train"] + known["val"] + known["test"]
         report("learning letters from the geometry of hands, without each source once")
         without = leave_sources_out(
-            plain["train"] + plain["val"] + plain["test"],
-            augmented + bent,
-            len(classes),
-            seed,
-            fold_steps,
-            device,
+            everybody, further, len(classes), seed, fold_steps, device
         )
         held_out, temperature = without or (None, 1.0)
         network = train_geometry_network(
-            plain["train"] + augmented + bent, len(classes), seed, steps, device=device
+            known["train"] + further, len(classes), seed, steps, device=device
         )
         state = {
             "network": {k: v.cpu() for k, v in network.state_dict().items()},
@@ -157,9 +151,27 @@ def _read_splits(splits, graph) -> dict[str, Readings]:
     }
 
 
-def presence(rows: np.ndarray) -> np.ndarray:
-    """How surely there is a hand, ``(N,)``, of packed hands."""
-    return unpack(torch.from_numpy(rows)).sure[:, 1].numpy()
+def read_augmented(images: np.ndarray, hands: Hands, graph: Path, seed: int) -> Hands:
+    """Vary AUGMENTED photographs of each class and source, and read them.
+
+    With one source nobody should do so: of drawn hands alone, fewer photographs of
+    others were answered rightly then (training/EXPERIMENTS.md).
+
+    Args:
+        images: ``(N, S, S, 3)`` uint8 RGB.
+        hands: What was read of them as they are.
+        graph: From `reader_graph`.
+        seed: Of the variation.
+    """
+    picked = pick_evenly(hands.labels, hands.sources, AUGMENTED)
+    varied = AugmentedPhotographs(images, picked, seed)
+    rows = read_photographs(varied, graph, "read train, varied").rows
+    augmented = replace(
+        hands.where(picked), rows=rows, augmented=np.ones(len(picked), bool)
+    )
+    # where the hand was lost in varying, its points are noise
+    presence = unpack(torch.from_numpy(rows)).sure[:, 1].numpy()
+    return augmented.where(presence > FOUND)
 
 
 def _network(state: dict, classes: int) -> GeometryNetwork:

@@ -72,6 +72,16 @@ def test_variation_grows_with_its_strength_and_keeps_shapes(hand):
     assert torch.equal(varied.sure, hand.sure)
 
 
+def test_bent_hands_vary_more_than_those_that_were_read(hand):
+    changes = []
+    for pixels in (1.0, 0.0):
+        torch.manual_seed(0)
+        known = hand._replace(pixels=torch.full_like(hand.pixels, pixels))
+        varied = describe(augment_hands(known))
+        changes.append((varied - describe(hand)).norm(dim=1))
+    assert changes[1].mean() > 1.2 * changes[0].mean()
+
+
 def test_varied_hands_differ_from_one_another_and_stay_their_letter(hand):
     torch.manual_seed(1)
     first, second = describe(augment_hands(hand)), describe(augment_hands(hand))
