@@ -146,7 +146,7 @@ def train_geometry(
 
 def _read_splits(splits, graph) -> dict[str, Readings]:
     return {
-        name: read_photographs(images, graph, f"read {name}")
+        name: read_photographs(images, graph, f"read hands of {name}")
         for name, (images, _) in splits.items()
     }
 
