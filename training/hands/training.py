@@ -165,7 +165,7 @@ def read_augmented(images: np.ndarray, hands: Hands, graph: Path, seed: int) -> 
     """
     picked = pick_evenly(hands.labels, hands.sources, AUGMENTED)
     varied = AugmentedPhotographs(images, picked, seed)
-    rows = read_photographs(varied, graph, "read train, varied").rows
+    rows = read_photographs(varied, graph, "read hands of train, varied").rows
     augmented = replace(
         hands.where(picked), rows=rows, augmented=np.ones(len(picked), bool)
     )
