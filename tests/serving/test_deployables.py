@@ -225,6 +225,7 @@ def test_compose_runs_the_image_as_serve_does(device, artifacts, tmp_path):
 
     assert service["image"] in command
     assert f"--shm-size={service['shm_size']}" in command
+    assert service["mem_limit"] == "${TRITON_MEMORY:-8g}" and "--memory=8g" in command
     published = [re.sub(r"\$\{\w+:-(\d+)\}", r"\1", port) for port in service["ports"]]
     assert [f"--publish={port}" for port in published] == [
         x for x in command if x.startswith("--publish=")
@@ -250,6 +251,7 @@ def test_the_readmes_docker_run_has_the_rights_of_compose():
         (command,) = re.findall(r"docker run .*? triton-server", text)
         for option in ("--cap-drop=ALL", "--security-opt=no-new-privileges"):
             assert option in command.split()
+        assert "--memory=8g" in command.split()
         assert "--read-only --tmpfs=/tmp" in " ".join(command.split())
         assert all(x.startswith("127.0.0.1:") for x in re.findall("-p (.*?) ", command))
 

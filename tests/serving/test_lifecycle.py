@@ -17,7 +17,8 @@ import pytest
 from leftovers import children_of, running_in_session, shared_memory_of
 from tiny_model import expect
 
-from benchmarks.mutated_requests import largest_shape, send_bytes
+from benchmarks.broken_requests import largest_shape
+from benchmarks.mutated_requests import send_bytes
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from pipelines.repository import versions
@@ -148,9 +149,8 @@ def test_the_server_is_reachable_from_this_machine_only(server):
 def test_what_cannot_be_served_ends_with_one_line_and_code_2(
     options, expected, repository
 ):
-    serving = serve(
-        *("--repository", repository, *FREE_PORTS, *options), env=without_docker()
-    )
+    command = ["--repository", repository, *FREE_PORTS, *options]
+    serving = serve(*command, env=without_docker())
 
     output, errors = serving.communicate(timeout=30)
 

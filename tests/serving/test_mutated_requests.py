@@ -4,8 +4,9 @@ import random
 
 import pytest
 
-from benchmarks import mutated_requests
-from benchmarks.mutated_requests import KINDS, pictures, run, table
+from benchmarks import broken_requests
+from benchmarks.broken_requests import HARMFUL, KINDS
+from benchmarks.mutated_requests import pictures, run, table
 
 pytestmark = pytest.mark.slow
 
@@ -22,9 +23,9 @@ def test_the_server_stays_and_every_innocent_request_is_answered_right(server):
     assert set(result.answers["gRPC closed calls"]) == {"UNAVAILABLE"}
 
 
-@pytest.mark.parametrize("kind", sorted({kind.__name__ for _, kind in KINDS}))
+@pytest.mark.parametrize("kind", sorted({kind.__name__ for _, kind in KINDS + HARMFUL}))
 def test_the_same_seed_makes_the_same_requests(kind):
     (photograph,) = pictures(1)
-    make = getattr(mutated_requests, kind)
+    make = getattr(broken_requests, kind)
     first, second = (make(random.Random("7 1"), photograph) for _ in range(2))
     assert first == second
