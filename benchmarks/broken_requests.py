@@ -22,7 +22,7 @@ ODD_TYPES = ("", "bytes", "UINT8", "FP16", "BF16", "BOOL", "INT64", "X" * 5000)
 # What a stranger must not be answered.
 CLOSED = ("repository/index", "repository/models/asl/load", "logging", "trace/setting")
 CLOSED_METHODS = ("RepositoryIndex", "RepositoryModelUnload", "LogSettings")
-MANY = 200_000  # levels of JSON, or chunks of a body
+DEEP, CHUNKS = 200_000, 600_000  # of which Triton has too small a stack
 
 
 def mutated_bytes(chance: random.Random, data: bytes, most: int = 12) -> bytes:
@@ -105,14 +105,14 @@ def long_json_tensor(chance, photograph):
 
 
 def deepest_json(chance, photograph):
-    return infer(b"[" * MANY, b"")
+    return infer(b"[" * DEEP, b"")
 
 
 def many_chunks(chance, photograph):
     """A body in chunks of one byte, of which each takes 16 bytes of Triton's stack."""
     head = f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nHost: localhost\r\n"
     head += "Transfer-Encoding: chunked\r\n\r\n"
-    return head.encode() + b"1\r\n[\r\n" * MANY + b"0\r\n\r\n"
+    return head.encode() + b"1\r\n \r\n" * CHUNKS + b"0\r\n\r\n"
 
 
 def largest_shape(chance, photograph):
