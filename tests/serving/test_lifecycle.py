@@ -112,7 +112,7 @@ def test_a_start_ends_the_model_processes_of_killed_servers_only(repository, hom
     program = home / "triton/backends-0/python" / model_processes.STUB
     program.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy("/bin/sleep", program)
-    shell = ["sh", "-c", f"{program} 600 & echo $!; read line"]
+    shell = ["sh", "-c", f"{program} 600 >/dev/null & echo $!; read line"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     servers = [subprocess.Popen(shell, start_new_session=True, **pipes) for _ in "ab"]
     left, kept = (int(server.stdout.readline()) for server in servers)
@@ -124,8 +124,8 @@ def test_a_start_ends_the_model_processes_of_killed_servers_only(repository, hom
 
     assert left not in {x.pid for x in processes()}
     assert kept in {x.pid for x in processes()}
-    os.kill(kept, signal.SIGKILL)
     servers[1].communicate()
+    os.kill(kept, signal.SIGKILL)
 
 
 def test_a_start_removes_the_shared_memory_of_killed_starters_only(repository, server):
