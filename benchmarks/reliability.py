@@ -32,6 +32,7 @@ from benchmarks import mutated_images, mutated_requests
 from benchmarks.broken_requests import HARMFUL, KINDS
 from benchmarks.reliability_clients import Count
 from benchmarks.reliability_server import Place, resources, serving
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
 from pipelines.serving import deployment, model_processes
@@ -51,9 +52,10 @@ deploy(Path(artifacts), Path(repository), {"task_id": number}, settings, urls)
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scripts/bench reliability",
+    parser = command_parser(
+        "scripts/bench reliability",
         description="Does the server stay and answer rightly, whatever is done to it?",
+        example="swaps --clients 8",
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     # Load

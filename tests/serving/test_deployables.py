@@ -244,10 +244,13 @@ def test_compose_runs_the_image_as_serve_does(device, artifacts, tmp_path):
     assert "TRITON_KEY" in service["environment"] and "--env=TRITON_KEY" in command
 
 
-def test_the_readmes_docker_run_has_the_rights_of_compose():
-    documents = ROOT / "README.md", TRITON / "README.md", TRITON / "server/Dockerfile"
-    for text in documents:
-        text = re.sub(r"[\\\n#]", " ", text.read_text())
+def test_every_docker_run_of_the_documents_has_the_rights_of_compose():
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *TRITON.rglob("*.md")]
+    texts = [path.read_text() for path in [*pages, TRITON / "server/Dockerfile"]]
+    texts = [text for text in texts if "docker run --" in text]
+    assert len(texts) == 3
+    for text in texts:
+        text = re.sub(r"[\\\n#]", " ", text)
         (command,) = re.findall(r"docker run .*? triton-server", text)
         for option in ("--cap-drop=ALL", "--security-opt=no-new-privileges"):
             assert option in command.split()
