@@ -9,7 +9,7 @@ from pathlib import Path
 from data_prep import packed
 from data_prep.errors import InputError
 from data_prep.model_name import DEFAULT
-from pipelines.repository import model_parts, preflight, versions
+from pipelines.repository import graph_check, model_parts, preflight, versions
 from pipelines.repository.layout import CLASSIFIER
 from pipelines.repository.model_config import LABELS_FILE, Settings
 from pipelines.serving import model_control
@@ -49,6 +49,8 @@ def deploy(
         InputError: The model, the server or both are not fit; the reason in one line.
     """
     preflight.check(Path(artifacts))
+    if not urls:  # no server tries it before clients are answered by it
+        graph_check.check_operators(Path(artifacts) / preflight.MODEL_FILE)
     with versions.lock(repository):
         repair(repository, urls)
         if same_classes:
@@ -182,7 +184,9 @@ def table(repository: Path, name: str = DEFAULT) -> str:
         rows.append(
             (
                 str(version),
-                *(known.get(key, "-") for key in ("task_id", "model", "accuracy")),
+                known.get("task_id", "-"),
+                known.get("model", "-"),
+                known.get("accuracy", "-"),
                 record["deployed"],
                 states.get(version, ""),
             )

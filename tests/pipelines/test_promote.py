@@ -154,7 +154,7 @@ def test_other_peoples_photographs_decide(place, tmp_path):
     output = promote(place, "--external", others, "--dataset-id", place.small)
     heading, *lines = output[output.index("   task") :].splitlines()
     column = heading.index("external")
-    shown = [line[column:].split()[0] for line in lines[:2]]
+    shown = [line[column : column + 8].strip() for line in lines[:2]]
     assert shown == sorted(shown, reverse=True)
     assert all(0 <= float(value) <= 1 for value in shown)
 
