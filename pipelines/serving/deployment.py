@@ -141,7 +141,9 @@ def table(repository: Path) -> str:
         rows.append(
             (
                 str(version),
-                *(known.get(key, "-") for key in ("task_id", "model", "accuracy")),
+                known.get("task_id", "-"),
+                known.get("model", "-"),
+                f"{float(known['accuracy']):.4f}" if "accuracy" in known else "-",
                 record["deployed"],
                 states.get(version, ""),
             )
