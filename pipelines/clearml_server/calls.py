@@ -5,7 +5,8 @@ Services register functions by name::
     @endpoint("tasks.get_by_id")
     def get_by_id(call): ...
 
-What a request may contain is in `schemas`; functions rely on it. A call runs in one transaction, so that read-modify-write inside an endpoint is atomic.
+What a request may contain is in `schemas`; functions rely on it. A call runs in one
+transaction, so that read-modify-write inside an endpoint is atomic.
 Every answer has the real API's envelope: ``{"meta": {...}, "data": {...}}``.
 """
 

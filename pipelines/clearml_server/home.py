@@ -22,10 +22,11 @@ from data_prep.paths import data_home
 from .auth import new_credentials
 from .files import PREFIX
 
-# Settings beyond addresses and keys: no message about newer releases, and no waiting for
-# minutes when the server is gone. Not development.report_use_subprocess = false, though
-# it makes closing a task quick: processes that a program forks would wait for threads
-# that only their parent has. See `pipelines.tracking.connection.report_from_threads`.
+# Settings beyond addresses and keys: no message about newer releases, and no waiting
+# for minutes when the server is gone. Not development.report_use_subprocess = false,
+# though it makes closing a task quick: processes that a program forks would wait for
+# threads that only their parent has; see
+# `pipelines.tracking.connection.report_from_threads`.
 CONF = """\
 # Written by the embedded ClearML server at each start. Do not edit.
 api {{

@@ -17,19 +17,23 @@ MAX_MEMORY = 1 << 20  # bytes for a compiled pattern
 SECONDS = 2.0  # for all the texts that one call looks at
 
 
-@functools.lru_cache(maxsize=64)
-def compiled(pattern: str, ignore_case: bool = False):
+def compiled(pattern, ignore_case: bool = False):
     """Return a pattern's program.
 
     Raises:
         ApiError: It is no regular expression, or too large a one.
     """
+    if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:
+        raise ApiError("invalid_regex_error", "no text, or too long a one")
+    return _compiled(pattern, ignore_case)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(pattern: str, ignore_case: bool):
     options = re2.Options()
     options.log_errors = False
     options.max_mem = MAX_MEMORY
     options.case_sensitive = not ignore_case
-    if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:
-        raise ApiError("invalid_regex_error", "no text, or too long a one")
     try:
         return re2.compile(pattern, options)
     except re2.error as error:

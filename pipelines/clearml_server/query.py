@@ -122,10 +122,10 @@ def _field_condition(entity, field, value):
 
 
 def _filters(entity, filters):
-    """``{"tags": {"any": {"include": [...], "exclude": [...]}, "all": ..., "op": ...}}``.
+    """``{"tags": {"any": {"include": [...], "exclude": [...]}, "all": ...}}``.
 
-    What is in "any" is combined by *or*, what is in "all" by *and*, both by "op"
-    (default "and"). None stands for a missing or empty field.
+    What is in "any" is combined by *or*, what is in "all" by *and*, both by
+    "op", beside them ("and" unless given). None stands for a missing or empty field.
     """
     clauses, parameters = [], []
     for field, wanted in filters.items():
@@ -164,7 +164,9 @@ def _terms(field, group):
             if kind == "include":
                 yield [None] if value is None else ["__$any", value]
             elif value is None:
-                raise ApiError("fields_value_error", "null excludes nothing", field=field)
+                raise ApiError(
+                    "fields_value_error", "null excludes nothing", field=field
+                )
             else:
                 yield ["__$not", value]
 

@@ -2,8 +2,8 @@
 
 ``schemas.json`` has the schema of each call that ClearML's SDK knows, one a line, read
 from the SDK's source; OWN has those of further calls, and MORE the fields that other
-clients send. What is in none of them is refused: a filter that is passed over would make
-a list longer than meant, and such lists are deleted.
+clients send. What is in none of them is refused: a filter that is passed over would
+make a list longer than meant, and such lists are deleted.
 
     python -m pipelines.clearml_server.schemas           # which calls are answered
     python -m pipelines.clearml_server.schemas --write   # after an update of the SDK
@@ -96,10 +96,7 @@ OWN = {
         "pipeline_runs": "object",
         "datasets": "object",
         "dataset_versions": "object",
-        "reports": "object",
-        "active_users": "strings",
         "search_hidden": "boolean",
-        "limit": "integer",
     }
     | WITHOUT_EFFECT,
     "pipelines.delete_runs": {"ids!": "strings", "project!": "string"},
@@ -124,8 +121,8 @@ OWN = {
         "add_tags": "strings",
         "remove_tags": "strings",
     },
-    "users.get_all": _QUERY | {"id": "strings", "name": "string"},
-    "users.get_all_ex": _QUERY | {"id": "strings", "name": "string"},
+    "users.get_all": {"id": "strings", "only_fields": "strings"},
+    "users.get_all_ex": {"id": "strings", "only_fields": "strings"},
     "users.get_by_id": {"user": "string"},
     "users.get_current_user": {"get_supported_features": "boolean"},
     "users.get_preferences": {},
@@ -141,8 +138,51 @@ OWN = {
         "runtime_properties": "array",
     },
 }
-# Fields beside those of the SDK's schema, from newer releases and from agents.
+
+
+def _items(*names: str) -> dict:
+    """A list of objects that need texts of these names."""
+    texts = {name: {"type": "string"} for name in names}
+    return {"type": "array", "items": _object(texts, list(names))}
+
+
+def _object(properties: dict, required: list[str]) -> dict:
+    return {"type": "object", "properties": properties, "required": required}
+
+
+_VARIANTS = {"type": ["array", "null"], "items": {"type": "string"}}
+_METRIC = _object({"metric": {"type": "string"}, "variants": _VARIANTS}, ["metric"])
+_METRICS = {"type": "array", "items": _METRIC}
+_OF_TASKS = _object(
+    {
+        "task": {"type": "string"},
+        "metric": {"type": ["string", "null"]},
+        "variants": _VARIANTS,
+    },
+    ["task"],
+)
+_METADATA = {"metadata": _items("key")}
+_PARAMETERS = {"hyperparams": _items("section", "name")}
+# Fields beside those of the SDK's schema, from newer releases and from agents; and
+# fields of which that schema leaves out what they need.
 MORE = {
+    "events.debug_images": {"metrics!": {"type": "array", "items": _OF_TASKS}},
+    "events.delete_for_task": {"task!": {"type": "string", "minLength": 1}},
+    "events.get_scalar_metric_data": {"task!": "string"},
+    "events.get_task_plots": {"metrics": _METRICS},
+    "events.multi_task_scalar_metrics_iter_histogram": {"metrics": _METRICS},
+    "events.plots": {"metrics!": {"type": "array", "items": _OF_TASKS}},
+    "events.scalar_metrics_iter_histogram": {"metrics": _METRICS},
+    "events.scalar_metrics_iter_raw": {"metric!": _METRIC},
+    "models.add_or_update_metadata": _METADATA,
+    "models.create": _METADATA,
+    "models.edit": _METADATA,
+    "models.update": _METADATA,
+    "pipelines.start_pipeline": {"args": _items("name")},
+    "queues.add_or_update_metadata": _METADATA,
+    "tasks.delete_hyper_params": {"hyperparams": _items("section")},
+    "tasks.edit_configuration": {"configuration": _items("name")},
+    "tasks.edit_hyper_params": _PARAMETERS,
     "events.get_task_metrics": {"metrics": "array"},
     "models.get_all": _QUERY,
     "models.get_by_task_id": {"task!": "string"},
@@ -150,7 +190,7 @@ MORE = {
     "queues.get_all": _QUERY,
     "queues.get_next_task": {"get_task_info": "boolean", "task": "string"},
     "queues.remove_task": {"update_task_status": "boolean"},
-    "queues.create": {"metadata": "array"},
+    "queues.create": _METADATA,
     "queues.update": {"display_name": "string"},
     "tasks.archive_many": {"include_pipeline_steps": "boolean"},
     "tasks.create": {"runtime": "object"},
@@ -175,6 +215,7 @@ MORE = {
 }
 # In the SDK's schema, but nothing here could obey them.
 UNSUPPORTED = {
+    "events.download_task_log": ("line_type", "line_format"),
     "tasks.get_all": ("input.view.entries.dataset", "input.view.entries.version"),
 }
 KINDS = {
@@ -204,7 +245,9 @@ def check(name: str, request: dict) -> dict:
         raise ApiError("missing_required_fields", fields=needed)
     for field in request:
         if field not in schema["properties"] and not _is_of_query(name, field):
-            raise ApiError("fields_value_error", "not a field of this call", field=field)
+            raise ApiError(
+                "fields_value_error", "not a field of this call", field=field
+            )
     for error in _validator(name).iter_errors(request):
         place = ".".join(map(str, error.absolute_path))
         shown = json.dumps(error.instance, default=str)[:MOST_SHOWN]
@@ -250,11 +293,12 @@ def _all() -> dict[str, dict]:
     return schemas
 
 
-def _extend(schema: dict, fields: dict[str, str]) -> None:
+def _extend(schema: dict, fields: dict[str, str | dict]) -> None:
     for field, kind in fields.items():
         if field.endswith("!"):
-            schema["required"].append(field[:-1])
-        schema["properties"][field.rstrip("!")] = KINDS[kind]
+            schema["required"] = [*{*schema["required"], field[:-1]}]
+        kind = kind if isinstance(kind, dict) else KINDS[kind]
+        schema["properties"][field.rstrip("!")] = kind
 
 
 @functools.cache

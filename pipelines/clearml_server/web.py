@@ -7,8 +7,9 @@
 - ``/view/page/...``: its scripts; ``/view/login``: gives a browser its tokens
 
 API and files want credentials; the view wants them where it matters. Nothing of a body
-is read before that, and there are limits for whatever is. Answers are HTTP/1.0 (connections that clients keep open are corrupted when such a client forks) and
-written at once.
+is read before that, and there are limits for whatever is. Answers are HTTP/1.0
+(connections that clients keep open are corrupted when such a client forks) and written
+at once.
 """
 
 import http.client

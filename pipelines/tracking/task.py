@@ -85,7 +85,7 @@ def step_task(
 
 
 def log_no_files_as_models() -> None:
-    """Let no file that a framework writes or reads become a model of the task by itself.
+    """Let no file that a framework writes or reads become a model by itself.
 
     Task.init is told so, too; but in a task that ``clearml-task`` made it is called
     before ours, with every framework connected.

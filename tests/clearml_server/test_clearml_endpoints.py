@@ -174,7 +174,9 @@ def test_tasks_without_the_metric_come_last_in_either_order(embedded, new_task):
     tasks = [new_task(project=project) for _ in range(3)]
     for task, value in zip(tasks, (1, 2)):
         event = {"type": "training_stats_scalar", "task": task, "metric": "m"}
-        embedded.data("events.add_batch", lines=[event | {"variant": "v", "value": value}])
+        embedded.data(
+            "events.add_batch", lines=[event | {"variant": "v", "value": value}]
+        )
     found = embedded.data("tasks.get_by_id", {"task": tasks[0]})["task"]["last_metrics"]
     ((metric, variants),) = found.items()
     path = f"last_metrics.{metric}.{next(iter(variants))}.value"
@@ -196,7 +198,9 @@ def test_tags_of_many_tasks_and_models_change_at_once(embedded, new_task):
     assert found["tags"] == ["new"]
     lines = [{"task": task, "name": f"renamed {i}"} for i, task in enumerate(tasks)]
     assert embedded.data("tasks.update_batch", lines=lines)["updated"] == 2
-    code, _ = embedded.call("tasks.update_batch", lines=[*lines, {"task": tasks[0], "x": 1}])
+    code, _ = embedded.call(
+        "tasks.update_batch", lines=[*lines, {"task": tasks[0], "x": 1}]
+    )
     assert code == 400
 
 
@@ -262,7 +266,9 @@ def test_a_pipeline_is_started_again_with_other_arguments(embedded, project, new
     body = {"task": run, "args": [{"name": "lr", "value": "0.5"}]}
     answer = embedded.data("pipelines.start_pipeline", body)
     found = embedded.data("tasks.get_by_id", {"task": answer["pipeline"]})["task"]
-    values = {name: item["value"] for name, item in found["hyperparams"]["Args"].items()}
+    values = {
+        name: item["value"] for name, item in found["hyperparams"]["Args"].items()
+    }
     assert answer["enqueued"] and values == {"lr": "0.5", "epochs": "3"}
     assert found["status"] == "queued" and found["system_tags"] == ["pipeline"]
     services = embedded.data("queues.get_all", {"name": "^services$"})["queues"][0]
@@ -275,7 +281,9 @@ def test_a_pipeline_is_started_again_with_other_arguments(embedded, project, new
 
 
 def test_things_of_an_account(embedded):
-    counts = embedded.data("organization.get_entities_count", {"tasks": {}, "models": {}})
+    counts = embedded.data(
+        "organization.get_entities_count", {"tasks": {}, "models": {}}
+    )
     assert set(counts) == {"tasks", "models"} and counts["tasks"] > 0
     body = {"tasks": {"dreams": ["x"]}}
     assert embedded.call("organization.get_entities_count", body)[0] == 400

@@ -121,7 +121,7 @@ def test_scalars_and_plots_are_drawn(task_page):
             for (let i = 0; i < pixels.length; i += 4)
                 drawn += blue.every((part, k) => pixels[i + k] === part);
             return [figure.querySelector("h3").textContent, {
-                drawn, series: figure.querySelectorAll(".u-legend .u-series").length - 1,
+                drawn, series: figure.querySelectorAll(".u-series").length - 1,
                 cells: figure.querySelectorAll("svg rect").length,
                 text: figure.innerText, marks: figure.textContent}];
         }))

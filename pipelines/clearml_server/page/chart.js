@@ -50,8 +50,9 @@ export function chart(series, options = {}) {
 /** [x, y] of one series, in rising order of x. */
 function table(one, options, labels, bars) {
   const places = labels && new Map(labels.map((label, place) => [label, place]));
-  const group = one.bars ? bars.indexOf(one) - (bars.length - 1) / 2 : 0;
-  const shift = group * 0.8 / bars.length * (labels ? 1 : gap(bars));
+  // bars of several series stand beside each other
+  const shift = one.bars ? (bars.indexOf(one) - (bars.length - 1) / 2) * .8 / bars.length
+    * (labels ? 1 : gap(bars)) : 0;
   const points = one.x
     .map((x, i) => [(places ? places.get(String(x)) : x) + shift, one.y[i]])
     .filter(([x]) => Number.isFinite(x))

@@ -36,10 +36,13 @@ def scalar_metrics_iter_histogram(call):
 @endpoint("events.multi_task_scalar_metrics_iter_histogram")
 def multi_task_scalar_metrics_iter_histogram(call):
     """As above for several tasks: ``{metric: {variant: {task: curve}}}``."""
+    wanted = _wanted(call.data.get("metrics"))
     answer = {}
     for task_id in call.data["tasks"]:
         task = documents.get(call.db, TASK, task_id, "name")
         for series in _series_of(call.db, task_id):
+            if not _is_wanted(series, wanted):
+                continue
             curve = _curve(call, series) | {"name": task["name"]}
             if curve["x"]:
                 variants = answer.setdefault(series["metric"], {})
@@ -110,7 +113,10 @@ def scalar_metrics_iter_raw(call):
         variant["iter"].append(row["iter"])
         variant["timestamp"].append(row["timestamp"])
         variant["y"].append(row["value"])
-    return {"variants": variants, "returned": len(rows), "scroll_id": scroll}
+    answer = {"variants": variants, "returned": len(rows), "scroll_id": scroll}
+    if call.data.get("count_total"):
+        answer["total"] = _count_points(call.db, [s["id"] for s in series])
+    return answer
 
 
 @endpoint("events.get_task_single_value_metrics")
@@ -242,16 +248,19 @@ def _scalar_events(call, metric: str | None = None) -> dict:
         }
         for row in rows
     ]
-    marks = ", ".join("?" * len(series))
-    total = call.db.execute(
-        f"SELECT count(*) FROM points WHERE series IN ({marks})", list(series)
-    ).fetchone()[0]
+    total = _count_points(call.db, list(series))
     return {
         "events": found,
         "returned": len(found),
         "total": total,
         "scroll_id": scroll,
     }
+
+
+def _count_points(db, series_ids: list[int]) -> int:
+    marks = ", ".join("?" * len(series_ids))
+    sql = f"SELECT count(*) FROM points WHERE series IN ({marks})"
+    return db.execute(sql, series_ids).fetchone()[0]
 
 
 def _point_page(call, series_ids):

@@ -1,8 +1,8 @@
 """Going through the images or plots of a task one by one.
 
 Relied on by ``APIClient().events`` and by web interfaces. A sample is one image, or all
-plots of one metric at one iteration. A scroll id says where somebody is; nothing is kept
-here for it.
+plots of one metric at one iteration. A scroll id says where somebody is; nothing is
+kept here for it.
 """
 
 import json

@@ -215,15 +215,18 @@ def note_scalar(last_metrics: dict, event: dict) -> None:
 @endpoint("events.delete_for_task", writes=True)
 @endpoint("events.delete_for_model", writes=True)
 def delete_for_task(call):
-    urls = delete_all(call.db, call.data.get("task") or call.data["model"])
+    urls = delete_all(call.db, call.data.get("task", call.data.get("model")))
     call.after.append(lambda: call.server.files.delete_urls(urls))
     return {"deleted": True}
 
 
 @endpoint("events.clear_task_log", writes=True)
 def clear_task_log(call):
-    sql = "DELETE FROM logs WHERE task = ?"
-    return {"deleted": call.db.execute(sql, (call.data["task"],)).rowcount}
+    """Delete the console output, or what of it is older than so many seconds."""
+    before = time.time() - max(0, call.data.get("threshold_sec") or 0)
+    sql = "DELETE FROM logs WHERE task = ? AND timestamp <= ?"
+    values = (call.data["task"], int(before * 1000))
+    return {"deleted": call.db.execute(sql, values).rowcount}
 
 
 def delete_all(db, id_: str) -> list[str]:

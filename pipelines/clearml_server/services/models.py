@@ -162,6 +162,7 @@ def set_ready(call):
 
 @endpoint("models.publish_many", writes=True)
 def publish_many(call):
+    call.data["publish_task"] = call.data.get("publish_tasks", True)
     return for_each(call, lambda id_: _publish(call, id_))
 
 

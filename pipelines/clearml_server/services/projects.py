@@ -7,10 +7,10 @@ projects), ``PipelineController``, ``Task.get_projects``, ``Task.get_project_id`
 
 from datetime import datetime, timedelta, timezone
 
-from .. import documents, query
+from .. import documents, query, schemas
 from ..calls import endpoint
 from ..errors import ApiError
-from ..storage import PROJECT, TASK
+from ..storage import MODEL, PROJECT, TASK
 from .common import ARCHIVED, check_name, check_tags, visible, with_below, with_names
 
 STATUSES = (
@@ -50,7 +50,7 @@ def get_all(call):
 
 
 def _stats(call, project_id) -> dict:
-    """Numbers of tasks by state, with those of the projects below unless told not to."""
+    """Numbers of tasks by state, with the projects below unless told otherwise."""
     db, wanted = call.db, call.data.get("stats_for_state")
     ids = [project_id]
     if call.data.get("stats_with_children", True):
@@ -154,29 +154,28 @@ def place(db, project_id: str, location: str) -> int:
 @endpoint("projects.get_model_tags")
 @endpoint("projects.get_project_tags")
 def get_tags(call):
-    table = {
-        "projects.get_task_tags": "tasks",
-        "projects.get_model_tags": "models",
-        "projects.get_project_tags": "projects",
+    entity = {
+        "projects.get_task_tags": TASK,
+        "projects.get_model_tags": MODEL,
+        "projects.get_project_tags": PROJECT,
     }[call.name]
+    projects = call.data.get("projects")
+    among = dict(call.data.get("filter") or {})
+    if projects:
+        among["id" if entity is PROJECT else "project"] = projects
     wanted = ["tags"] + ["system_tags"] * bool(call.data.get("include_system"))
-    column = "id" if table == "projects" else "project"
-    return {
-        name: distinct(call.db, table, name, column, call.data.get("projects"))
-        for name in wanted
-    }
+    return {name: distinct(call.db, entity, name, among) for name in wanted}
 
 
-def distinct(db, table: str, name: str, column: str, projects=None) -> list:
-    """The different values in a list column, sorted; of some projects or of all."""
-    where, ids = "1", list(projects or [])
-    if ids:
-        where = f"{column} IN ({', '.join('?' * len(ids))})"
+def distinct(db, entity, name: str, among: dict) -> list:
+    """The different values in a list column, sorted; of the records of a query."""
+    schemas.check(f"{entity.table}.get_all", among)
+    where, parameters = query.conditions(entity, among)
     sql = (
-        f"SELECT DISTINCT has.value FROM {table}, json_each({table}.{name}) AS has "
-        f"WHERE {where.replace(column, f'{table}.{column}')} ORDER BY has.value"
+        f"SELECT DISTINCT has.value FROM (SELECT {name} AS list FROM {entity.table} "
+        f"WHERE {where}) AS found, json_each(found.list) AS has ORDER BY has.value"
     )
-    return [row[0] for row in db.execute(sql, ids)]
+    return [row[0] for row in db.execute(sql, parameters)]
 
 
 @endpoint("projects.get_unique_metric_variants")

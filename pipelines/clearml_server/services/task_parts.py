@@ -152,7 +152,9 @@ def get_configuration_names(call):
     answer = []
     for id_ in call.data["tasks"]:
         task = documents.get(call.db, TASK, id_, "configuration")
-        answer.append({"task": id_, "names": sorted(task.get("configuration", {}))})
+        names = sorted(task.get("configuration", {}))
+        if names or call.data.get("skip_empty") is False:
+            answer.append({"task": id_, "names": names})
     return {"configurations": answer}
 
 

@@ -76,12 +76,13 @@ def get_user_companies(call):
 def get_tags(call):
     """All tags of tasks and models."""
     wanted = ["tags"] + ["system_tags"] * bool(call.data.get("include_system"))
+    among = call.data.get("filter") or {}
     return {
         name: sorted(
             {
                 tag
-                for table in ("tasks", "models")
-                for tag in projects.distinct(call.db, table, name, "project")
+                for entity in (TASK, MODEL)
+                for tag in projects.distinct(call.db, entity, name, among)
             }
         )
         for name in wanted

@@ -87,7 +87,9 @@ def get_all(call):
     asked = {k: v for k, v in call.data.items() if k != "last_seen"}
     where, parameters = query.conditions(WORKER, asked)
     found = documents.select(call.db, WORKER, where, parameters)
-    return {"workers": [_answer(call.db, w) for w in found if _is_there(w, now, seconds)]}
+    return {
+        "workers": [_answer(call.db, w) for w in found if _is_there(w, now, seconds)]
+    }
 
 
 def _is_there(worker: dict, now: datetime, seconds: int) -> bool:
