@@ -101,7 +101,7 @@ function draw(node, width, data, series, options) {
         stroke: COLOURS[place % COLOURS.length], width: 1.6, spanGaps: true,
         fill: one.bars ? COLOURS[place % COLOURS.length] : undefined,
         value: (u, y) => y === null || y === undefined ? "–" : number(y),
-        paths: one.bars ? uPlot.paths.bars({size: [.85, 60]})
+        paths: one.bars ? uPlot.paths.bars({size: [.76 / bars, 60]})
           : one.lines ? undefined : () => null,
         points: {show: !one.bars && (one.points || one.x.length < FEW),
           size: one.lines ? 5 : 8, fill: COLOURS[place % COLOURS.length]},

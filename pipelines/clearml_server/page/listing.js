@@ -2,6 +2,7 @@
 // All of that is in the address, so that it can be kept and sent; the server does the
 // searching, so that it covers what is not on the page.
 import {action, button, el, section, table} from "./dom.js";
+import {read} from "./server.js";
 import {literal, metricsOf} from "./text.js";
 
 const STATUSES = ["created", "queued", "in_progress", "completed", "failed", "stopped",
@@ -60,6 +61,8 @@ export class Listing {
   /** Read the rows and show them; `fixed` are filters that nobody can change. */
   async show(fixed, refresh, context = {}) {
     this.refresh = refresh;
+    if (this.facets && /(^|=|,|-)m:/.test(decodeURIComponent(location.search))
+      && !this.known.m.size) await this.learnMetrics();
     const {rows, total} = await this.fetch({...fixed, ...this.request()});
     this.rows = rows;
     if (this.facets) this.learn(rows);
@@ -96,6 +99,13 @@ export class Listing {
 
   isFiltered = ({q, status, tag, where}) =>
     Boolean(q || status.length || tag.length || where.length);
+
+  /** Metrics of tasks that are not on the page, where the address names some. */
+  async learnMetrics() {
+    const {metrics} = await read("projects.get_unique_metric_variants");
+    for (const one of metrics) this.known.m.set(metricName(one),
+      `last_metrics.${one.metric_hash}.${one.variant_hash}`);
+  }
 
   learn(rows) {
     for (const row of rows) {
