@@ -33,7 +33,7 @@ from data_prep.errors import InputError
 from data_prep.preprocessing import FILE_NAME, BrokenImage, Preprocessing, decode
 from pipelines.repository import versions
 from pipelines.serving import model_processes
-from pipelines.serving.client import Asker
+from pipelines.serving.client import TritonClient
 from pipelines.serving.triton_server import TritonServer
 
 HANDS = 8  # drawn ones, which the good files and the innocent requests are made from
@@ -166,7 +166,7 @@ def _decode_all(pipe, maker, first: int, total: int, record: Preprocessing) -> N
         start = time.perf_counter()
         try:
             image = decode(data)
-            result = record.fit(image) if _is_plain(image) else None
+            result = record.crop_and_resize(image) if _is_plain(image) else None
         except BrokenImage as error:
             result = str(error) if "\n" not in str(error) else None
         except Exception:
@@ -203,7 +203,7 @@ def through_server(
 
     def hostile(protocol: str) -> None:
         urls = {"grpc": server.grpc_url, "http": server.http_url}
-        with Asker(urls[protocol], protocol) as ask:
+        with TritonClient(urls[protocol], protocol) as ask:
             while not finished.is_set() and (number := next(numbers)) < len(results):
                 data, result = maker(number), results[number]
                 start = time.perf_counter()
@@ -223,7 +223,7 @@ def through_server(
                 bar.update()
 
     def innocent(first: int) -> None:
-        with Asker(server.grpc_url) as ask:
+        with TritonClient(server.grpc_url) as ask:
             for number in count(first):
                 if finished.is_set():
                     return
@@ -251,7 +251,7 @@ def through_server(
     return outcome, innocents
 
 
-def _ask(ask: Asker, data: bytes) -> np.ndarray | str:
+def _ask(ask: TritonClient, data: bytes) -> np.ndarray | str:
     try:
         return ask([data])[0]
     except InputError as error:

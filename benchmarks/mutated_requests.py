@@ -29,7 +29,7 @@ from tritonclient.grpc import service_pb2
 from benchmarks.serve_load import GRPC_PREFIX, http_request, triton_grpc, triton_http
 from data_prep.errors import InputError
 from pipelines.repository.model_config import MODEL
-from pipelines.serving.client import Asker
+from pipelines.serving.client import TritonClient
 
 TIMEOUT_S = 20
 SENDERS = 4
@@ -351,7 +351,7 @@ def run(
     """
     result = Result()
     urls = {"http": http_url, "grpc": grpc_url}
-    with Asker(grpc_url) as by_grpc, grpc.insecure_channel(grpc_url) as channel:
+    with TritonClient(grpc_url) as by_grpc, grpc.insecure_channel(grpc_url) as channel:
         right = by_grpc(photographs)
 
         def send(number: int) -> None:
@@ -391,7 +391,7 @@ def innocents(urls, photographs, right, result: Result) -> Iterator[None]:
     ended, lock = threading.Event(), threading.Lock()
 
     def ask_on(protocol: str) -> None:
-        with Asker(urls[protocol], protocol) as ask:
+        with TritonClient(urls[protocol], protocol) as ask:
             while not ended.wait(0.01):
                 start = time.monotonic()
                 try:

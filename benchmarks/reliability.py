@@ -44,7 +44,7 @@ from pipelines.serving import deployment, model_control, model_processes
 from pipelines.serving.triton_server import TritonServer
 from pipelines.serving.watchdog import ORPHAN_S, Watchdog
 from training.golden import RAW_GOLDEN_FILE, write_raw_golden
-from training.graph import answer
+from training.graph import onnx_predict
 
 PARTS = ("swaps", "kills", "deaths", "soak", "images", "requests")
 NETWORK, SIZES = "small_resnet", (128, 96)  # of the two versions
@@ -189,7 +189,7 @@ def serving(options: argparse.Namespace) -> Iterator[Place]:
             artifacts = make_artifacts(folder / str(size), NETWORK, files, size)
             record = Preprocessing.load(artifacts / FILE_NAME)
             pixels = np.stack([record.apply(data) for data in files])
-            expected.append(answer(artifacts / "model.onnx", pixels))
+            expected.append(onnx_predict(artifacts / "model.onnx", pixels))
             raw = artifacts / RAW_GOLDEN_FILE
             write_raw_golden(raw, files[:4], expected[-1][:4])
             candidates.append(artifacts)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from data_prep.errors import InputError
-from pipelines.serving.client import Asker
+from pipelines.serving.client import TritonClient
 
 TOLERANCE = 1e-4
 WITHIN_S = 120  # that clients have to start and to end
@@ -111,7 +111,7 @@ def client(number: int, task, ready, ended) -> Count:
     urls, files, expected, labels = task
     protocol = ("grpc", "http")[number % 2]
     count, turn = Count(), number
-    with Asker(urls[protocol], protocol) as ask:
+    with TritonClient(urls[protocol], protocol) as ask:
         ready.set()
         while not ended.is_set():
             which, began = turn % len(files), time.monotonic()

@@ -16,11 +16,13 @@ from data_prep.errors import InputError
 from data_prep.preprocessing import FILE_NAME, BrokenImage, Preprocessing
 from data_prep.resolution import HAND_SIZE
 from data_prep.sources import find_images
-from training.export import IR_VERSION, OPSET, answer, export_onnx
+from training.config import RunConfig
+from training.export import IR_VERSION, OPSET, export_onnx
+from training.graph import onnx_predict
 from training.hands.letters import GeometryNetwork
 from training.hands.model import HandModel, Letters
 from training.quantize import quantize
-from training.run import Choices, build_classifier
+from training.run import build_classifier
 
 PHOTOGRAPHS = 64
 INT8, HAND = ":int8", ":hand"  # behind a network's name
@@ -62,13 +64,13 @@ def make_artifacts(
         InputError: The hand networks cannot be fetched.
     """
     name = network.removesuffix(INT8).removesuffix(HAND)
-    choices = Choices(model=name, find_hand="yes" if HAND in network else "no")
+    run_config = RunConfig(model=name, find_hand="yes" if HAND in network else "no")
     record = Preprocessing(image_size=image_size)
     if HAND in network:
         record = Preprocessing(image_size=HAND_SIZE, resize_mode="letterbox")
     pixels = np.stack([record.apply(data) for data in files])
     torch.manual_seed(0)
-    classifier, _ = build_classifier(choices, len(CLASSES), record)
+    classifier, _ = build_classifier(run_config, len(CLASSES), record)
     for part in classifier.network.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             torch.nn.init.ones_(part.weight)  # blocks that start as nothing, too
@@ -83,7 +85,7 @@ def make_artifacts(
         # no answer has this label, so both are equally good, and int8 is kept
         nobody = np.full(len(pixels), -1)
         quantize(graph, pixels, (pixels, nobody), seed=0)
-        expected = answer(graph, pixels)
+        expected = onnx_predict(graph, pixels)
     return complete(folder, record, pixels, expected)
 
 
@@ -121,7 +123,7 @@ def make_idle(folder: Path, files: list[bytes], image_size: int) -> Path:
     )
     folder.mkdir()
     onnx.save(model, folder / "model.onnx")
-    return complete(folder, record, pixels, answer(folder / "model.onnx", pixels))
+    return complete(folder, record, pixels, onnx_predict(folder / "model.onnx", pixels))
 
 
 def complete(

@@ -26,10 +26,11 @@ from data_prep.errors import exit_2_on_input_error
 from data_prep.preprocessing import FILE_NAME, Preprocessing
 from data_prep.sources import find_images
 from training.augment import ROTATION, SCALE, SHIFT
+from training.config import TrainConfig
 from training.loop import fit
 from training.models import build_model
 from training.network import Classifier, autocast_for, pick_device
-from training.optimisation import Recipe, make_optimizer
+from training.optimisation import make_optimizer
 from training.torch_setup import import_torchvision, keep_freed_memory
 
 
@@ -97,7 +98,7 @@ def bare(args, folder: Path) -> float:
     classifier = new_classifier(args, folder).to(memory_format=torch.channels_last)
     device = next(classifier.parameters()).device
     autocast = autocast_for(classifier, device)
-    optimizer = make_optimizer(classifier.network, Recipe(), set())
+    optimizer = make_optimizer(classifier.network, TrainConfig(), set())
     images, labels = packed.load_split(folder, "train")
     x = torch.from_numpy(images[: args.batch_size].copy()).to(device)
     y = torch.from_numpy(labels[: args.batch_size]).to(device)
@@ -114,12 +115,12 @@ def bare(args, folder: Path) -> float:
 
 
 def ours(args, folder: Path) -> float:
-    recipe = Recipe(
+    train_config = TrainConfig(
         epochs=1000, batch_size=args.batch_size, max_minutes=args.seconds / 60
     )
     splits = [packed.load_split(folder, name) for name in ("train", "val")]
     history = fit(
-        new_classifier(args, folder), *splits, recipe, folder, lambda *_: None
+        new_classifier(args, folder), *splits, train_config, folder, lambda *_: None
     )
     # the first epoch waits for processes to start, and the last may be cut short
     rates = [row["images_per_s"] for row in history[1:-1] or history]

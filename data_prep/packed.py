@@ -23,6 +23,7 @@ import numpy as np
 
 from data_prep.errors import InputError
 
+CLASSES_FILE = "classes.txt"
 SPLITS = ("train", "val", "test")
 HEADER_BYTES = 128  # NumPy leaves room for a count that grows
 
@@ -85,7 +86,7 @@ def read_classes(folder: str | Path) -> list[str]:
     Raises:
         InputError: The folder holds no classes.txt.
     """
-    return read_names(Path(folder) / "classes.txt")
+    return read_names(Path(folder) / CLASSES_FILE)
 
 
 def read_names(path: Path) -> list[str]:
@@ -116,7 +117,7 @@ def read_manifest(folder: str | Path) -> list[ManifestRow]:
 
 def write_classes(folder: Path, classes: Iterable[str]) -> None:
     text = "".join(f"{name}\n" for name in classes)
-    (folder / "classes.txt").write_bytes(text.encode("utf-8"))
+    (folder / CLASSES_FILE).write_bytes(text.encode("utf-8"))
 
 
 def write_manifest(folder: Path, rows: Iterable[ManifestRow]) -> None:

@@ -165,7 +165,7 @@ def _store_chunk(first: int, images: Sequence[RawImage]) -> tuple:
             ) from None
         shas.append(hashlib.sha256(data).hexdigest())
         thumbnails[i] = thumbnail(bgr)
-        pixels = _preprocessing.fit(bgr)
+        pixels = _preprocessing.crop_and_resize(bgr)
         # each by itself, while it is in the processor's cache
         _write(_stored.fileno(), pixels, _place(first + i, size))
         sums[i] = cv2.sumElems(pixels)[:3]

@@ -141,9 +141,9 @@ class Preprocessing:
         Raises:
             BrokenImage: The bytes are empty, truncated, no image, or too large.
         """
-        return self.fit(decode(data))
+        return self.crop_and_resize(decode(data))
 
-    def fit(self, bgr: np.ndarray) -> np.ndarray:
+    def crop_and_resize(self, bgr: np.ndarray) -> np.ndarray:
         """Crop and resize a decoded ``(h, w, 3)`` uint8 BGR image (steps 2 to 4)."""
         height, width = bgr.shape[:2]
         y, x, tall, wide = self._layout(height, width)

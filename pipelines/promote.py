@@ -168,7 +168,7 @@ def gather(comparison, always: list, limit: int) -> tuple[list, dict[str, str]]:
         whose files cannot be had.
     """
     from pipelines.promotion.candidates import Candidate
-    from pipelines.promotion.comparison_set import evaluation_of, strangers_of
+    from pipelines.promotion.comparison_set import evaluation_of, held_out_accuracies
 
     compared, left_out = [], {}
 
@@ -197,7 +197,7 @@ def gather(comparison, always: list, limit: int) -> tuple[list, dict[str, str]]:
                     predicted=comparison.ask(training),
                     seen=comparison.seen_by(training),
                     external=comparison.external_right(training),
-                    strangers=strangers_of(evaluation),
+                    held_out=held_out_accuracies(evaluation),
                 )
             )
         except InputError as error:

@@ -26,7 +26,7 @@ from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from data_prep.sources import Listing
 from pipelines.serving import running_server
-from pipelines.serving.client import Asker
+from pipelines.serving.client import TritonClient
 from pipelines.serving.triton_server import TritonServer
 from pipelines.serving.verification import summary, table, verify, within_limits
 from pipelines.text_table import text_table
@@ -161,7 +161,7 @@ def served_task(urls: dict[str, str]) -> str:
         InputError: The model does not say.
     """
     protocol = "grpc" if urls["grpc"] else "http"
-    with Asker(urls[protocol], protocol) as ask:
+    with TritonClient(urls[protocol], protocol) as ask:
         task_id = ask.metadata().get("task_id")
     if not task_id:
         raise InputError(
@@ -223,7 +223,7 @@ def verify_training(
     _, labels = packed.load_split(dataset, "test")
     with ExitStack() as stack:
         askers = {
-            protocol: stack.enter_context(Asker(url, protocol))
+            protocol: stack.enter_context(TritonClient(url, protocol))
             for protocol, url in urls.items()
             if url
         }
@@ -237,7 +237,7 @@ def verify_training(
     return result, images
 
 
-def check_model(ask: Asker, training_id: str) -> None:
+def check_model(ask: TritonClient, training_id: str) -> None:
     """Check that the server's model comes from a training, if it says from which.
 
     Raises:

@@ -9,15 +9,15 @@
                      "brightness=dark": ..., "external=DIR": ...},
      "calibration": {"ece", "threshold_99", "coverage_99"},
      "confusion":   {"labels": [...], "matrix": [[true rows x predicted columns]]},
-     "strangers":   {"mean", "worst", "images",
+     "held_out_signers": {"mean", "worst", "images",
                      "sources": {"kaggle": {"accuracy", "images"}, ...}} or null,
-     "floors":      {"most_frequent": accuracy, "logistic_regression": accuracy},
+     "baselines":   {"most_frequent": accuracy, "logistic_regression": accuracy},
      "model", "grey", "find_hand", "parameters", "precision", "int8",
      "dataset_id", "split", "split_method", "epochs", "seconds"}
 
-``strangers`` says how often the geometry of hands gives the letter of people who were
-left out: each source once (training/hands/strangers.py). It is null where there is one
-source only, and for models that do not find the hand.
+``held_out_signers`` says how often the geometry of hands gives the letter of people who
+were left out: each source once (training/hands/held_out_signers.py). It is null where
+there is one source only, and for models that do not find the hand.
 
 ``threshold_99`` is the least confidence above which 99 % of the answers are right, and
 ``coverage_99`` the share of images that have it; both null where there is none.

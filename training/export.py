@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import torch
 
-from training.graph import answer
+from training.graph import onnx_predict
 from training.hands.model import HandModel
 from training.hands.readings import OPSET
 from training.loop import predict
@@ -110,8 +110,8 @@ def check_parity(path: Path, golden: np.ndarray, expected: np.ndarray) -> float:
     Raises:
         RuntimeError: As `export_onnx` says.
     """
-    together = answer(path, golden)
-    singly = answer(path, golden, batch_size=1)
+    together = onnx_predict(path, golden)
+    singly = onnx_predict(path, golden, batch_size=1)
     difference = 0.0
     for got in (together, singly):
         difference = float(np.maximum(difference, np.abs(got - expected).max()))

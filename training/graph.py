@@ -16,7 +16,7 @@ from data_prep.sources import find_images, name_folders
 PROBABILITIES = "probabilities"  # the output that every model has
 
 
-def answer(path: Path, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
+def onnx_predict(path: Path, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
     """Run an ONNX file on ``(N, S, S, 3)`` uint8 images; give ``(N, classes)``."""
     import onnxruntime
 
@@ -89,7 +89,7 @@ def score(graph: Path, dataset: Path, external: list[str] = ()) -> tuple[dict, t
 
     classes = packed.read_classes(dataset)
     record = Preprocessing.load(dataset / preprocessing.FILE_NAME)
-    ask = functools.partial(answer, graph)
+    ask = functools.partial(onnx_predict, graph)
     images, labels = packed.load_split(dataset, "test")
     probabilities = ask(images)
     manifest = packed.read_manifest(dataset)

@@ -148,20 +148,21 @@ def ask(
 ):
     """Load a model and give its answers to ``(N, S, S, 3)`` uint8 images."""
     if runtime == "onnx":
-        from training.graph import answer
+        from training.graph import onnx_predict
 
-        return answer(run / "model.onnx", pixels)
+        return onnx_predict(run / "model.onnx", pixels)
 
     import torch
 
+    from training.config import RunConfig
     from training.hands.model import HandModel
     from training.hands.training import load_letters
     from training.loop import BEST_FILE, predict
-    from training.run import Choices, build_classifier
+    from training.run import build_classifier
 
     evaluation = json.loads((run / EVALUATION).read_text())
     names = [name for name in ("model", "grey", "find_hand") if name in evaluation]
-    choices = Choices(**{name: evaluation[name] for name in names})
+    choices = RunConfig(**{name: evaluation[name] for name in names})
     classes = len(packed.read_classes(run))
     model, _ = build_classifier(choices, classes, record)
     state = torch.load(run / BEST_FILE, map_location="cpu", weights_only=True)

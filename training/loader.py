@@ -39,10 +39,10 @@ class TrainBatches:
         batch_size: Images a batch, two a process at least; an incomplete last batch is
             left out unless it is the only one.
         seed: Of order and augmentation.
-        vary: The augmentation, called as `augment` is.
-        weights: ``(N,)`` how often each image is to be drawn, relative to the others;
-            None draws each once an epoch.
-        variation: Further arguments of `vary`: strength, flip.
+        transform: The augmentation, called as `augment` is.
+        sample_weights: ``(N,)`` how often each image is to be drawn, relative to the
+            others; None draws each once an epoch.
+        variation: Further arguments of `transform`: strength, flip.
     """
 
     def __init__(
@@ -51,12 +51,14 @@ class TrainBatches:
         labels,
         batch_size: int,
         seed: int,
-        vary=augment,
-        weights=None,
+        transform=augment,
+        sample_weights=None,
         **variation,
     ):
-        self.images, self.labels, self.vary = images, labels, vary
-        self.chances = None if weights is None else weights / weights.sum()
+        self.images, self.labels, self.transform = images, labels, transform
+        self.chances = (
+            None if sample_weights is None else sample_weights / sample_weights.sum()
+        )
         self.batch_size = min(batch_size, len(labels))
         least = 2 * distributed.world_size()  # batch norm needs two in a process
         if self.batch_size < least:
@@ -105,7 +107,10 @@ class TrainBatches:
         rows = rows[rank::world]
         rng = np.random.default_rng([self.seed, epoch, batch, rank])
         images = np.stack(
-            [self.vary(self.images[i], rng, self.noise, **self.variation) for i in rows]
+            [
+                self.transform(self.images[i], rng, self.noise, **self.variation)
+                for i in rows
+            ]
         )
         return torch.from_numpy(images), torch.from_numpy(self.labels[rows])
 

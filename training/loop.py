@@ -18,12 +18,12 @@ from tqdm import tqdm
 from data_prep.errors import InputError
 from training import distributed
 from training.augment import augment
+from training.config import TrainConfig
 from training.loader import TrainBatches, plain_batches
 from training.network import Classifier, Logits, autocast_for
 from training.optimisation import (
-    Average,
+    EMA,
     Criterion,
-    Recipe,
     learning_rate,
     make_optimizer,
     set_learning_rate,
@@ -47,13 +47,13 @@ def fit(
     classifier: Classifier,
     train: tuple[np.ndarray, np.ndarray],
     val: tuple[np.ndarray, np.ndarray],
-    recipe: Recipe,
+    train_config: TrainConfig,
     folder: Path,
     log: Callable[[str, float, int], None],
     loaded: set[str] = frozenset(),
     resume: Path | None = None,
-    vary: Callable = augment,
-    weights: np.ndarray | None = None,
+    transform: Callable = augment,
+    sample_weights: np.ndarray | None = None,
 ) -> list[dict]:
     """Train in place; on return ``classifier`` holds the weights of the best epoch.
 
@@ -63,14 +63,14 @@ def fit(
         classifier: On the device to train on.
         train: ``(N, S, S, 3)`` uint8 images and ``(N,)`` int64 labels.
         val: The same; judges each epoch, by the averaged weights' accuracy.
-        recipe: How to train.
+        train_config: How to train.
         folder: For BEST_FILE and LAST_FILE, written after each epoch.
         log: Called with (tag such as "loss/train", value, epoch).
         loaded: Parameters of the network that were loaded: its backbone.
-        resume: LAST_FILE of an interrupted run of the same recipe. What follows is
+        resume: LAST_FILE of an interrupted run with the same options. What follows is
             what would have followed there, to the bit on the same CPU.
-        vary: The augmentation, called as `augment` is.
-        weights: ``(N,)`` how often to draw each image; None for equally often.
+        transform: The augmentation, called as `augment` is.
+        sample_weights: ``(N,)`` how often to draw each image; None for equally often.
 
     Returns:
         One dict an epoch: epoch, train_loss, val_loss, val_accuracy, val_macro_f1,
@@ -82,21 +82,21 @@ def fit(
     device = next(classifier.parameters()).device
     classifier.to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(classifier).eval().requires_grad_(False)
-    average = Average(averaged, classifier)
-    criterion = Criterion(classifier.network, recipe)
-    optimizer = make_optimizer(classifier.network, recipe, loaded)
+    ema = EMA(averaged, classifier)
+    criterion = Criterion(classifier.network, train_config)
+    optimizer = make_optimizer(classifier.network, train_config, loaded)
     autocast = autocast_for(classifier, device)
     batches = TrainBatches(
         images=train[0],
         labels=train[1],
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        vary=vary,
-        weights=weights,
-        strength=recipe.augment,
-        flip=recipe.flip,
+        batch_size=train_config.batch_size,
+        seed=train_config.seed,
+        transform=transform,
+        sample_weights=sample_weights,
+        strength=train_config.augment,
+        flip=train_config.flip,
     )
-    run = Progress(recipe, len(batches))
+    run = Progress(train_config, len(batches))
     if resume:
         run.load(resume, classifier, averaged, optimizer, device)
         best = resume.parent / BEST_FILE
@@ -117,27 +117,27 @@ def fit(
         ) as bar,
     ):
         while not distributed.share(run.is_over()):
-            torch.manual_seed(recipe.seed * 100003 + run.epoch)  # of dropout
+            torch.manual_seed(train_config.seed * 100003 + run.epoch)  # of dropout
             train_mode(classifier)
             loss_sum, started, first_step = 0.0, time.monotonic(), run.step
             for images, labels in itertools.islice(endless, len(batches)):
                 progress = run.progress()
-                if recipe.max_minutes:  # clocks differ, rates must not
+                if train_config.max_minutes:  # clocks differ, rates must not
                     progress = distributed.share(progress)
-                set_learning_rate(optimizer, learning_rate(progress, recipe))
+                set_learning_rate(optimizer, learning_rate(progress, train_config))
                 with autocast:
                     logits = model(images.to(device, non_blocking=True))
                 loss = criterion(logits, labels.to(device, non_blocking=True))
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
-                if recipe.grad_clip:
+                if train_config.grad_clip:
                     torch.nn.utils.clip_grad_norm_(
-                        classifier.parameters(), recipe.grad_clip
+                        classifier.parameters(), train_config.grad_clip
                     )
                 optimizer.step()
                 run.step += 1
-                decay = min(recipe.ema, (1 + run.step) / (10 + run.step))
-                average.follow(decay)
+                decay = min(train_config.ema, (1 + run.step) / (10 + run.step))
+                ema.update(decay)
                 loss_sum = loss_sum + loss.detach()
                 bar.update(size)
                 if progress >= 1:
@@ -147,7 +147,7 @@ def fit(
             if not distributed.share(math.isfinite(train_loss)):
                 raise InputError(
                     f"the training loss became {train_loss} in epoch {run.epoch + 1}; "
-                    f"lower --lr (it is {recipe.lr}) or set --grad-clip 1"
+                    f"lower --lr (it is {train_config.lr}) or set --grad-clip 1"
                 )
             speed = steps * size / (time.monotonic() - started)
             run.epoch += 1
@@ -156,7 +156,7 @@ def fit(
                     "epoch": run.epoch - 1,
                     "train_loss": train_loss,
                     **score(averaged, *val),
-                    "learning_rate": learning_rate(progress, recipe),
+                    "learning_rate": learning_rate(progress, train_config),
                     "images_per_s": speed,
                     "seconds": run.seconds(),
                 }
@@ -185,10 +185,10 @@ def train_mode(module: torch.nn.Module) -> None:
 class Progress:
     """How far a run is, and what it needs to be taken up again."""
 
-    def __init__(self, recipe: Recipe, steps_per_epoch: int):
-        self.recipe = recipe
-        self.budget = 60 * recipe.max_minutes
-        self.steps = recipe.epochs * steps_per_epoch
+    def __init__(self, train_config: TrainConfig, steps_per_epoch: int):
+        self.train_config = train_config
+        self.budget = 60 * train_config.max_minutes
+        self.steps = train_config.epochs * steps_per_epoch
         self.epoch, self.step = 0, 0
         self.history, self.best, self.best_epoch = [], -1.0, 0
         self.started = time.monotonic()
@@ -198,11 +198,11 @@ class Progress:
 
     def progress(self) -> float:
         """Share of the run that is over, by steps or by time, whichever is more."""
-        by_time = self.seconds() / self.budget if self.recipe.max_minutes else 0.0
+        by_time = self.seconds() / self.budget if self.train_config.max_minutes else 0.0
         return max(self.step / self.steps, by_time)
 
     def is_over(self) -> bool:
-        patience = self.recipe.patience
+        patience = self.train_config.patience
         tired = patience and self.epoch - self.best_epoch >= patience
         return bool(self.progress() >= 1 or tired)
 
@@ -217,7 +217,7 @@ class Progress:
 
     def save(self, path: Path, classifier, averaged, optimizer) -> None:
         state = {
-            "recipe": asdict(self.recipe),
+            "train_config": asdict(self.train_config),
             "counters": [self.epoch, self.step, self.best, self.best_epoch],
             "seconds": self.seconds(),
             "budget": self.budget,
@@ -234,7 +234,7 @@ class Progress:
         Raises:
             InputError: As `read_last`, or it belongs to another model.
         """
-        state = read_last(path, self.recipe, device)
+        state = read_last(path, self.train_config, device)
         try:
             classifier.load_state_dict(state["classifier"])
             averaged.load_state_dict(state["averaged"])
@@ -250,22 +250,22 @@ class Progress:
         self.budget = state["budget"]
 
 
-def read_last(path: Path, recipe: Recipe, device="cpu") -> dict:
+def read_last(path: Path, train_config: TrainConfig, device="cpu") -> dict:
     """Read what an interrupted run left in LAST_FILE.
 
     Raises:
-        InputError: It or BEST_FILE cannot be read, or it belongs to another recipe.
+        InputError: It or BEST_FILE cannot be read, or it belongs to other options.
     """
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-        trained = state["recipe"]
+        trained = state["train_config"]
         open(path.parent / BEST_FILE, "rb").close()
     except Exception as error:
         raise InputError(
             f"{path} cannot be resumed ({' '.join(str(error).split())[:80]}); give "
             "the folder of an interrupted training"
         ) from None
-    for key, value in asdict(recipe).items():
+    for key, value in asdict(train_config).items():
         if trained.get(key) != value:
             raise InputError(
                 f"{path} was trained with {key} {trained.get(key)}, not {value}; "

@@ -1,7 +1,6 @@
 """The networks, by name. All map float ``(N, channels, S, S)`` to logits
 ``(N, classes)``."""
 
-import difflib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +9,8 @@ import torch
 from torch import nn
 
 from data_prep.errors import InputError
+from training.config import NETWORKS, TIMM, check_model
 from training.torch_setup import import_torchvision
-
-TIMM = "timm:"
 
 
 class ResidualBlock(nn.Module):
@@ -122,11 +120,8 @@ def mlp(classes: int, image_size: int, channels: int) -> nn.Module:
     )
 
 
-OURS: dict[str, Callable[[int, int, int], nn.Module]] = {
-    "small_resnet": small_resnet,
-    "baseline_cnn": baseline_cnn,
-    "five_block_cnn": five_block_cnn,
-    "mlp": mlp,
+BUILDERS: dict[str, Callable[[int, int, int], nn.Module]] = {
+    name: globals()[name] for name in NETWORKS
 }
 
 
@@ -136,8 +131,8 @@ def build_model(
     """Build a network with random weights.
 
     Args:
-        name: One of `OURS`, any torchvision classification model, or ``timm:`` and the
-            name of a timm model.
+        name: One of `BUILDERS`, any torchvision classification model, or ``timm:`` and
+            the name of a timm model.
         classes: Width of the output.
         image_size: Side of the input, pixels.
         channels: 3; or 1 for grey images, which the zoos' models get three times.
@@ -145,13 +140,14 @@ def build_model(
     Raises:
         InputError: No model has that name, or it cannot take images of that size.
     """
-    if name in OURS:
-        network = OURS[name](classes, image_size, channels)
+    check_model(name)
+    if name in BUILDERS:
+        network = BUILDERS[name](classes, image_size, channels)
     elif name.startswith(TIMM):
         network = _timm_model(name, classes)
     else:
         network = _torchvision_model(name, classes)
-    if channels == 1 and name not in OURS:
+    if channels == 1 and name not in BUILDERS:
         network = nn.Sequential(RepeatGrey(), network)
     try:
         with torch.inference_mode():
@@ -174,15 +170,6 @@ class RepeatGrey(nn.Module):
 
 def _torchvision_model(name: str, classes: int) -> nn.Module:
     zoo = import_torchvision().models
-    known = zoo.list_models(module=zoo)
-    if name not in known:
-        near = difflib.get_close_matches(name, [*OURS, *known], n=3)
-        raise InputError(
-            f"unknown model '{name}'; "
-            + (f"did you mean {' or '.join(near)}? " if near else "")
-            + f"Ours: {', '.join(OURS)}; torchvision: resnet18, ...; timm: "
-            "timm:rexnet_150, ..."
-        )
     # these two have a second output unless told otherwise
     options = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}
     return zoo.get_model(name, weights=None, num_classes=classes, **options)
@@ -190,12 +177,8 @@ def _torchvision_model(name: str, classes: int) -> nn.Module:
 
 def _timm_model(name: str, classes: int) -> nn.Module:
     import_torchvision()  # timm imports it
-    try:
-        import timm
-    except ImportError:
-        raise InputError(
-            f"model {name} needs the package timm; install it with pip install timm"
-        ) from None
+    import timm
+
     try:
         return timm.create_model(name.removeprefix(TIMM), num_classes=classes)
     except RuntimeError as error:
@@ -240,7 +223,7 @@ def load_pretrained(network: nn.Module, name: str) -> list[str]:
     Raises:
         InputError: The model is one of ours: there are no such weights.
     """
-    if name in OURS:
+    if name in BUILDERS:
         raise InputError(
             f"there are no pretrained weights for {name}; use --weights FILE with a "
             "checkpoint.pt of an earlier training, or a model of torchvision"

@@ -7,7 +7,7 @@ import onnx
 from onnxruntime import quantization
 
 from training.export import IR_VERSION
-from training.graph import answer
+from training.graph import onnx_predict
 
 LARGEST_LOSS = 0.003  # of accuracy on the validation split
 CALIBRATION_IMAGES = 256
@@ -70,7 +70,7 @@ def quantize(
     onnx.save(model, candidate)
     images, labels = val
     scores = {
-        kind: float((answer(file, images).argmax(1) == labels).mean())
+        kind: float((onnx_predict(file, images).argmax(1) == labels).mean())
         for kind, file in (("float32", path), ("int8", candidate))
     }
     kept = scores["int8"] >= scores["float32"] - LARGEST_LOSS

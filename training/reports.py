@@ -34,7 +34,7 @@ def report_evaluation(logger, result: dict) -> None:
     logger.report_table("scores by class", "test", table_plot=table_by_class(result))
     for name, scores in result["slices"].items():
         logger.report_single_value(f"{name} accuracy", scores["accuracy"])
-    left_out = result.get("strangers")
+    left_out = result.get("held_out_signers")
     if left_out:
         for name in ("mean", "worst"):
             logger.report_single_value(f"signers left out {name}", left_out[name])

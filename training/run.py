@@ -25,6 +25,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,73 +40,102 @@ from data_prep.errors import InputError
 from data_prep.preprocessing import Preprocessing
 from training import distributed, reports
 from training.augment import augment, noise_pool
+from training.baselines import baselines
+from training.config import RunConfig, TrainConfig
 from training.evaluate import evaluate, score_slice, slice_rows
 from training.export import export_onnx, golden_inputs
-from training.floors import floors
 from training.golden import RAW_GOLDEN_FILE, write_raw_golden
-from training.graph import answer, describe_split, read_all_external, split_method
+from training.graph import describe_split, onnx_predict, read_all_external, split_method
 from training.hands.files import find_hand_networks
 from training.hands.model import HandModel, Letters
 from training.hands.pictures import EvenLight, inner, vary_picture
 from training.hands.reader import PICTURE_SIZE
 from training.hands.readings import read_photographs, reader_graph
-from training.hands.training import train_geometry
+from training.hands.training import HandTraining, train_geometry
 from training.loop import LAST_FILE, fit, predict, read_last
 from training.models import build_model, load_pretrained, load_weights
 from training.network import Classifier, pick_device
-from training.optimisation import Recipe
 from training.pictures import plot_confusion, plot_curves, plot_predictions
 from training.quantize import quantize
 from training.torch_setup import keep_freed_memory
 
 PICTURES = ("curves.png", *reports.PICTURES)
 ORIGIN_FILE = "origin.json"
+GRAPH_FILE = "model.onnx"
 LEAST_SIZE = 192  # of photographs in which hands are found, pixels
 
 
 @dataclass(frozen=True)
-class Choices:
-    """What is trained, and what is done beside training.
+class Data:
+    """A prepared dataset, opened.
 
     Attributes:
-        model: A name that `build_model` knows.
-        grey: Whether the network sees brightness only.
-        find_hand: Whether the hand is found first, and its geometry read: "yes", "no",
-            or "auto" for yes where the classes are hand signs and the images were
-            letterboxed to `LEAST_SIZE` or more.
-        hand_networks: Folder of the networks that find it; "" for the fetched ones.
-        pretrained: Start from the zoo's weights.
-        weights: Start from this state dict; "" for none.
-        resume: Folder of an interrupted run to take up; "" for none.
-        external: Raw folders of other people's photographs to score; () for none.
-        int8: Try to serve a quantised graph.
-        floors: Score the simplest models, too.
-        fast_dev_run: One batch of each split and one epoch, to try the code.
+        folder: Where it lies; only read.
+        classes: Names of the labels, in their order.
+        record: How its images were made.
+        splits: ``(N, S, S, 3)`` uint8 images and ``(N,)`` int64 labels, by split.
+        sources: Of each image, by split.
     """
 
-    model: str = "small_resnet"
-    grey: bool = False
-    find_hand: str = "no"
-    hand_networks: str = ""
-    pretrained: bool = False
-    weights: str = ""
-    resume: str = ""
-    external: tuple[str, ...] = ()
-    int8: bool = False
-    floors: bool = True
-    fast_dev_run: bool = False
+    folder: Path
+    classes: list[str]
+    record: Preprocessing
+    splits: dict[str, tuple[np.ndarray, np.ndarray]]
+    sources: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Views:
+    """What the network of pixels is shown: photographs, or pictures of hands.
+
+    Attributes:
+        train: Images and labels to learn from.
+        val: The same; judges each epoch.
+        transform: The augmentation, called as `augment` is.
+        sample_weights: ``(N,)`` how often to draw each image; None for equally often.
+        hands: What the geometry of hands has taught; None where no hand is found.
+    """
+
+    train: tuple[np.ndarray, np.ndarray]
+    val: tuple[np.ndarray, np.ndarray]
+    transform: Callable
+    sample_weights: np.ndarray | None
+    hands: HandTraining | None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A graph that was written, and how to ask what it holds.
+
+    Attributes:
+        predict: Probabilities ``(N, classes)`` of uint8 photographs.
+        test_probabilities: Those of the test split.
+        int8: Outcome of the quantisation; None where it was not asked for.
+    """
+
+    predict: Callable[[np.ndarray], np.ndarray]
+    test_probabilities: np.ndarray
+    int8: dict | None
+
+    @property
+    def precision(self) -> str:
+        return "int8" if self.int8 and self.int8["kept"] else "float32"
 
 
 def train_dataset(
-    dataset: Path, out: Path, choices: Choices, recipe: Recipe, metadata: dict[str, str]
+    dataset: Path,
+    out: Path,
+    run_config: RunConfig,
+    train_config: TrainConfig,
+    metadata: dict[str, str],
 ) -> dict | None:
     """Train, evaluate and export one model.
 
     Args:
         dataset: Prepared folder (data_prep/packed.py); only read.
         out: Folder for the results, made here.
-        choices: What to train.
-        recipe: How to train.
+        run_config: What to train.
+        train_config: How to train.
         metadata: Kept in the graph; "task_id" and "dataset_id" by convention.
 
     Returns:
@@ -113,141 +143,243 @@ def train_dataset(
         ``torchrun``.
 
     Raises:
-        InputError: The dataset or a choice is at fault, or training diverged.
+        InputError: The dataset or an option is at fault, or training diverged.
     """
     started = time.monotonic()
     keep_freed_memory()
-    classes = packed.read_classes(dataset)
-    record = Preprocessing.load(dataset / preprocessing.FILE_NAME)
     first = distributed.rank() == 0
-    train, val, test = read_splits(dataset, choices, recipe)
-    outside = read_all_external(choices.external if first else (), record, classes)
-    if choices.fast_dev_run:
-        recipe = replace(recipe, epochs=1, warmup=0)  # one step, at the full rate
-    choices = replace(choices, find_hand=decide_to_find(choices, classes, record))
-    if choices.find_hand == "yes" and first:  # what is missing is said at once
-        find_hand_networks(choices.hand_networks)
-    origin = describe_origin(dataset, choices)
-    resume = Path(choices.resume) / LAST_FILE if choices.resume else None
-    if resume:  # what cannot be resumed is said at once
-        read_last(resume, recipe)
-        earlier = check_origin(resume.parent, origin)
-        choices = replace(choices, weights="", pretrained=False)  # all are in LAST_FILE
-    torch.manual_seed(recipe.seed)
-    classifier, loaded = build_classifier(choices, len(classes), record)
-    if resume:
-        loaded = set(earlier["loaded"])
-    classifier.to(pick_device())
-    out.mkdir(parents=True, exist_ok=True)
-    if first:
-        kept = origin | {"loaded": sorted(loaded)}
-        (out / ORIGIN_FILE).write_text(json.dumps(kept, indent=1) + "\n")
-    manifest, weights = packed.read_manifest(dataset), None
-    sources = {
-        name: describe_split(manifest, name, len(labels))[0]
-        for name, (_, labels) in zip(packed.SPLITS, (train, val, test))
-    }
-    seen, judged, vary, hands = train, val, augment, None
-    if choices.find_hand == "yes":
-        hands = train_geometry(
-            splits=dict(zip(packed.SPLITS, (train, val, test))),
-            sources=sources,
-            classes=classes,
-            networks=choices.hand_networks,
-            seed=recipe.seed,
-            device=pick_device(),
-            share_of_steps=0.01 if choices.fast_dev_run else 1.0,
-        )
-        seen = hands.readings["train"].pictures, train[1]
-        judged = inner(hands.readings["val"].pictures), val[1]
-        vary = vary_picture
-    if not choices.fast_dev_run:
-        weights = draw_weights(sources["train"], seen[1], recipe.balance)
-    with contextlib.ExitStack() as stack:
-        log = None
-        if first:
-            writer = stack.enter_context(SummaryWriter(str(out / "tensorboard")))
-            grid = augmented_grid(seen[0], vary, recipe)
-            writer.add_image("training images/augmented", grid, dataformats="HWC")
-            log = writer.add_scalar
-        history = fit(
-            classifier,
-            train=seen,
-            val=judged,
-            recipe=recipe,
-            folder=out,
-            log=log,
-            loaded=loaded,
-            resume=resume,
-            vary=vary,
-            weights=weights,
-        )
+    if run_config.fast_dev_run:  # one step, at the full rate
+        train_config = replace(train_config, epochs=1, warmup=0)
+    data = open_dataset(dataset, run_config, train_config)
+    external = read_all_external(
+        run_config.external if first else (), data.record, data.classes
+    )
+    find_hand = decide_to_find(run_config, data.classes, data.record)
+    run_config = replace(run_config, find_hand=find_hand)
+    if find_hand == "yes" and first:  # what is missing is said at once
+        find_hand_networks(run_config.hand_networks)
+
+    torch.manual_seed(train_config.seed)
+    classifier, loaded = start_network(data, out, run_config, train_config)
+    views = make_views(data, run_config, train_config)
+    history = train_network(classifier, loaded, views, out, run_config, train_config)
     if not first:
         return None
-
-    images, labels = test
-    shutil.copyfile(dataset / "classes.txt", out / "classes.txt")
-    record.save(out / preprocessing.FILE_NAME)
-    golden = golden_inputs(images, labels)
-    graph = out / "model.onnx"
-    letters = hands.save(classifier, out) if hands else None
-    model = HandModel.load(letters, choices.hand_networks) if hands else classifier
-    expected = export_onnx(model, graph, golden, metadata)
-    quantised = quantize(graph, train[0], val, recipe.seed) if choices.int8 else None
-    if quantised and quantised["kept"]:
-        ask = functools.partial(answer, graph)
-        expected = ask(golden)
-    else:
-        ask = functools.partial(ask_torch, letters or classifier, choices)
-    np.savez(out / "golden.npz", images=golden, probabilities=expected)
-    if samples := packed.read_samples(dataset):
-        answers = ask(np.stack([record.apply(sample) for sample in samples]))
-        write_raw_golden(out / RAW_GOLDEN_FILE, samples, answers)
-
-    if hands and not (quantised and quantised["kept"]):  # it has been read already
-        probabilities = letters.tell(hands.readings["test"])
-    else:
-        probabilities = ask(images)
-    np.save(out / reports.TEST_PROBABILITIES, probabilities)
-    slices = slice_rows(images, *describe_split(manifest, "test", len(labels)))
-    result = evaluate(probabilities, labels, classes, slices)
-    for name, (pixels, truth) in outside.items():
-        result["slices"][name] = score_slice(ask(pixels).argmax(1), truth)
-    result |= {
-        "strangers": hands.strangers if hands else None,
-        "floors": floors(train, test, recipe.seed) if choices.floors else {},
-        "model": choices.model,
-        "grey": choices.grey,
-        "find_hand": choices.find_hand,
-        "parameters": graph_parameters(graph),
-        "precision": "int8" if quantised and quantised["kept"] else "float32",
-        "int8": quantised,
+    exported = export(classifier, data, views, out, run_config, train_config, metadata)
+    result = evaluate_model(exported, data, external) | {
+        "held_out_signers": views.hands.held_out if views.hands else None,
+        "baselines": (
+            {}
+            if run_config.skip_baselines
+            else baselines(data.splits["train"], data.splits["test"], train_config.seed)
+        ),
+        "model": run_config.model,
+        "grey": run_config.grey,
+        "find_hand": run_config.find_hand,
+        "parameters": graph_parameters(out / GRAPH_FILE),
+        "precision": exported.precision,
+        "int8": exported.int8,
         "dataset_id": metadata.get("dataset_id", ""),
         "split": "test",
         "split_method": split_method(dataset),
         "epochs": len(history),
         "seconds": round(time.monotonic() - started, 1),
     }
+    write_results(out, result, history, exported.test_probabilities, data)
+    return result
+
+
+def open_dataset(
+    dataset: Path, run_config: RunConfig, train_config: TrainConfig
+) -> Data:
+    """Open a prepared folder.
+
+    Raises:
+        InputError: It is damaged, or a split is empty.
+    """
+    splits = read_splits(dataset, run_config, train_config)
+    manifest = packed.read_manifest(dataset)
+    return Data(
+        folder=dataset,
+        classes=packed.read_classes(dataset),
+        record=Preprocessing.load(dataset / preprocessing.FILE_NAME),
+        splits=splits,
+        sources={
+            name: describe_split(manifest, name, len(labels))[0]
+            for name, (_, labels) in splits.items()
+        },
+    )
+
+
+def start_network(
+    data: Data, out: Path, run_config: RunConfig, train_config: TrainConfig
+) -> tuple[Classifier, set[str]]:
+    """Build the network of pixels, and note in ``out`` of what origin this run is.
+
+    Returns:
+        It, on the device to train on; and the names of the parameters of its backbone
+        that were loaded.
+
+    Raises:
+        InputError: The run to resume does not fit.
+    """
+    origin, earlier = describe_origin(data.folder, run_config), None
+    if run_config.resume:
+        read_last(Path(run_config.resume) / LAST_FILE, train_config)
+        earlier = check_origin(Path(run_config.resume), origin)
+        # all weights are in LAST_FILE
+        run_config = replace(run_config, weights="", pretrained=False)
+    classifier, loaded = build_classifier(run_config, len(data.classes), data.record)
+    if earlier:
+        loaded = set(earlier["loaded"])
+    out.mkdir(parents=True, exist_ok=True)
+    if distributed.rank() == 0:
+        kept = origin | {"loaded": sorted(loaded)}
+        (out / ORIGIN_FILE).write_text(json.dumps(kept, indent=1) + "\n")
+    return classifier.to(pick_device()), loaded
+
+
+def make_views(data: Data, run_config: RunConfig, train_config: TrainConfig) -> Views:
+    """Make what the network of pixels is shown: read the hands first, if they are to be
+    found, and learn from their geometry."""
+    train, val, hands, transform = (
+        data.splits["train"],
+        data.splits["val"],
+        None,
+        augment,
+    )
+    if run_config.find_hand == "yes":
+        hands = train_geometry(
+            splits=data.splits,
+            sources=data.sources,
+            classes=data.classes,
+            networks=run_config.hand_networks,
+            seed=train_config.seed,
+            device=pick_device(),
+            share_of_steps=0.01 if run_config.fast_dev_run else 1.0,
+        )
+        train = hands.readings["train"].pictures, train[1]
+        val = inner(hands.readings["val"].pictures), val[1]
+        transform = vary_picture
+    drawn = None
+    if not run_config.fast_dev_run:
+        drawn = sample_weights(data.sources["train"], train[1], train_config.balance)
+    return Views(train, val, transform, drawn, hands)
+
+
+def train_network(
+    classifier: Classifier,
+    loaded: set[str],
+    views: Views,
+    out: Path,
+    run_config: RunConfig,
+    train_config: TrainConfig,
+) -> list[dict]:
+    """Run the training loop, logged to TensorBoard by the first process.
+
+    Returns:
+        The history, a row an epoch (`fit`).
+    """
+    with contextlib.ExitStack() as stack:
+        log = None
+        if distributed.rank() == 0:
+            writer = stack.enter_context(SummaryWriter(str(out / "tensorboard")))
+            grid = augmented_grid(views.train[0], views.transform, train_config)
+            writer.add_image("training images/augmented", grid, dataformats="HWC")
+            log = writer.add_scalar
+        return fit(
+            classifier,
+            train=views.train,
+            val=views.val,
+            train_config=train_config,
+            folder=out,
+            log=log,
+            loaded=loaded,
+            resume=Path(run_config.resume) / LAST_FILE if run_config.resume else None,
+            transform=views.transform,
+            sample_weights=views.sample_weights,
+        )
+
+
+def export(
+    classifier: Classifier,
+    data: Data,
+    views: Views,
+    out: Path,
+    run_config: RunConfig,
+    train_config: TrainConfig,
+    metadata: dict[str, str],
+) -> Exported:
+    """Write the graph that is served, and what is needed to use and check it."""
+    images, labels = data.splits["test"]
+    shutil.copyfile(data.folder / packed.CLASSES_FILE, out / packed.CLASSES_FILE)
+    data.record.save(out / preprocessing.FILE_NAME)
+    golden, graph = golden_inputs(images, labels), out / GRAPH_FILE
+    letters = views.hands.save(classifier, out) if views.hands else None
+    model = HandModel.load(letters, run_config.hand_networks) if letters else classifier
+    expected = export_onnx(model, graph, golden, metadata)
+    int8 = None
+    if run_config.int8:
+        photographs = data.splits["train"][0]
+        int8 = quantize(graph, photographs, data.splits["val"], train_config.seed)
+    quantised = int8 and int8["kept"]
+    if quantised:
+        ask = functools.partial(onnx_predict, graph)
+        expected = ask(golden)
+    else:
+        ask = functools.partial(ask_torch, letters or classifier, run_config)
+    np.savez(out / "golden.npz", images=golden, probabilities=expected)
+    if samples := packed.read_samples(data.folder):
+        answers = ask(np.stack([data.record.apply(sample) for sample in samples]))
+        write_raw_golden(out / RAW_GOLDEN_FILE, samples, answers)
+    if letters and not quantised:  # these photographs have been read already
+        probabilities = letters.predict_probabilities(views.hands.readings["test"])
+    else:
+        probabilities = ask(images)
+    return Exported(ask, probabilities, int8)
+
+
+def evaluate_model(
+    exported: Exported,
+    data: Data,
+    external: dict[str, tuple[np.ndarray, np.ndarray]],
+) -> dict:
+    """Score the test split, its slices, and other people's photographs."""
+    images, labels = data.splits["test"]
+    manifest = packed.read_manifest(data.folder)
+    slices = slice_rows(images, *describe_split(manifest, "test", len(labels)))
+    result = evaluate(exported.test_probabilities, labels, data.classes, slices)
+    for name, (pixels, truth) in external.items():
+        predicted = exported.predict(pixels).argmax(1)
+        result["slices"][name] = score_slice(predicted, truth)
+    return result
+
+
+def write_results(
+    out: Path, result: dict, history: list[dict], probabilities: np.ndarray, data: Data
+) -> None:
+    """Write scores and pictures; ``evaluation.json`` last, as the sign of the end."""
+    np.save(out / reports.TEST_PROBABILITIES, probabilities)
+    images, labels = data.splits["test"]
     figures = (
         plot_curves(history),
         plot_confusion(result["confusion"]),
-        plot_predictions(images, labels, probabilities, classes),
+        plot_predictions(images, labels, probabilities, data.classes),
     )
     for name, figure in zip(PICTURES, figures):
         figure.savefig(out / name)
     (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
     (out / reports.EVALUATION).write_text(json.dumps(result, indent=1) + "\n")
-    return result
 
 
-def describe_origin(dataset: Path, choices: Choices) -> dict:
+def describe_origin(dataset: Path, run_config: RunConfig) -> dict:
     """What must be the same for a run to be taken up again."""
     manifest = (dataset / "manifest.csv").read_bytes()
     return {
         "dataset": hashlib.sha256(manifest).hexdigest(),
-        "model": choices.model,
-        "grey": choices.grey,
-        "find_hand": choices.find_hand,
+        "model": run_config.model,
+        "grey": run_config.grey,
+        "find_hand": run_config.find_hand,
     }
 
 
@@ -273,13 +405,15 @@ def check_origin(run: Path, origin: dict) -> dict:
     return kept
 
 
-def read_splits(dataset: Path, choices: Choices, recipe: Recipe) -> list[tuple]:
-    """Open the three splits: ``(images, labels)`` each.
+def read_splits(
+    dataset: Path, run_config: RunConfig, train_config: TrainConfig
+) -> dict[str, tuple]:
+    """Open the three splits: ``(images, labels)`` each, by name.
 
     Raises:
         InputError: One is missing or empty.
     """
-    splits = []
+    splits = {}
     for name in packed.SPLITS:
         images, labels = packed.load_split(dataset, name)
         if not len(labels):
@@ -287,52 +421,52 @@ def read_splits(dataset: Path, choices: Choices, recipe: Recipe) -> list[tuple]:
                 f"the {name} split of {dataset} is empty; prepare it from more images "
                 "or with other --ratios"
             )
-        if choices.fast_dev_run:
-            count = min(recipe.batch_size, len(labels))
+        if run_config.fast_dev_run:
+            count = min(train_config.batch_size, len(labels))
             # of all classes, which lie in order; of test, verify knows the first alone
             last = count - 1 if name == "test" else len(labels) - 1
             rows = np.linspace(0, last, count).astype(int)
             images, labels = images[rows], labels[rows]
-        splits.append((images, labels))
+        splits[name] = images, labels
     return splits
 
 
-def decide_to_find(choices: Choices, classes: list[str], record: Preprocessing) -> str:
+def decide_to_find(
+    run_config: RunConfig, classes: list[str], record: Preprocessing
+) -> str:
     """Resolve "auto": "yes" or "no".
 
     Raises:
-        InputError: It is none of the three, or "yes" for images that are too small.
+        InputError: It is "yes" for images that are too small.
     """
-    if choices.find_hand not in ("yes", "no", "auto"):
-        raise InputError(f"--find-hand is {choices.find_hand}; choose yes, no or auto")
     large = record.image_size >= LEAST_SIZE
-    if choices.find_hand == "yes" and not large:
+    if run_config.find_hand == "yes" and not large:
         raise InputError(
             f"--find-hand yes needs images of {LEAST_SIZE} pixels or more, not "
             f"{record.image_size}; prepare them with --image-size 256"
         )
-    if choices.find_hand != "auto":
-        return choices.find_hand
+    if run_config.find_hand != "auto":
+        return run_config.find_hand
     fits = set(classes) <= set(CLASSES) and large and record.resize_mode == "letterbox"
     return "yes" if fits else "no"
 
 
-def build_classifier(choices: Choices, classes: int, record: Preprocessing):
+def build_classifier(run_config: RunConfig, classes: int, record: Preprocessing):
     """Build the network of pixels with its first weights.
 
     Returns:
         The classifier, of photographs or of pictures of hands; and the names of the
         parameters of its backbone that were loaded.
     """
-    channels = 1 if choices.grey else 3
-    of_hands = choices.find_hand == "yes"
+    channels = 1 if run_config.grey else 3
+    of_hands = run_config.find_hand == "yes"
     size = PICTURE_SIZE if of_hands else record.image_size
-    network = build_model(choices.model, classes, size, channels)
+    network = build_model(run_config.model, classes, size, channels)
     names, fresh = {name for name, _ in network.named_parameters()}, None
-    if choices.weights:
-        fresh = load_weights(network, Path(choices.weights))
-    elif choices.pretrained:
-        fresh = load_pretrained(network, choices.model)
+    if run_config.weights:
+        fresh = load_weights(network, Path(run_config.weights))
+    elif run_config.pretrained:
+        fresh = load_pretrained(network, run_config.model)
     loaded = set() if fresh is None else names - set(fresh)
     linear = [n for n, m in network.named_modules() if isinstance(m, torch.nn.Linear)]
     # the head is no backbone, even if it fits
@@ -340,17 +474,17 @@ def build_classifier(choices: Choices, classes: int, record: Preprocessing):
     if of_hands:
         network = torch.nn.Sequential(EvenLight(), network)
         loaded = {f"1.{name}" for name in loaded}
-    return Classifier(network, record, choices.grey), loaded
+    return Classifier(network, record, run_config.grey), loaded
 
 
 def ask_torch(
-    model: Classifier | Letters, choices: Choices, images: np.ndarray
+    model: Classifier | Letters, run_config: RunConfig, images: np.ndarray
 ) -> np.ndarray:
     """Probabilities ``(N, classes)`` of uint8 photographs that were not read yet."""
     if isinstance(model, Classifier):
         return predict(model, images)
-    graph = reader_graph(choices.hand_networks, images.shape[1])
-    return model.tell(read_photographs(images, graph, "read"))
+    graph = reader_graph(run_config.hand_networks, images.shape[1])
+    return model.predict_probabilities(read_photographs(images, graph, "read"))
 
 
 def graph_parameters(graph: Path) -> int:
@@ -363,7 +497,7 @@ def graph_parameters(graph: Path) -> int:
     )
 
 
-def draw_weights(sources: list[str], labels: np.ndarray, balance: float):
+def sample_weights(sources: list[str], labels: np.ndarray, balance: float):
     """Say how often to draw each image, ``(N,)``; None for equally often.
 
     The weight is the product of the sizes of the image's source and of its class,
@@ -376,13 +510,18 @@ def draw_weights(sources: list[str], labels: np.ndarray, balance: float):
     return None if np.allclose(weights, weights[0]) else weights
 
 
-def augmented_grid(images, vary, recipe: Recipe, rows: int = 4, columns: int = 8):
+def augmented_grid(
+    images, transform, train_config: TrainConfig, rows: int = 4, columns: int = 8
+):
     """What the network gets to see: ``(rows * S, columns * S, 3)`` uint8 RGB."""
-    rng = np.random.default_rng([recipe.seed, 2])
-    noise = noise_pool(images.shape[1], recipe.seed)
+    rng = np.random.default_rng([train_config.seed, 2])
+    noise = noise_pool(images.shape[1], train_config.seed)
     picks = rng.integers(len(images), size=(rows, columns))
     varied = [
-        [vary(images[i], rng, noise, recipe.augment, recipe.flip) for i in row]
+        [
+            transform(images[i], rng, noise, train_config.augment, train_config.flip)
+            for i in row
+        ]
         for row in picks
     ]
     return np.concatenate([np.concatenate(row, 1) for row in varied])

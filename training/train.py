@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 if not __package__:  # started as a script, by an agent or by hand
@@ -21,6 +20,7 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.errors import exit_2_on_input_error
 from data_prep.paths import data_home
+from training.config import RunConfig, TrainConfig, add_options, from_options
 from training.golden import RAW_GOLDEN_FILE
 from training.reports import (
     DEPLOYABLES,
@@ -37,72 +37,24 @@ def arguments() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
-    def option(name, default, text, **more):
-        kind = {} if isinstance(default, bool) else {"type": type(default)}
-        if isinstance(default, bool):
-            more["action"] = "store_true"
-        else:
-            more["default"] = default
-            text += f" (default {default})" if default != "" else ""
-        parser.add_argument(name, help=text, **kind, **more)
-
-    # data
-    option("--dataset-id", "", "prepared dataset (default: the newest)")
     parser.add_argument(
-        "--external",
-        nargs="+",
-        default=[],
-        metavar="DIR",
-        help="raw folders of other people's photographs, scored as slices of their own",
+        "--dataset-id", default="", help="prepared dataset (default: the newest)"
     )
-    # model
-    option(
-        "--model",
-        "small_resnet",
-        "small_resnet, baseline_cnn, five_block_cnn, mlp, any torchvision "
-        "classification model, or timm:NAME",
-    )
-    option("--grey", False, "let the network see brightness only")
-    option(
-        "--find-hand",
-        "no",
-        "find the hand first, and read its geometry; auto: where the classes are hand "
-        "signs and the images were letterboxed",
-        choices=("yes", "no", "auto"),
-    )
-    option(
-        "--hand-networks",
-        "",
-        "folder of the networks that find hands (default: fetched once with pip)",
-        metavar="DIR",
-    )
-    option("--pretrained", False, "start from the zoo's weights (downloads them)")
-    option("--weights", "", "start from this state dict", metavar="FILE")
-    option("--backbone-lr", 1.0, "rate of loaded weights, share of --lr; 0: frozen")
-    # schedule
-    option("--epochs", 20, "passes over the data")
-    option("--max-minutes", 0.0, "budget that the schedule fits, minutes; 0: none")
-    option("--patience", 0, "epochs without a better one before the end; 0: no end")
-    option("--batch-size", 64, "images a step, over all processes")
-    option("--fast-dev-run", False, "one batch of each split, to try the code")
-    option("--resume", "", "go on where this run was interrupted", metavar="RUN_DIR")
-    # optimisation
-    option("--optimizer", "muon", "muon, adamw, adam or sgd (Nesterov momentum 0.9)")
-    option("--lr", 3e-3, "peak learning rate")
-    option("--warmup", 0.04, "share of the run with a rising rate; 0: none")
-    option("--weight-decay", 0.05, "not on biases and batch norm; 0: none")
-    option("--grad-clip", 0.0, "largest norm of the gradient; 0: no limit")
-    option("--label-smoothing", 0.1, "share of the target over all classes; 0: none")
-    option("--contrastive", 0.0, "weight of a supervised contrastive loss; 0: none")
-    option("--ema", 0.998, "averaging of the weights, a step; 0: none")
-    option("--augment", 1.0, "strength of random variation of images; 0: none")
-    option("--flip", False, "mirror half of the images (swaps right and left hands)")
-    option("--balance", 0.0, "draw large sources and classes less often; 1: evenly")
-    option("--seed", 0, "same seed, same weights (on one machine's CPU)")
-    # results
-    option("--int8", False, "serve a quantised graph if it costs at most 0.3 points")
-    option("--no-floors", False, "skip the two simplest models")
+    add_options(parser, RunConfig)
+    add_options(parser, TrainConfig)
     return parser
+
+
+def check(args: argparse.Namespace) -> tuple[RunConfig, TrainConfig]:
+    """Make of the command line what a training takes.
+
+    Raises:
+        InputError: An option is out of range, or a model or its package unknown.
+    """
+    run_config, train_config = (
+        from_options(kind, vars(args)) for kind in (RunConfig, TrainConfig)
+    )
+    return run_config, train_config
 
 
 @exit_2_on_input_error
@@ -115,10 +67,10 @@ def main(tracking) -> None:
     if int(os.environ.get("RANK", 0)):  # a further process of torchrun
         train(None)
         return
-    with tracking.step_task("train", arguments(), "training") as (task, args):
+    with tracking.step_task("train", arguments(), "training", check) as (task, args):
         dataset_id = args.dataset_id or tracking.newest_dataset()
         order = {
-            "args": vars(args),
+            "configs": check(args),
             "dataset": tracking.local_copy(dataset_id, tracking.PREPARED),
             "out": data_home() / "runs" / task.id,
             "metadata": {"task_id": task.id, "dataset_id": dataset_id},
@@ -134,14 +86,14 @@ def main(tracking) -> None:
         )
         for name, scores in result["slices"].items():
             print(f"  {name}: {scores['accuracy']:.4f} on {scores['images']}")
-        if result["strangers"]:
-            left_out = result["strangers"]
+        if result["held_out_signers"]:
+            left_out = result["held_out_signers"]
             print(
                 f"signers left out: mean {left_out['mean']:.4f}, worst "
                 f"{left_out['worst']:.4f} of {len(left_out['sources'])} sources"
             )
-        for name, accuracy in result["floors"].items():
-            print(f"  floor {name}: {accuracy:.4f}")
+        for name, accuracy in result["baselines"].items():
+            print(f"  baseline {name}: {accuracy:.4f}")
         print(f"results: {order['out']}")
 
 
@@ -153,22 +105,17 @@ def train(order: dict | None) -> dict | None:
     """
     # Late, so that --help is quick, and ClearML sees TensorBoard being imported.
     from training import distributed
-    from training.optimisation import Recipe
-    from training.run import Choices, train_dataset
+    from training.run import train_dataset
 
     with distributed.process_group():
         order = distributed.share(order)
-        args = order["args"]
-        args = args | {
-            "floors": not args["no_floors"],
-            "external": tuple(args["external"] or ()),
-        }
-        choices, recipe = (
-            kind(**{f.name: args[f.name] for f in fields(kind)})
-            for kind in (Choices, Recipe)
-        )
+        run_config, train_config = order["configs"]
         return train_dataset(
-            order["dataset"], order["out"], choices, recipe, order["metadata"]
+            dataset=order["dataset"],
+            out=order["out"],
+            run_config=run_config,
+            train_config=train_config,
+            metadata=order["metadata"],
         )
 
 
@@ -182,8 +129,8 @@ def report(task, out: Path, result: dict, set_output) -> None:
         connect_hand_networks(task)
     logger = task.get_logger()
     report_evaluation(logger, result)
-    for name, accuracy in result["floors"].items():
-        logger.report_single_value(f"floor {name}", accuracy)
+    for name, accuracy in result["baselines"].items():
+        logger.report_single_value(f"baseline {name}", accuracy)
     for name in PICTURES:
         logger.report_image("pictures", Path(name).stem, 0, local_path=str(out / name))
     # Tasks made by clearml-task ignore the argument of Task.init.

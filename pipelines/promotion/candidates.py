@@ -10,7 +10,7 @@ HEADINGS = (
     "",
     "task",
     "model",
-    "strangers",
+    "signers left out",
     "external",
     "test",
     "worst class",
@@ -20,7 +20,7 @@ HEADINGS = (
 LEAST_SHARE = 0.5
 # Accuracies on signers left out are means, which no paired test can compare: nearer
 # than this, the photographs that both have answered decide.
-STRANGERS_GAIN = 0.01
+HELD_OUT_GAIN = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Candidate:
             that it was trained on, bool ``(N,)``.
         external: Which of other people's photographs it names rightly, bool ``(M,)``,
             the same photographs for all candidates; None without.
-        strangers: Accuracy on each source (signer) by a training that left it out, 0 to
+        held_out: Accuracy on each source (signer) by a training that left it out, 0 to
             1, by the source's name; empty where that was not measured.
     """
 
@@ -43,7 +43,7 @@ class Candidate:
     predicted: np.ndarray
     seen: np.ndarray
     external: np.ndarray | None = None
-    strangers: Mapping[str, float] = field(default_factory=dict)
+    held_out: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class Score:
     """What counts of a candidate.
 
     Attributes:
-        task_id, model, strangers: As of the candidate.
+        task_id, model, held_out: As of the candidate.
         right: For each test photograph that counts: is it named rightly, bool ``(n,)``.
         external: The same for other people's photographs, bool ``(M,)``; or None.
         worst: The class of the least recall on the test photographs, and that recall,
@@ -62,12 +62,12 @@ class Score:
     model: str
     right: np.ndarray
     external: np.ndarray | None
-    strangers: Mapping[str, float]
+    held_out: Mapping[str, float]
     worst: tuple[str, float]
 
-    def strangers_accuracy(self, sources: Collection[str]) -> float:
+    def held_out_accuracy(self, sources: Collection[str]) -> float:
         """Mean accuracy on some of the sources, each left out of the training."""
-        return float(np.mean([self.strangers[source] for source in sources]))
+        return float(np.mean([self.held_out[source] for source in sources]))
 
     @property
     def test_accuracy(self) -> float:
@@ -144,7 +144,7 @@ def measure(
                 model=candidate.model,
                 right=right,
                 external=candidate.external,
-                strangers=candidate.strangers,
+                held_out=candidate.held_out,
                 worst=(name, recall),
             )
         )
@@ -182,9 +182,9 @@ def compare(
         significance: Largest p-value of a difference that counts, 0 to 1.
     """
     if sources := _common_sources([new, current]):
-        ours, theirs = (x.strangers_accuracy(sources) for x in (new, current))
+        ours, theirs = (x.held_out_accuracy(sources) for x in (new, current))
         gain = ours - theirs
-        if abs(gain) >= max(min_gain, STRANGERS_GAIN) - 1e-9:
+        if abs(gain) >= max(min_gain, HELD_OUT_GAIN) - 1e-9:
             said = (
                 f"accuracy on signers left out {ours:.4f}, {gain:+.4f} to the current "
                 f"one's {theirs:.4f}"
@@ -264,7 +264,7 @@ def ranked(scores: list[Score]) -> list[Score]:
     return sorted(
         scores,
         key=lambda score: (
-            score.strangers_accuracy(sources) if sources else 0,
+            score.held_out_accuracy(sources) if sources else 0,
             score.external_accuracy or 0,
             score.test_accuracy,
         ),
@@ -276,7 +276,7 @@ def _common_sources(scores: list[Score]) -> list[str]:
     """The sources that all candidates left out once."""
     if not scores:
         return []
-    return sorted(set.intersection(*(set(score.strangers) for score in scores)))
+    return sorted(set.intersection(*(set(score.held_out) for score in scores)))
 
 
 def _shown(score: Score) -> str:
@@ -307,9 +307,7 @@ def rows(
                 score.task_id,
                 score.model,
                 _cell(
-                    score.strangers_accuracy(score.strangers)
-                    if score.strangers
-                    else None
+                    score.held_out_accuracy(score.held_out) if score.held_out else None
                 ),
                 _cell(score.external_accuracy),
                 _cell(score.test_accuracy),

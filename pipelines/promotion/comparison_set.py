@@ -17,7 +17,7 @@ from data_prep.preprocessing import BrokenImage, Preprocessing
 from data_prep.splitting.grouping import count_near
 from pipelines.tracking import datasets
 from pipelines.tracking.trainings import artifact, raw_dataset
-from training.graph import answer, read_external, split_method
+from training.graph import onnx_predict, read_external, split_method
 from training.reports import EVALUATION, TEST_PROBABILITIES
 
 
@@ -66,7 +66,7 @@ class ComparisonSet:
             if len(known) == len(self.labels):  # a trial run answered a part only
                 return known.argmax(1)
         pixels = self._pixels(_pixel_rule(training))
-        return answer(artifact(training, "model.onnx"), pixels).argmax(1)
+        return onnx_predict(artifact(training, "model.onnx"), pixels).argmax(1)
 
     def seen_by(self, training) -> np.ndarray:
         """Which test photographs a model was trained on, or on twins of: bool ``(N,)``.
@@ -95,7 +95,7 @@ class ComparisonSet:
         graph = artifact(training, "model.onnx")
         for folder in self.external:
             pixels, labels = self._outside(folder, _pixel_rule(training))
-            right.append(answer(graph, pixels).argmax(1) == labels)
+            right.append(onnx_predict(graph, pixels).argmax(1) == labels)
         return np.concatenate(right)
 
     def _is_of(self, training) -> bool:
@@ -156,9 +156,9 @@ def evaluation_of(training) -> dict:
     return json.loads(artifact(training, EVALUATION).read_text(encoding="utf-8"))
 
 
-def strangers_of(evaluation: dict) -> dict[str, float]:
+def held_out_accuracies(evaluation: dict) -> dict[str, float]:
     """Accuracy by source that was left out of the training; {} where not measured."""
-    found = evaluation.get("strangers") or {}
+    found = evaluation.get("held_out_signers") or {}
     return {name: each["accuracy"] for name, each in found.get("sources", {}).items()}
 
 

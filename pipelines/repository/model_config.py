@@ -53,7 +53,7 @@ CONFIG_FILE = "config.pbtxt"
 WARM_UP_FILE = "photograph"
 WARM_UP_PIXELS = "pixels"
 MAX_BATCH_SIZE = 64
-GATHERED = 4  # images of several requests, handed to one process at once
+PREFERRED_BATCH_SIZE = 4  # images of several requests, handed to one process at once
 
 # Where TensorRT keeps its engines inside the container, a folder a model; mount a
 # volume to keep them. It must exist: ONNX Runtime makes the model's folder only.
@@ -351,7 +351,7 @@ def gather_requests(config: ModelConfig) -> None:
     That spares switching between processes; nobody waits for others to come. More at
     once would be little faster, and leave the other processes without work.
     """
-    config.dynamic_batching.preferred_batch_size.append(GATHERED)
+    config.dynamic_batching.preferred_batch_size.append(PREFERRED_BATCH_SIZE)
 
 
 def to_text(config: ModelConfig) -> str:

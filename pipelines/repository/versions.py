@@ -78,7 +78,7 @@ def render(
     with lock(repository):
         repair(repository)
         record = add(artifacts, repository, metadata, settings)
-        activate(repository, record)
+        set_current(repository, record)
     return record["version"]
 
 
@@ -120,7 +120,7 @@ def add(
     """Put the parts of a checked model in place; what is served stays as it is.
 
     Returns:
-        The record of the new version, which `accept` completes.
+        The record of the new version, which `commit` completes.
     """
     artifacts, repository = Path(artifacts), Path(repository)
     version = next_number(repository)
@@ -170,7 +170,7 @@ def staged(target: Path) -> Iterator[Path]:
         os.replace(folder, target)
 
 
-def accept(repository: Path, record: dict) -> None:
+def commit(repository: Path, record: dict) -> None:
     """Declare a version complete, if it is not: its parts are there and trusted."""
     folder = Path(repository) / MODEL / str(record["version"])
     if record["version"] not in versions(repository):
@@ -178,21 +178,21 @@ def accept(repository: Path, record: dict) -> None:
         write_json(folder / DEPLOYMENT_FILE, record)
 
 
-def activate(repository: Path, record: dict) -> None:
+def set_current(repository: Path, record: dict) -> None:
     """Note a version as the current one, and pass requests on to it.
 
     The note comes first: what is to follow it, `repair` does as well.
     """
-    accept(repository, record)
+    commit(repository, record)
     before, version = current_number(repository), record["version"]
     for skipped in versions(repository):
         if before < skipped < version:
             (Path(repository) / MODEL / str(skipped) / WITHDRAWN_FILE).touch()
     write_json(Path(repository) / CURRENT_FILE, record)
-    point_to(repository, version)
+    route_to(repository, version)
 
 
-def point_to(repository: Path, version: int) -> None:
+def route_to(repository: Path, version: int) -> None:
     """Write the configs of what clients call; `current` stays as it is."""
     described = {
         kind: model_config.from_text((folder / CONFIG_FILE).read_text("utf-8"))
@@ -223,7 +223,7 @@ def repair(repository: Path) -> None:
             remove(repository, version)
     now = current_number(repository)
     if now in complete:
-        point_to(repository, now)
+        route_to(repository, now)
     elif now:
         fall_back(repository, now)
 
@@ -233,7 +233,7 @@ def fall_back(repository: Path, lost: int) -> None:
     complete, bad = versions(repository), withdrawn(repository)
     if complete:
         version = max(complete, key=lambda version: (version not in bad, version))
-        activate(repository, deployment(repository, version))
+        set_current(repository, deployment(repository, version))
         then = f"version {version} is the current one instead"
     else:
         (Path(repository) / CURRENT_FILE).unlink()

@@ -16,7 +16,7 @@ TIMEOUT_S = 60
 FAILURES = (InferenceServerException, OSError, HTTPException)
 
 
-class Asker:
+class TritonClient:
     """Asks one model on one server; a context manager.
 
     Args:
@@ -45,7 +45,7 @@ class Asker:
         self.input = metadata["inputs"][0]
         self.output = metadata["outputs"][0]["name"]
 
-    def __enter__(self) -> "Asker":
+    def __enter__(self) -> "TritonClient":
         return self
 
     def __exit__(self, *_):

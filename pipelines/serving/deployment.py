@@ -105,7 +105,7 @@ def make_current(repository: Path, record: dict, urls: dict[str, str] | None) ->
     if urls:
         model_control.switch(urls, repository, record)
     else:
-        versions.activate(repository, record)
+        versions.set_current(repository, record)
 
 
 def is_live(repository: Path, record: dict, urls: dict[str, str] | None) -> bool:

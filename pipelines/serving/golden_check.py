@@ -21,7 +21,7 @@ from pipelines.repository.model_config import (
     LABELS_FILE,
     MODEL,
 )
-from pipelines.serving.client import Asker
+from pipelines.serving.client import TritonClient
 
 # Largest difference of a probability. Half precision, and GPUs, round otherwise.
 TOLERANCES = {"fp32": 2e-3, "fp16": 2e-2}
@@ -43,7 +43,7 @@ def check_parts(urls: dict[str, str], repository: Path, record: dict) -> None:
         tensors, torchs = arrays["images"], arrays["probabilities"]
     for protocol, url in urls.items():
         for kind, folder in folders.items():
-            with Asker(url, protocol, folder.name) as ask:
+            with TritonClient(url, protocol, folder.name) as ask:
                 if kind == CLASSIFIER:
                     compare(ask(tensors), torchs, tolerance, folder.name, protocol)
                     compare(ask(pixels), expected, tolerance, folder.name, protocol)
@@ -63,7 +63,7 @@ def check_served(urls: dict[str, str], repository: Path, record: dict) -> None:
     folders = versions.part_folders(repository, record["version"])
     files, _, expected = golden(folders)
     for protocol, url in urls.items():
-        with Asker(url, protocol) as ask:
+        with TritonClient(url, protocol) as ask:
             tolerance = TOLERANCES[record["precision"]]
             compare(ask(files), expected, tolerance, MODEL, protocol)
             compare_labels(ask, files[0], folders[CLASSIFIER] / LABELS_FILE)
@@ -108,7 +108,7 @@ def compare(
         )
 
 
-def compare_labels(ask: Asker, file: bytes, path: Path) -> None:
+def compare_labels(ask: TritonClient, file: bytes, path: Path) -> None:
     expected = packed.read_names(path)
     named = ask.labels(file)
     if named != expected:

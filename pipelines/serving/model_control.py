@@ -74,11 +74,11 @@ def switch(urls: dict[str, str], repository: Path, record: dict) -> None:
         try:
             load(client, urls, names)
             golden_check.check_parts(urls, repository, record)
-            versions.accept(repository, record)
-            versions.point_to(repository, version)
+            versions.commit(repository, record)
+            versions.route_to(repository, version)
             load(client, urls, SERVED)
             golden_check.check_served(urls, repository, record)
-            versions.activate(repository, record)
+            versions.set_current(repository, record)
         except BaseException as error:
             if noted != version == versions.current_number(repository):
                 raise  # interrupted, but too late
@@ -96,7 +96,7 @@ def switch(urls: dict[str, str], repository: Path, record: dict) -> None:
 def put_back(client, urls: dict[str, str], repository: Path, record: dict) -> str:
     """Pass requests on to the version served before; say how that went."""
     version = record["version"]
-    versions.point_to(repository, version)
+    versions.route_to(repository, version)
     try:
         load(client, urls, SERVED)
     except InputError as error:
@@ -276,7 +276,7 @@ def heal(grpc_url: str, repository: Path, version: int, part: str) -> None:
     """
     versions.deployment(repository, version)  # its files are there
     with server_keys.client(grpc_url, repository) as client:
-        versions.point_to(repository, version)
+        versions.route_to(repository, version)
         try:
             (Path(repository) / part / str(SERVED_NUMBER)).touch()  # looks changed
             load(client, {"grpc": grpc_url}, [part])
@@ -284,7 +284,7 @@ def heal(grpc_url: str, repository: Path, version: int, part: str) -> None:
         finally:
             current = versions.current_number(repository)
             if current != version:
-                versions.point_to(repository, current)
+                versions.route_to(repository, current)
 
 
 def probe(grpc_url: str, timeout_s: float = 10) -> str | None:

@@ -16,7 +16,7 @@ import tritonclient.grpc as triton
 from pipelines.serving.triton_server import TritonServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # on a busy machine
-COMMON = ("prepare.image-size=48", "train.model=baseline_cnn", "train.no-floors=1")
+COMMON = ("prepare.image-size=48", "train.model=baseline_cnn", "train.no-baselines=1")
 COMMON += ("train.find-hand=no", "train.balance=0")
 # the gain that is wanted lies far above what a class of few photographs tells
 COMMON += ("promote.min-recall=0", "promote.min-gain=0.1", "promote.significance=1")
@@ -199,7 +199,7 @@ def test_a_search_trains_on_the_agents_and_names_the_best(place, a):
     done = place.run(
         *(place.python, "-m", "pipelines.search", "--trials", "2"),
         *("--space", "lr=0.0001:0.01:log", "batch-size=8,16", "--set", "epochs=2"),
-        *("model=baseline_cnn", "no-floors=1"),
+        *("model=baseline_cnn", "no-baselines=1"),
         timeout=1100,
     )
     (search,) = place.tasks(name="^search$")

@@ -146,13 +146,13 @@ def test_a_letterboxed_circle_stays_a_circle_and_is_centred(height, width):
     radius = min(height, width) * 0.4
     across, down = np.meshgrid(np.arange(width), np.arange(height))
     image[np.hypot(across - (width - 1) / 2, down - (height - 1) / 2) < radius] = 0
-    pixels = letterbox(256).fit(image)
+    pixels = letterbox(256).crop_and_resize(image)
     tall, wide = extent(pixels)
     assert abs(tall - 2 * radius * 256 / max(height, width)) <= 1.5
     assert abs(tall - wide) <= 1
     middle = [np.flatnonzero(pixels[:, :, 0].min(axis) < 128).mean() for axis in (1, 0)]
     assert np.abs(np.subtract(middle, 127.5)).max() <= 0.5
-    squashed = extent(Preprocessing(256, 0).fit(image))
+    squashed = extent(Preprocessing(256, 0).crop_and_resize(image))
     assert abs(squashed[0] / squashed[1] - width / height) < 0.1 * width / height
 
 
@@ -165,7 +165,7 @@ def test_a_letterbox_repeats_the_last_pixels_on_both_sides(side, lying):
     )
     if lying:
         image, expected = (np.swapaxes(each, 0, 1) for each in (image, expected))
-    got = letterbox(32).fit(np.ascontiguousarray(image))
+    got = letterbox(32).crop_and_resize(np.ascontiguousarray(image))
     np.testing.assert_array_equal(got, expected[:, :, ::-1])
 
 
@@ -175,7 +175,7 @@ def test_a_letterbox_repeats_the_last_pixels_on_both_sides(side, lying):
 def test_a_letterbox_takes_any_shape_and_keeps_its_colour(height, width, crop):
     image = np.full((height, width, 3), (10, 120, 230), np.uint8)
     for size in (8, 33):
-        pixels = letterbox(size, crop).fit(image)
+        pixels = letterbox(size, crop).crop_and_resize(image)
         assert pixels.shape == (size, size, 3)
         assert (pixels == (230, 120, 10)).all()
 

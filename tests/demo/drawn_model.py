@@ -67,7 +67,9 @@ def make_artifacts(folder: Path) -> Path:
         for _ in range(12):  # as cameras and browsers change them a little
             varied = frame(sign) * rng.uniform(0.93, 1.07) + rng.normal(0, 3, 3)
             varied = varied + rng.normal(0, 4, varied.shape)
-            images.append(RECORD.fit(np.clip(varied, 0, 255).astype(np.uint8)))
+            images.append(
+                RECORD.crop_and_resize(np.clip(varied, 0, 255).astype(np.uint8))
+            )
             labels.append(label)
     images, wanted = np.stack(images), np.eye(len(SIGNS))[labels] * SURE
     pixels = (images.reshape(len(images), -1) - 128.0) / 64

@@ -11,7 +11,7 @@ from data_prep import packed, preparation, preprocessing
 from data_prep.preprocessing import Preprocessing
 from data_prep.splitting.methods import SplitOptions
 from pipelines.tracking import datasets
-from training.graph import answer
+from training.graph import onnx_predict
 
 CELLS = 8  # pixels are averaged over a grid of CELLS x CELLS
 
@@ -41,7 +41,7 @@ def train(folder: Path, dataset_id: str, out: Path, noise: float = 0.0) -> str:
     packed.write_classes(out, classes)
     onnx.save(fit(folder, len(classes), noise), out / "model.onnx")
     images, labels = packed.load_split(folder, "test")
-    probabilities = answer(out / "model.onnx", images)
+    probabilities = onnx_predict(out / "model.onnx", images)
     np.save(out / "test_probabilities.npy", probabilities)
     method = json.loads((folder / "split.json").read_text())["method"]
     evaluation = {"split_method": method}

@@ -15,7 +15,7 @@ from pipelines.promotion.candidates import (
     measure,
     rows,
 )
-from pipelines.promotion.comparison_set import seen, strangers_of
+from pipelines.promotion.comparison_set import held_out_accuracies, seen
 
 LABELS = np.repeat([0, 1, 2], 20)
 CLASSES = ["A", "B", "C"]
@@ -34,12 +34,12 @@ def right(count):
     return np.arange(1000) < count
 
 
-def score(id_, test, external=None, worst=0.8, strangers=None):
+def score(id_, test, external=None, worst=0.8, held_out=None):
     outside = None if external is None else right(external)
     left_out = (
         {}
-        if strangers is None
-        else {"signer_1": strangers - 0.1} | {"signer_2": strangers + 0.1}
+        if held_out is None
+        else {"signer_1": held_out - 0.1} | {"signer_2": held_out + 0.1}
     )
     return Score(id_, "net", right(test), outside, left_out, ("B", worst))
 
@@ -113,18 +113,18 @@ def test_mcnemar_is_the_exact_binomial_test_of_what_only_one_knows():
         ([score("a", 800, 500), score("b", 900, 400)], "a", "a", "external"),
         # before both: signers left out, where both know that figure
         (
-            [score("a", 900, 500, strangers=0.6), score("b", 800, 400, strangers=0.7)],
+            [score("a", 900, 500, held_out=0.6), score("b", 800, 400, held_out=0.7)],
             *("a", "b", "signers left out 0.7000, +0.1000"),
         ),
         (
-            [score("a", 800, strangers=0.7), score("b", 900, strangers=0.6)],
+            [score("a", 800, held_out=0.7), score("b", 900, held_out=0.6)],
             *("a", "a", "signers left out"),
         ),
         (
-            [score("a", 800, strangers=0.7), score("b", 900, strangers=0.705)],
+            [score("a", 800, held_out=0.7), score("b", 900, held_out=0.705)],
             *("a", "b", "test accuracy"),
         ),
-        ([score("a", 800, strangers=0.9), score("b", 900)], "a", "b", "test"),
+        ([score("a", 800, held_out=0.9), score("b", 900)], "a", "b", "test"),
     ],
 )
 def test_the_winner_and_why(scores, current, winner, why):
@@ -134,16 +134,20 @@ def test_the_winner_and_why(scores, current, winner, why):
 
 
 def test_of_signers_left_out_those_count_that_both_know():
-    ours, theirs = score("b", 500, strangers=0.7), score("a", 500, strangers=0.6)
-    easy = theirs.strangers | {"an easy one": 1.0, "another": 1.0}
-    theirs = replace(theirs, strangers=easy)
+    ours, theirs = score("b", 500, held_out=0.7), score("a", 500, held_out=0.6)
+    easy = theirs.held_out | {"an easy one": 1.0, "another": 1.0}
+    theirs = replace(theirs, held_out=easy)
     decision = decide(
         [ours, theirs], "a", min_gain=0, min_recall=0.3, significance=0.05
     )
     assert decision.task_id == "b" and "0.7000, +0.1000" in decision.reason
-    evaluation = {"strangers": {"mean": 0.5, "sources": {"s": {"accuracy": 0.5}}}}
-    assert strangers_of(evaluation) == {"s": 0.5}
-    assert strangers_of({"strangers": None}) == strangers_of({}) == {}
+    evaluation = {
+        "held_out_signers": {"mean": 0.5, "sources": {"s": {"accuracy": 0.5}}}
+    }
+    assert held_out_accuracies(evaluation) == {"s": 0.5}
+    assert (
+        held_out_accuracies({"held_out_signers": None}) == held_out_accuracies({}) == {}
+    )
 
 
 def test_a_gain_may_be_asked_for_besides():

@@ -16,7 +16,7 @@ from data_prep.errors import InputError
 from data_prep.preprocessing import BrokenImage
 from pipelines.repository.model_config import Settings
 from pipelines.serving import deployment
-from pipelines.serving.client import LIBRARIES, Asker
+from pipelines.serving.client import LIBRARIES, TritonClient
 from pipelines.serving.verification import requests, verify
 
 pytestmark = pytest.mark.slow
@@ -100,7 +100,7 @@ def asking(request, server, artifacts):
     urls = {"grpc": server.grpc_url}
     settings = Settings(instances=2, shape=request.param)
     deployment.deploy(artifacts, server.repository, {}, settings, urls)
-    with Asker(server.grpc_url) as ask:
+    with TritonClient(server.grpc_url) as ask:
         yield ask
 
 

@@ -17,7 +17,7 @@ from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from data_prep.sources import find_images
 from pipelines.serving import deployment, running_server
-from pipelines.serving.client import Asker
+from pipelines.serving.client import TritonClient
 from pipelines.serving.golden_check import TOLERANCES
 from pipelines.serving.triton_server import TritonServer
 from pipelines.serving.verification import verify
@@ -172,7 +172,7 @@ def test_a_server_that_disagrees_with_torch_or_serves_another_training_fails(
     done = deployed.run("-m", "pipelines.verify", "--raw", deployed.raw, *addresses)
 
     assert f"disagree on {disagreeing(done)} of " in the_one_error(done)
-    with Asker(server.grpc_url) as ask:
+    with TritonClient(server.grpc_url) as ask:
         with pytest.raises(InputError, match=f"of task {tampered}, not of {good}; run"):
             check_model(ask, good)
 
@@ -188,7 +188,7 @@ def test_a_negative_limit_and_a_port_that_does_not_speak_http_are_told_in_one_li
     assert "--limit is -1" in the_one_error(done)
 
     with pytest.raises(InputError, match="does not serve 'asl'"):
-        Asker(server.grpc_url, "http")
+        TritonClient(server.grpc_url, "http")
 
 
 def disagreeing(done) -> int:

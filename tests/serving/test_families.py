@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.serve_models import make_artifacts
-from pipelines.serving.client import Asker
+from pipelines.serving.client import TritonClient
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -33,6 +33,6 @@ def test_the_server_answers_photographs_as_training_does(
 
     redeploy(artifacts)
 
-    with Asker(server.grpc_url) as ask:
+    with TritonClient(server.grpc_url) as ask:
         np.testing.assert_allclose(ask(files), expected, rtol=0, atol=1e-4)
     assert 0.01 < expected.max() < 0.99  # so that a wrong pixel would show

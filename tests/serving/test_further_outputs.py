@@ -9,7 +9,7 @@ from tiny_model import FURTHER, expect, make_artifacts
 from data_prep.preprocessing import Preprocessing
 from pipelines.repository.model_config import Settings
 from pipelines.serving import deployment
-from pipelines.serving.client import Asker
+from pipelines.serving.client import TritonClient
 
 pytestmark = pytest.mark.slow
 NAMES = ["probabilities", *FURTHER]
@@ -48,7 +48,7 @@ def test_clients_get_what_they_ask_for_and_the_probabilities_first(
                     np.testing.assert_allclose(values, expected[name], atol=1e-4)
     # those who know of nothing but one output notice nothing
     for protocol, url in urls.items():
-        with Asker(url, protocol) as ask:
+        with TritonClient(url, protocol) as ask:
             np.testing.assert_allclose(
                 ask(files), expect(artifacts, files), rtol=0, atol=1e-4
             )

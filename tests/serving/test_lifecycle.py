@@ -28,7 +28,7 @@ from pipelines.serving import (
     serving_environment,
     triton_server,
 )
-from pipelines.serving.client import Asker
+from pipelines.serving.client import TritonClient
 from pipelines.serving.triton_server import TritonServer, pick_ports
 
 pytestmark = pytest.mark.slow
@@ -308,7 +308,7 @@ def test_a_server_that_a_request_has_ended_is_back_at_its_address(
         again = "".join(iter_until("Ctrl-C stops it", serving.stdout))
         assert "tritonserver ended with code -6; see " in again
         assert grpc_url in again and http_url in again
-        with Asker(grpc_url) as ask:
+        with TritonClient(grpc_url) as ask:
             answer = ask([file])
         np.testing.assert_allclose(answer, expect(artifacts, [file]), atol=1e-5)
         serving.send_signal(signal.SIGINT)

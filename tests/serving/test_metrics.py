@@ -11,7 +11,7 @@ from tiny_model import expect
 from data_prep.errors import InputError
 from pipelines.repository.model_config import Settings, part_name
 from pipelines.serving import deployment, model_control
-from pipelines.serving.client import Asker
+from pipelines.serving.client import TritonClient
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def test_images_failures_classes_and_confidence_are_counted(
     part = part_name(kind, record["version"])
     files = [path.read_bytes() for path in photographs.values()]
     expected = expect(artifacts, files)
-    with Asker(server.grpc_url) as ask:
+    with TritonClient(server.grpc_url) as ask:
 
         def settled():
             """What is known a second later, when the next request makes it known."""

@@ -93,7 +93,7 @@ def test_the_configs_of_an_old_version_can_be_written_again(
     first = {name: (repository / name).read_bytes() for name in names}
     versions.render(other_artifacts, repository, {"task_id": "second"})
 
-    versions.activate(repository, versions.deployment(repository, 1))
+    versions.set_current(repository, versions.deployment(repository, 1))
 
     assert first == {name: (repository / name).read_bytes() for name in first}
 

@@ -163,8 +163,8 @@ def test_going_back_starts_from_what_a_killed_deployment_left_on_the_server(
     record = versions.add(
         other_artifacts, server.repository, {"task_id": "killed"}, Settings()
     )
-    versions.accept(server.repository, record)
-    versions.point_to(server.repository, record["version"])
+    versions.commit(server.repository, record)
+    versions.route_to(server.repository, record["version"])
     with server_keys.client(server.grpc_url, server.repository) as client:
         model_control.load(client, urls, SERVED)
     assert ask(server, files).shape == (4, 2)

@@ -25,7 +25,7 @@ from data_prep.errors import InputError
 from pipelines.repository import versions
 from pipelines.repository.model_config import Settings, part_name
 from pipelines.serving import deployment, model_control, model_processes
-from pipelines.serving.client import Asker
+from pipelines.serving.client import TritonClient
 from pipelines.serving.triton_server import TritonServer
 
 pytestmark = pytest.mark.slow
@@ -217,7 +217,7 @@ def test_a_deployment_killed_at_any_moment_harms_nobody(
             urls(running),
         )
     assert seen
-    with Asker(running.grpc_url) as ask:
+    with TritonClient(running.grpc_url) as ask:
         np.testing.assert_allclose(ask(files), expected[0], atol=1e-4)
     assert versions.current(running.repository) == record
     kind = {"fused": "asl_fused", "ensemble": "asl_decode"}[settings.shape]
@@ -229,7 +229,7 @@ def test_a_deployment_killed_at_any_moment_harms_nobody(
     (running.repository / "asl" / "config.pbtxt").write_text("half a con")
     (running.repository / "asl_fused_99" / "1").mkdir(parents=True)
     running.start()
-    with Asker(running.grpc_url) as ask:
+    with TritonClient(running.grpc_url) as ask:
         np.testing.assert_allclose(ask(files), expected[0], atol=1e-4)
     assert not (running.repository / "asl_fused_99").exists()
 
@@ -240,7 +240,7 @@ def slow_requests(server):
     random = np.random.default_rng(7)
     image = random.integers(0, 256, (25, 25, 3), dtype=np.uint8)
     _, file = cv2.imencode(".jpg", cv2.resize(image, (2500, 2500)))
-    with Asker(server.grpc_url) as ask, ThreadPoolExecutor(4) as pool:
+    with TritonClient(server.grpc_url) as ask, ThreadPoolExecutor(4) as pool:
         yield [pool.submit(ask, 24 * [file.tobytes()]) for _ in range(4)]
 
 
@@ -268,7 +268,7 @@ def test_a_deployment_interrupted_after_the_swap_leaves_the_new_version(
     # what was under way is answered by the version before all the same
     assert {answer.result().shape for answer in answers} == {(24, 5)}
     assert versions.current(running.repository)["version"] == 2
-    with Asker(running.grpc_url) as ask:
+    with TritonClient(running.grpc_url) as ask:
         np.testing.assert_allclose(
             ask(files), expect(other_artifacts, files), atol=1e-4
         )
@@ -294,7 +294,7 @@ def test_a_server_that_ends_after_the_swap_serves_the_new_version_when_it_is_bac
 
     running.stop()
     running.start()
-    with Asker(running.grpc_url) as ask:
+    with TritonClient(running.grpc_url) as ask:
         np.testing.assert_allclose(
             ask(files), expect(other_artifacts, files), atol=1e-4
         )
@@ -304,7 +304,7 @@ def test_a_server_that_ends_after_the_swap_serves_the_new_version_when_it_is_bac
     shutil.rmtree(repository / "asl_fused_2")
     running.start()
     assert versions.current(repository)["version"] == 1
-    with Asker(running.grpc_url) as ask:
+    with TritonClient(running.grpc_url) as ask:
         assert ask(files).shape == (4, 5)
     record = deployment.deploy(other_artifacts, repository, {}, settings, urls(running))
     assert record["version"] == 3

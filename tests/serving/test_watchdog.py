@@ -15,7 +15,7 @@ from data_prep.errors import InputError
 from pipelines.repository import versions
 from pipelines.repository.model_config import Settings
 from pipelines.serving import deployment, server_keys, watchdog
-from pipelines.serving.client import Asker
+from pipelines.serving.client import TritonClient
 from pipelines.serving.triton_server import TritonServer
 from pipelines.serving.watchdog import Watchdog, find_fault
 
@@ -36,7 +36,7 @@ def wait_for(said, seconds=60):
 
 
 def ask(server, files):
-    with Asker(server.grpc_url) as ask:
+    with TritonClient(server.grpc_url) as ask:
         return ask(files)
 
 
@@ -108,7 +108,7 @@ def test_at_full_load_a_death_is_healed_beside_the_living_and_nothing_is_left(
     said, ended, failed = [], threading.Event(), []
 
     def client():
-        with Asker(server.grpc_url) as ask:
+        with TritonClient(server.grpc_url) as ask:
             while not ended.is_set():
                 try:
                     ask(files)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from pipelines.serving.client import Asker
+from pipelines.serving.client import TritonClient
 
 PAUSE_S = 0.01  # between two requests of one client, to leave the machine usable
 
@@ -35,7 +35,7 @@ def load(urls, files, expected, clients=4):
 
     def client(number):
         protocol = ("grpc", "http")[number % 2]
-        with Asker(urls[protocol], protocol) as ask:
+        with TritonClient(urls[protocol], protocol) as ask:
             for turn in range(10**9):
                 if ended.wait(PAUSE_S):
                     return

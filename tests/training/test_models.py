@@ -9,7 +9,7 @@ from data_prep.errors import InputError
 from data_prep.preprocessing import Preprocessing
 from training.export import check_parity, export_onnx, golden_inputs
 from training.loop import predict
-from training.models import OURS, build_model, load_pretrained, load_weights
+from training.models import BUILDERS, build_model, load_pretrained, load_weights
 from training.network import Classifier, autocast_for, computes_bfloat16
 
 
@@ -26,7 +26,7 @@ def pixels(count, size):
 
 @pytest.mark.parametrize("size", [28, 64, 128])
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", BUILDERS)
 def test_our_models_take_any_image_size_grey_or_coloured(name, channels, size):
     images = torch.zeros(2, channels, size, size)
     assert build_model(name, 29, size, channels)(images).shape == (2, 29)
@@ -89,7 +89,7 @@ def test_the_graph_normalises_as_the_record_says():
     assert np.abs(predict(model, images) - expected).max() < 1e-5
 
 
-@pytest.mark.parametrize("name", [*OURS, "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", [*BUILDERS, "mobilenet_v3_small"])
 def test_the_exported_graph_meets_the_contract_of_the_server(name, tmp_path):
     model, golden = classifier(name, 64), pixels(7, 64)
     path = tmp_path / "model.onnx"

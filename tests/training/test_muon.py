@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from training.config import TrainConfig
 from training.models import build_model
 from training.muon import Muon, matrices_of, orthogonalise
-from training.optimisation import Recipe, Together, make_optimizer
+from training.optimisation import OptimizerGroup, make_optimizer
 
 
 @pytest.mark.parametrize("shape", [(64, 288), (288, 64), (40, 40)])
@@ -62,9 +63,9 @@ def test_matrices_that_are_too_large_are_left_to_adamw():
 def test_muon_and_adamw_share_the_parameters_and_every_group_has_its_scale():
     network = build_model("small_resnet", 5, 32)
     loaded = {name for name, _ in network.named_parameters() if "weight" in name}
-    recipe = Recipe(optimizer="muon", backbone_lr=0.1, weight_decay=0.05)
-    optimizer = make_optimizer(network, recipe, loaded)
-    assert isinstance(optimizer, Together)
+    train_config = TrainConfig(optimizer="muon", backbone_lr=0.1, weight_decay=0.05)
+    optimizer = make_optimizer(network, train_config, loaded)
+    assert isinstance(optimizer, OptimizerGroup)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     assert len(parameters) == len(set(parameters)) == len(list(network.parameters()))
     assert {group["scale"] for group in optimizer.param_groups} == {0.1, 1.0}

@@ -20,22 +20,25 @@ from data_prep import packed
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from training import distributed
+from training.config import RunConfig, TrainConfig
 from training.evaluate import calibration, evaluate
-from training.graph import answer
+from training.graph import onnx_predict
 from training.infer import infer
 from training.loop import Progress
 from training.models import build_model
-from training.optimisation import Recipe, learning_rate
+from training.optimisation import learning_rate
 from training.reports import DEPLOYABLES
-from training.run import PICTURES, Choices, train_dataset
+from training.run import PICTURES, train_dataset
 
-RECIPE = Recipe(epochs=6, batch_size=16)
+TRAIN_CONFIG = TrainConfig(epochs=6, batch_size=16)
 
 
 @pytest.fixture(scope="module")
 def trained(dataset, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "run"
-    result = train_dataset(dataset, out, Choices(), RECIPE, {"dataset_id": "d1"})
+    result = train_dataset(
+        dataset, out, RunConfig(), TRAIN_CONFIG, {"dataset_id": "d1"}
+    )
     return out, result
 
 
@@ -64,18 +67,18 @@ def test_a_training_leaves_all_that_is_deployed_and_looked_at(trained, dataset):
     assert {"source=left", "source=right", "brightness=dark"} < set(result["slices"])
     groups = [s for name, s in result["slices"].items() if name.startswith("group=")]
     assert sum(s["images"] for s in groups) == result["overall"]["images"]
-    assert result["floors"]["most_frequent"] == pytest.approx(0.25)
-    assert 0.25 < result["floors"]["logistic_regression"] <= 1
+    assert result["baselines"]["most_frequent"] == pytest.approx(0.25)
+    assert 0.25 < result["baselines"]["logistic_regression"] <= 1
     golden = np.load(out / "golden.npz")
     assert golden["images"].dtype == np.uint8
     assert golden["probabilities"].shape == (len(golden["images"]), 4)
 
 
 def test_the_same_seed_gives_the_same_weights(dataset, tmp_path):
-    recipe = Recipe(epochs=1, batch_size=16, seed=7)
+    train_config = TrainConfig(epochs=1, batch_size=16, seed=7)
     weights = []
     for name in ("first", "second"):
-        train_dataset(dataset, tmp_path / name, Choices(), recipe, {})
+        train_dataset(dataset, tmp_path / name, RunConfig(), train_config, {})
         state = torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
         weights.append(torch.cat([v.flatten().float() for v in state.values()]))
     assert torch.equal(*weights)
@@ -83,28 +86,28 @@ def test_the_same_seed_gives_the_same_weights(dataset, tmp_path):
 
 def test_a_diverging_training_stops_with_the_remedy(dataset, tmp_path):
     with pytest.raises(InputError, match="--lr"):
-        wild = Recipe(epochs=2, batch_size=16, lr=1e30)
-        train_dataset(dataset, tmp_path / "out", Choices("baseline_cnn"), wild, {})
+        wild = TrainConfig(epochs=2, batch_size=16, lr=1e30)
+        train_dataset(dataset, tmp_path / "out", RunConfig("baseline_cnn"), wild, {})
 
 
 def test_an_empty_split_is_refused_by_name(tmp_path):
     folder = write_dataset(tmp_path / "data", train=0)
     with pytest.raises(InputError, match="train split .* is empty"):
-        train_dataset(folder, tmp_path / "out", Choices(), RECIPE, {})
+        train_dataset(folder, tmp_path / "out", RunConfig(), TRAIN_CONFIG, {})
     assert not (tmp_path / "out").exists()
 
 
 def test_the_time_budget_ends_a_training_and_its_schedule(dataset, tmp_path):
-    recipe = Recipe(epochs=100000, batch_size=16, max_minutes=0.05)
-    result = train_dataset(dataset, tmp_path / "out", Choices(), recipe, {})
+    train_config = TrainConfig(epochs=100000, batch_size=16, max_minutes=0.05)
+    result = train_dataset(dataset, tmp_path / "out", RunConfig(), train_config, {})
     history = json.loads((tmp_path / "out" / "history.json").read_text())
     assert result["epochs"] == len(history) < 100000
-    assert history[-1]["learning_rate"] < 0.1 * recipe.lr
+    assert history[-1]["learning_rate"] < 0.1 * train_config.lr
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
-    recipe = Recipe(lr=1.0, warmup=0.1)
-    rates = [learning_rate(p, recipe) for p in np.linspace(0, 1, 101)]
+    train_config = TrainConfig(lr=1.0, warmup=0.1)
+    rates = [learning_rate(p, train_config) for p in np.linspace(0, 1, 101)]
     assert rates[0] == 0 and max(rates) == rates[10] == 1
     assert rates[-1] < 1e-9
     assert all(a >= b for a, b in zip(rates[10:], rates[11:]))
@@ -154,10 +157,11 @@ def test_a_killed_training_resumes_to_the_very_weights(dataset, tmp_path):
     """Killed by SIGKILL after some epochs; equal to one that was never interrupted."""
     code = (
         "import sys; from pathlib import Path;"
-        "from training.optimisation import Recipe;"
-        "from training.run import Choices, train_dataset;"
-        "train_dataset(Path(sys.argv[1]), Path(sys.argv[2]), Choices(floors=False),"
-        " Recipe(epochs=int(sys.argv[3]), batch_size=8), {})"
+        "from training.config import RunConfig, TrainConfig;"
+        "from training.run import train_dataset;"
+        "train_dataset(Path(sys.argv[1]), Path(sys.argv[2]),"
+        " RunConfig(skip_baselines=True),"
+        " TrainConfig(epochs=int(sys.argv[3]), batch_size=8), {})"
     )
     epochs = "12"
     killed = tmp_path / "killed"
@@ -172,27 +176,29 @@ def test_a_killed_training_resumes_to_the_very_weights(dataset, tmp_path):
     done = torch.load(last, weights_only=True)["counters"][0]
     assert 1 <= done < int(epochs)
 
-    recipe = Recipe(epochs=int(epochs), batch_size=8)
-    resumed = Choices(floors=False, resume=str(killed))
-    train_dataset(dataset, tmp_path / "resumed", resumed, recipe, {})
-    train_dataset(dataset, tmp_path / "whole", Choices(floors=False), recipe, {})
+    train_config = TrainConfig(epochs=int(epochs), batch_size=8)
+    resumed = RunConfig(skip_baselines=True, resume=str(killed))
+    train_dataset(dataset, tmp_path / "resumed", resumed, train_config, {})
+    train_dataset(
+        dataset, tmp_path / "whole", RunConfig(skip_baselines=True), train_config, {}
+    )
     states = [
         torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
         for name in ("resumed", "whole")
     ]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[1])
     with pytest.raises(InputError, match="lr"):
-        other = Recipe(epochs=int(epochs), batch_size=8, lr=1e-3)
+        other = TrainConfig(epochs=int(epochs), batch_size=8, lr=1e-3)
         train_dataset(dataset, tmp_path / "other", resumed, other, {})
     manifest = dataset / "manifest.csv"
     again = shutil.copytree(dataset, tmp_path / "prepared again")
     header, *rows = manifest.read_text().splitlines(keepends=True)
     (again / "manifest.csv").write_text("".join([header, *rows[::-1]]))
     with pytest.raises(InputError, match="another dataset"):
-        train_dataset(again, tmp_path / "other", resumed, recipe, {})
+        train_dataset(again, tmp_path / "other", resumed, train_config, {})
     with pytest.raises(InputError, match="another model .small_resnet, not mlp"):
-        mlp = Choices(model="mlp", resume=str(killed))
-        train_dataset(dataset, tmp_path / "other", mlp, recipe, {})
+        mlp = RunConfig(model="mlp", resume=str(killed))
+        train_dataset(dataset, tmp_path / "other", mlp, train_config, {})
 
 
 def test_two_processes_under_torchrun_train_one_model(dataset, tmp_path):
@@ -202,13 +208,13 @@ def test_two_processes_under_torchrun_train_one_model(dataset, tmp_path):
         f"sys.path.insert(0, {str(ROOT)!r})\n"
         "from pathlib import Path\n"
         "from training import distributed\n"
-        "from training.optimisation import Recipe\n"
-        "from training.run import Choices, train_dataset\n"
+        "from training.config import RunConfig, TrainConfig\n"
+        "from training.run import train_dataset\n"
         "with distributed.process_group():\n"
         "    order = distributed.share('two' if not distributed.rank() else None)\n"
         f"    out = Path({str(tmp_path)!r}) / order\n"
-        f"    result = train_dataset(Path({str(dataset)!r}), out, Choices(),\n"
-        "        Recipe(epochs=6, batch_size=16), {})\n"
+        f"    result = train_dataset(Path({str(dataset)!r}), out, RunConfig(),\n"
+        "        TrainConfig(epochs=6, batch_size=16), {})\n"
         "    assert (result is None) == bool(distributed.rank())\n"
     )
     done = subprocess.run(
@@ -234,7 +240,7 @@ def test_more_processes_than_gpus_are_refused_with_the_number_to_use():
 
 
 def test_patience_counts_epochs_that_are_not_better():
-    run = Progress(Recipe(epochs=100, patience=3), 10)
+    run = Progress(TrainConfig(epochs=100, patience=3), 10)
     tired = []
     for accuracy in (0.5, 0.7, 0.7, 0.6, 0.7):
         run.epoch += 1
@@ -245,23 +251,25 @@ def test_patience_counts_epochs_that_are_not_better():
 
 def test_a_seed_below_zero_is_refused():
     with pytest.raises(InputError, match="--seed is -1"):
-        Recipe(seed=-1)
+        TrainConfig(seed=-1)
 
 
 def test_a_batch_that_batch_norm_cannot_use_is_refused(dataset, tmp_path):
     with pytest.raises(InputError, match="--batch-size"):
-        train_dataset(dataset, tmp_path / "out", Choices(), Recipe(batch_size=1), {})
+        train_dataset(
+            dataset, tmp_path / "out", RunConfig(), TrainConfig(batch_size=1), {}
+        )
 
 
 def test_early_stopping_ends_a_training_that_no_longer_improves(dataset, tmp_path):
-    recipe = Recipe(epochs=500, batch_size=16, patience=3, lr=1e-9)
-    result = train_dataset(dataset, tmp_path / "out", Choices(), recipe, {})
+    train_config = TrainConfig(epochs=500, batch_size=16, patience=3, lr=1e-9)
+    result = train_dataset(dataset, tmp_path / "out", RunConfig(), train_config, {})
     assert result["epochs"] < 100
 
 
 def test_int8_is_kept_only_where_it_answers_nearly_as_well(trained, dataset, tmp_path):
-    choices = Choices(int8=True, floors=False)
-    result = train_dataset(dataset, tmp_path / "out", choices, RECIPE, {})
+    run_config = RunConfig(int8=True, skip_baselines=True)
+    result = train_dataset(dataset, tmp_path / "out", run_config, TRAIN_CONFIG, {})
     outcome = result["int8"]
     assert outcome["kept"] == (outcome["int8"] >= outcome["float32"] - 0.003)
     ops = {n.op_type for n in onnx.load(tmp_path / "out" / "model.onnx").graph.node}
@@ -269,7 +277,7 @@ def test_int8_is_kept_only_where_it_answers_nearly_as_well(trained, dataset, tmp
         ("QuantizeLinear" in ops) == outcome["kept"] == (result["precision"] == "int8")
     )
     golden = np.load(tmp_path / "out" / "golden.npz")
-    answers = answer(tmp_path / "out" / "model.onnx", golden["images"])
+    answers = onnx_predict(tmp_path / "out" / "model.onnx", golden["images"])
     assert np.abs(answers - golden["probabilities"]).max() < 1e-4
 
 
@@ -285,8 +293,8 @@ def test_other_peoples_photographs_are_slices_of_their_own(dataset, tmp_path, ca
     cv2.imwrite(str(folder / "purple" / "1.png"), pictures[0])
     shutil.copytree(folder / "red", tmp_path / "more" / "others" / "red")
     both = (str(folder), str(tmp_path / "more" / "others"))
-    choices = Choices(external=both, floors=False)
-    result = train_dataset(dataset, tmp_path / "out", choices, RECIPE, {})
+    run_config = RunConfig(external=both, skip_baselines=True)
+    result = train_dataset(dataset, tmp_path / "out", run_config, TRAIN_CONFIG, {})
     outside = [name for name in result["slices"] if name.startswith("external=")]
     assert outside == [f"external={tmp_path.name}/others", "external=more/others"]
     assert [result["slices"][name]["images"] for name in outside] == [12, 3]
@@ -295,17 +303,19 @@ def test_other_peoples_photographs_are_slices_of_their_own(dataset, tmp_path, ca
 
 
 @pytest.mark.parametrize(
-    "recipe",
+    "train_config",
     [
-        Recipe(epochs=4, batch_size=16, optimizer="sgd", lr=0.05, grad_clip=1.0),
-        Recipe(epochs=4, batch_size=16, optimizer="adam"),
-        Recipe(epochs=4, batch_size=16, optimizer="adamw"),
-        Recipe(epochs=4, batch_size=16, contrastive=0.5),
+        TrainConfig(epochs=4, batch_size=16, optimizer="sgd", lr=0.05, grad_clip=1.0),
+        TrainConfig(epochs=4, batch_size=16, optimizer="adam"),
+        TrainConfig(epochs=4, batch_size=16, optimizer="adamw"),
+        TrainConfig(epochs=4, batch_size=16, contrastive=0.5),
     ],
-    ids=lambda recipe: f"{recipe.optimizer}-{recipe.contrastive}",
+    ids=lambda config: f"{config.optimizer}-{config.contrastive}",
 )
-def test_every_optimizer_and_loss_learns(dataset, tmp_path, recipe):
-    result = train_dataset(dataset, tmp_path / "out", Choices(floors=False), recipe, {})
+def test_every_optimizer_and_loss_learns(dataset, tmp_path, train_config):
+    result = train_dataset(
+        dataset, tmp_path / "out", RunConfig(skip_baselines=True), train_config, {}
+    )
     assert result["overall"]["accuracy"] > 0.7
 
 
@@ -314,9 +324,9 @@ def test_a_frozen_backbone_keeps_its_weights_and_the_head_learns(
 ):
     source = trained[0] / "checkpoint.pt"
     three = write_dataset(tmp_path / "three", classes=3)
-    recipe = Recipe(epochs=3, batch_size=16, backbone_lr=0.0)
-    choices = Choices(weights=str(source), floors=False)
-    result = train_dataset(three, tmp_path / "out", choices, recipe, {})
+    train_config = TrainConfig(epochs=3, batch_size=16, backbone_lr=0.0)
+    run_config = RunConfig(weights=str(source), skip_baselines=True)
+    result = train_dataset(three, tmp_path / "out", run_config, train_config, {})
     assert result["overall"]["accuracy"] > 0.8
     before = torch.load(source, weights_only=True)
     after = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
@@ -327,8 +337,10 @@ def test_a_frozen_backbone_keeps_its_weights_and_the_head_learns(
 
 
 def test_a_fast_dev_run_touches_every_part_with_one_batch(dataset, tmp_path):
-    choices = Choices(fast_dev_run=True)
-    result = train_dataset(dataset, tmp_path / "out", choices, Recipe(batch_size=8), {})
+    run_config = RunConfig(fast_dev_run=True)
+    result = train_dataset(
+        dataset, tmp_path / "out", run_config, TrainConfig(batch_size=8), {}
+    )
     assert result["epochs"] == 1 and result["overall"]["images"] == 8
     torch.manual_seed(0)
     untrained = build_model("small_resnet", 4, 48).state_dict()

@@ -69,7 +69,7 @@ class Hands:
         )
 
 
-def learn_letters(
+def train_geometry_network(
     hands: Hands,
     classes: int,
     seed: int,
@@ -138,7 +138,7 @@ def _chances(hands: Hands) -> np.ndarray:
     return 1 / np.sqrt(sizes[source] * members[group])
 
 
-def tell_letters(network: GeometryNetwork, rows: np.ndarray) -> np.ndarray:
+def predict_probabilities(network: GeometryNetwork, rows: np.ndarray) -> np.ndarray:
     """Probabilities ``(N, classes)`` float32 of packed hands."""
     device = next(network.parameters()).device
     with torch.inference_mode():

@@ -32,7 +32,7 @@ class Letters(nn.Module):
     """What was read of photographs -> probabilities ``(N, classes)``.
 
     Args:
-        geometry: Of `learn_letters`.
+        geometry: Of `train_geometry_network`.
         pixels: A classifier of pictures (training/network.py).
         temperature: Divides the geometry's logits (Guo et al. 2017), so that it is as
             sure of people it has never seen as it is right.
@@ -62,7 +62,7 @@ class Letters(nn.Module):
         by_shape = (self.geometry(hand) / self.temperature).softmax(1)
         return share * by_shape + (1 - share) * self.pixels(pictures)
 
-    def tell(self, readings: Readings) -> np.ndarray:
+    def predict_probabilities(self, readings: Readings) -> np.ndarray:
         """Probabilities ``(N, classes)`` float32 of photographs that were read."""
         device = next(self.parameters()).device
         self.eval()

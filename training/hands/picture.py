@@ -47,7 +47,7 @@ def draw_answers(run: Path, target: Path) -> None:
     for number, letter in enumerate(LETTERS):
         # drawings that no training has: the quickstart's are the first ones
         drawn = draw_image(letter, image_rng(0, letter, 5000 + number), 256)
-        pixels = record.fit(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+        pixels = record.crop_and_resize(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
         wanted = ["probabilities", "landmarks"]
         answer, points = session.run(wanted, {"image": pixels[None]})
         best = int(answer[0].argmax())

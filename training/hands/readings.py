@@ -6,11 +6,13 @@ as fast on a CPU as torch; the same graph is the first part of the model that is
 python -m training.hands.readings      fetch the networks and make the graph, once
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
 import sys
 import warnings
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,7 @@ OUTPUTS = ("rows", "picture", "landmarks", "hand", "handedness")
 SIDE = PICTURE_SIZE + 2 * MARGIN
 BATCH_SIZE = 8
 KEPT = 12  # readings that are kept on the disk: those of the last few trainings
+KEPT_GRAPHS = 6  # of other versions of this code, and of other sizes of photographs
 ROWS, PICTURES = "rows.npy", "pictures.npy"
 
 
@@ -78,17 +81,23 @@ def reader_graph(folder: str | Path = "", image_size: int = 256) -> Path:
     """
     networks = find_hand_networks(folder)
     digest = hashlib.sha256(torch.__version__.encode())
-    for module in (crops, geometry, landmarks, palms, reading, tflite):
-        digest.update(Path(module.__file__).read_bytes())
+    modules = [crops, geometry, landmarks, palms, reading, tflite]
+    sources = [Path(module.__file__) for module in modules] + [Path(__file__)]
+    for source in sources:  # another version of the code makes another graph
+        digest.update(source.read_bytes())
     for known, _ in FILES.values():
         digest.update(known.encode())
-    path = cache_folder() / f"reader-{image_size}-{digest.hexdigest()[:16]}.onnx"
+    kept = cache_folder()
+    path = kept / f"reader-{image_size}-{digest.hexdigest()[:16]}.onnx"
     if not path.exists():
         print("preparing the hand networks (half a minute, once)", file=sys.stderr)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        kept.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}")
         _export(HandReader.load(networks), partial, image_size)
         partial.replace(path)
+    os.utime(path)
+    for old in _newest_first(kept.glob("reader-*.onnx"))[KEPT_GRAPHS:]:
+        old.unlink(missing_ok=True)
     return path
 
 
@@ -145,10 +154,18 @@ def read_photographs(images: np.ndarray, graph: Path, what: str) -> Readings:
 
 
 def _forget_oldest(kept: Path) -> None:
-    folders = [path for path in kept.iterdir() if not path.name.startswith(".")]
-    folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    for folder in folders[KEPT:]:
+    folders = (path for path in kept.iterdir() if not path.name.startswith("."))
+    for folder in _newest_first(folders)[KEPT:]:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _newest_first(paths: Iterable[Path]) -> list[Path]:
+    """Sort by the time of the last use; leave out what is gone by now."""
+    used = {}
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            used[path] = path.stat().st_mtime
+    return sorted(used, key=used.__getitem__, reverse=True)
 
 
 def _read(images: np.ndarray, graph: Path, what: str, folder: Path) -> None:

@@ -10,16 +10,16 @@ import torch
 from data_prep.errors import InputError
 from training import distributed
 from training.hands.bent_hands import bend_hands
+from training.hands.held_out_signers import leave_sources_out
 from training.hands.letters import (
     GeometryNetwork,
     Hands,
-    learn_letters,
-    tell_letters,
+    predict_probabilities,
+    train_geometry_network,
 )
 from training.hands.model import GEOMETRY, WORTH_ASKING, Letters
 from training.hands.pictures import inner
 from training.hands.readings import Readings, read_photographs, reader_graph
-from training.hands.strangers import leave_sources_out
 from training.loop import predict
 
 GEOMETRY_FILE = "geometry.pt"  # state dict of the geometry network, and temperature
@@ -35,7 +35,7 @@ class HandTraining:
         readings: By split: "train", "val", "test".
         geometry: The trained network.
         temperature: Of its answers.
-        strangers: As `leave_sources_out` returns them; None with one source.
+        held_out: As `leave_sources_out` returns them; None with one source.
         val_labels: ``(N,)`` int64.
     """
 
@@ -43,7 +43,7 @@ class HandTraining:
     val_labels: np.ndarray
     geometry: GeometryNetwork
     temperature: float
-    strangers: dict | None
+    held_out: dict | None
 
     def letters(self, pixels: torch.nn.Module) -> Letters:
         """The model with a trained classifier of pictures, weighed by what it is worth
@@ -53,7 +53,7 @@ class HandTraining:
             (probabilities.argmax(1) == self.val_labels).mean()
             for probabilities in (
                 predict(pixels, inner(val.pictures)),
-                tell_letters(self.geometry, val.rows),
+                predict_probabilities(self.geometry, val.rows),
             )
         )
         share = GEOMETRY if pixels_right >= WORTH_ASKING * shape_right else 1.0
@@ -79,7 +79,7 @@ def train_geometry(
     seed: int,
     device: torch.device,
     share_of_steps: float = 1.0,
-    say: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
 ) -> HandTraining:
     """Read all photographs, and learn letters from the geometry of their hands.
 
@@ -91,7 +91,7 @@ def train_geometry(
         seed: Of all that is random.
         device: To train on.
         share_of_steps: Below 1 to try the code.
-        say: Told what goes on.
+        report: Told what goes on.
     """
     image_size = splits["train"][0].shape[1]
     readings = None
@@ -99,7 +99,7 @@ def train_geometry(
         readings = _read_splits(splits, networks, image_size)
     distributed.share(None)
     readings = readings or _read_splits(splits, networks, image_size)
-    state, strangers = None, None
+    state, held_out = None, None
     if distributed.rank() == 0:
         known = {
             name: Hands(
@@ -112,12 +112,12 @@ def train_geometry(
             max(1, int(share_of_steps * count)) for count in (STEPS, FOLD_STEPS)
         )
         everybody = known["train"] + known["val"] + known["test"]
-        say("learning letters from the geometry of hands, without each source once")
+        report("learning letters from the geometry of hands, without each source once")
         without = leave_sources_out(
             everybody, bent, len(classes), seed, fold_steps, device
         )
-        strangers, temperature = without or (None, 1.0)
-        network = learn_letters(
+        held_out, temperature = without or (None, 1.0)
+        network = train_geometry_network(
             known["train"] + bent, len(classes), seed, steps, device=device
         )
         state = {
@@ -130,7 +130,7 @@ def train_geometry(
         val_labels=splits["val"][1],
         geometry=_network(state, len(classes)).to(device),
         temperature=state["temperature"],
-        strangers=strangers,
+        held_out=held_out,
     )
 
 

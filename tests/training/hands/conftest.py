@@ -7,7 +7,7 @@ import torch
 from data_prep.errors import InputError
 from training.hands.bent_hands import bend_hands
 from training.hands.files import find_hand_networks
-from training.hands.letters import learn_letters
+from training.hands.letters import train_geometry_network
 from training.hands.reader import HandReader
 from training.hands.readings import reader_graph
 
@@ -44,7 +44,7 @@ def read(networks):
 def letter_network():
     """What knows LETTERS from bent hands alone, without any photograph."""
     hands = bend_hands(LETTERS, each=100, seed=0)
-    return learn_letters(hands, len(LETTERS), seed=0, steps=120)
+    return train_geometry_network(hands, len(LETTERS), seed=0, steps=120)
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,11 @@ from data_prep.draw import draw_dataset
 from data_prep.preprocessing import Preprocessing
 from data_prep.sources import find_images
 from data_prep.splitting.methods import SplitOptions
-from pipelines.orchestration.steps import RECIPE
+from pipelines.orchestration.steps import TRAIN_CONFIG
 from pipelines.quickstart import SAMPLE_TRAINING, SAMPLES_PER_CLASS
-from training.graph import answer
-from training.optimisation import Recipe
-from training.run import Choices, train_dataset
+from training.config import RunConfig, TrainConfig
+from training.graph import onnx_predict
+from training.run import train_dataset
 
 LEAST = {"asl_alphabet": 0.70, "asl_webcams": 0.60}
 EACH = 4  # photographs a class and person
@@ -38,22 +38,22 @@ def test_a_model_of_drawn_hands_alone_reads_hands_on_real_photographs(tmp_path):
         preparation.Options(record, SplitOptions()),
         workers=2,
     )
-    options = RECIPE["train"] | SAMPLE_TRAINING
-    recipe = Recipe(
+    options = TRAIN_CONFIG["train"] | SAMPLE_TRAINING
+    train_config = TrainConfig(
         epochs=2,
         lr=float(options["lr"]),
         ema=float(options["ema"]),
         balance=float(options["balance"]),
     )
-    choices = Choices(find_hand=options["find_hand"], floors=False)
-    train_dataset(dataset, tmp_path / "run", choices, recipe, {})
+    run_config = RunConfig(find_hand=options["find_hand"], skip_baselines=True)
+    train_dataset(dataset, tmp_path / "run", run_config, train_config, {})
 
     record = Preprocessing.load(tmp_path / "run" / "preprocessing.json")
     classes = packed.read_classes(tmp_path / "run")
     for name, least in LEAST.items():
         photographs = sample(find_images([data / name]).images)
         pixels = np.stack([record.apply(image.read()) for image in photographs])
-        answers = answer(tmp_path / "run" / "model.onnx", pixels).argmax(1)
+        answers = onnx_predict(tmp_path / "run" / "model.onnx", pixels).argmax(1)
         right = [classes[a] == i.label for a, i in zip(answers, photographs)]
         sources = np.array([image.source for image in photographs])
         each = [np.mean(np.array(right)[sources == one]) for one in np.unique(sources)]

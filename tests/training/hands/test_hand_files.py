@@ -13,9 +13,9 @@ from coloured_data import write_dataset
 
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
+from training.config import RunConfig, TrainConfig
 from training.hands.files import FILES, WHEEL, find_hand_networks
-from training.optimisation import Recipe
-from training.run import Choices, train_dataset
+from training.run import train_dataset
 
 
 @pytest.fixture
@@ -128,9 +128,11 @@ def test_a_folder_without_the_right_files_is_refused_before_anything_is_made(
         for name in FILES:
             (folder / name).write_bytes(b"other")
     dataset = write_dataset(tmp_path / "data", size=192, train=8)
-    choices = Choices(find_hand="yes", hand_networks=str(folder), floors=False)
+    run_config = RunConfig(
+        find_hand="yes", hand_networks=str(folder), skip_baselines=True
+    )
     with pytest.raises(InputError) as caught:
-        train_dataset(dataset, tmp_path / "out", choices, Recipe(), {})
+        train_dataset(dataset, tmp_path / "out", run_config, TrainConfig(), {})
     message = str(caught.value)
     assert message.startswith(f"--hand-networks {folder}: {next(iter(FILES))}")
     assert WHEEL in message and "\n" not in message

@@ -1,12 +1,12 @@
-"""Letters from geometry, and how good they are for strangers."""
+"""Letters from geometry, and how good they are for held-out signers."""
 
 import numpy as np
 import pytest
 import torch
 
 from training.hands.bent_hands import bend_hands
-from training.hands.letters import Hands, learn_letters, tell_letters
-from training.hands.strangers import TEMPERATURES, calibrate, leave_sources_out
+from training.hands.held_out_signers import TEMPERATURES, calibrate, leave_sources_out
+from training.hands.letters import Hands, predict_probabilities, train_geometry_network
 
 LETTERS = ["B", "L", "Y"]
 STEPS = 60
@@ -22,12 +22,12 @@ NOBODY = hands_of("nobody", 0, each=1).where(np.zeros(3, bool))
 
 def test_letters_of_other_hands_are_learned_and_the_same_seed_gives_the_same():
     hands = hands_of("one", 1, each=40)
-    network = learn_letters(hands, 3, seed=0, steps=STEPS)
+    network = train_geometry_network(hands, 3, seed=0, steps=STEPS)
     others = hands_of("two", 2)
-    told = tell_letters(network, others.rows)
+    told = predict_probabilities(network, others.rows)
     assert told.sum(1) == pytest.approx(1, abs=1e-5)
     assert (told.argmax(1) == others.labels).mean() > 0.9
-    again = learn_letters(hands, 3, seed=0, steps=STEPS)
+    again = train_geometry_network(hands, 3, seed=0, steps=STEPS)
     for name, value in network.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
 
@@ -37,8 +37,8 @@ def test_a_small_source_and_class_is_not_drowned_by_a_large_one():
     large = hands_of("large", 3, each=200)
     small = hands_of("small", 4, each=20, classes=["B"])
     relabelled = Hands(small.rows, small.labels + 3, small.sources)  # class 3
-    network = learn_letters(large + relabelled, 4, seed=0, steps=STEPS)
-    told = tell_letters(network, hands_of("new", 5).rows)
+    network = train_geometry_network(large + relabelled, 4, seed=0, steps=STEPS)
+    told = predict_probabilities(network, hands_of("new", 5).rows)
     as_small = told[:12, 3].mean() / (told[:12, 0].mean() + told[:12, 3].mean())
     assert as_small > 2 * 20 / 220  # its share of the hands
 
@@ -82,7 +82,7 @@ def test_more_sources_than_folds_are_all_left_out_once():
     assert figures["images"] == sum(images.values())
 
 
-def test_one_source_says_nothing_of_strangers():
+def test_one_source_says_nothing_of_held_out_signers():
     assert leave_sources_out(hands_of("one", 1), NOBODY, 3, seed=0, steps=1) is None
 
 

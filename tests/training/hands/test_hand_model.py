@@ -14,11 +14,12 @@ from hand_photographs import moved, photograph, photographs
 from data_prep.drawing.scene import draw_image
 from data_prep.paths import ROOT
 from data_prep.preprocessing import Preprocessing
+from training.config import RunConfig
 from training.export import IR_VERSION, export_onnx
 from training.hands.letters import GeometryNetwork
 from training.hands.model import GEOMETRY, HandModel, Letters
 from training.hands.readings import read_photographs
-from training.run import Choices, build_classifier
+from training.run import build_classifier
 
 OUTPUTS = ["probabilities", "landmarks", "hand", "handedness"]
 NO_HAND = (1, 4)  # of the images
@@ -39,8 +40,8 @@ def model(networks):
     """With networks of random weights: they answer anything but evenly."""
     torch.manual_seed(3)
     record = Preprocessing(256)
-    choices = Choices(model="baseline_cnn", find_hand="yes")
-    pixels, _ = build_classifier(choices, len(LETTERS), record)
+    run_config = RunConfig(model="baseline_cnn", find_hand="yes")
+    pixels, _ = build_classifier(run_config, len(LETTERS), record)
     geometry = GeometryNetwork(len(LETTERS))
     return HandModel.load(Letters(geometry, pixels, temperature=0.7)).eval()
 
@@ -111,7 +112,7 @@ def test_probabilities_are_those_of_the_two_networks_mixed(
     model, images, expected, graph
 ):
     """Of photographs that were read before, and of the share that is documented."""
-    told = model.letters.tell(read_photographs(images, graph, "read"))
+    told = model.letters.predict_probabilities(read_photographs(images, graph, "read"))
     np.testing.assert_allclose(told, expected[0], atol=2e-3)
     np.testing.assert_allclose(told.sum(1), 1, atol=1e-5)
     with torch.inference_mode():

@@ -17,19 +17,19 @@ from data_prep.paths import ROOT
 from data_prep.preparation import Options, prepare
 from data_prep.preprocessing import Preprocessing
 from data_prep.sources import find_images
-from training.graph import answer
+from training.config import RunConfig, TrainConfig
+from training.graph import onnx_predict
 from training.hands.training import GEOMETRY_FILE
 from training.infer import infer
-from training.optimisation import Recipe
 from training.reports import DEPLOYABLES
-from training.run import Choices, decide_to_find, draw_weights, train_dataset
+from training.run import decide_to_find, sample_weights, train_dataset
 
 # the first test waits for a training, on a machine that may have other work
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 CLASSES = ["B", "Y", "nothing"]
-RECIPE = Recipe(batch_size=6)
-CHOICES = Choices(
-    model="baseline_cnn", find_hand="auto", fast_dev_run=True, floors=False
+TRAIN_CONFIG = TrainConfig(batch_size=6)
+RUN_CONFIG = RunConfig(
+    model="baseline_cnn", find_hand="auto", fast_dev_run=True, skip_baselines=True
 )
 
 
@@ -54,7 +54,9 @@ def dataset(raw, tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(networks, dataset, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "run"
-    return out, train_dataset(dataset, out, CHOICES, RECIPE, {"dataset_id": "d1"})
+    return out, train_dataset(
+        dataset, out, RUN_CONFIG, TRAIN_CONFIG, {"dataset_id": "d1"}
+    )
 
 
 def test_a_training_leaves_all_that_is_deployed_and_resumed(trained, dataset):
@@ -66,7 +68,7 @@ def test_a_training_leaves_all_that_is_deployed_and_resumed(trained, dataset):
     assert result["find_hand"] == "yes"  # as the classes and the size say
     assert result["precision"] == "float32"
     golden = np.load(out / "golden.npz")
-    got = answer(out / "model.onnx", golden["images"])
+    got = onnx_predict(out / "model.onnx", golden["images"])
     assert np.abs(got - golden["probabilities"]).max() < 1e-4
 
 
@@ -74,21 +76,19 @@ def test_the_test_split_is_scored_as_the_graph_answers_it(trained, dataset):
     out, result = trained
     images, labels = packed.load_split(dataset, "test")
     kept = np.load(out / "test_probabilities.npy")
-    got = answer(out / "model.onnx", images[: len(kept)])
+    got = onnx_predict(out / "model.onnx", images[: len(kept)])
     assert np.abs(got - kept).max() < 2e-3
     accuracy = (kept.argmax(1) == labels[: len(kept)]).mean()
     assert result["overall"]["accuracy"] == pytest.approx(accuracy)
 
 
-def test_the_evaluation_says_how_good_the_letters_are_for_strangers(trained):
-    strangers = trained[1]["strangers"]
-    assert set(strangers["sources"]) == {"anne", "ben"}
-    accuracies = [source["accuracy"] for source in strangers["sources"].values()]
-    assert strangers["mean"] == pytest.approx(np.mean(accuracies))
-    assert strangers["worst"] == min(accuracies)
-    assert strangers["images"] == sum(
-        s["images"] for s in strangers["sources"].values()
-    )
+def test_the_evaluation_says_how_good_the_letters_are_for_held_out_signers(trained):
+    held_out = trained[1]["held_out_signers"]
+    assert set(held_out["sources"]) == {"anne", "ben"}
+    accuracies = [source["accuracy"] for source in held_out["sources"].values()]
+    assert held_out["mean"] == pytest.approx(np.mean(accuracies))
+    assert held_out["worst"] == min(accuracies)
+    assert held_out["images"] == sum(s["images"] for s in held_out["sources"].values())
 
 
 @pytest.fixture(scope="module")
@@ -100,21 +100,21 @@ def one_source(dataset, tmp_path_factory):
     return folder
 
 
-def test_one_source_says_nothing_of_strangers(trained, one_source, tmp_path):
-    result = train_dataset(one_source, tmp_path / "out", CHOICES, RECIPE, {})
-    assert result["strangers"] is None
+def test_one_source_says_nothing_of_held_out_signers(trained, one_source, tmp_path):
+    result = train_dataset(one_source, tmp_path / "out", RUN_CONFIG, TRAIN_CONFIG, {})
+    assert result["held_out_signers"] is None
     state = torch.load(tmp_path / "out" / GEOMETRY_FILE, weights_only=True)
     assert state["temperature"] == 1.0
 
 
 def test_an_interrupted_training_goes_on(trained, dataset, tmp_path):
     out, result = trained
-    choices = Choices(**{**CHOICES.__dict__, "resume": str(out)})
-    again = train_dataset(dataset, tmp_path / "again", choices, RECIPE, {})
+    run_config = RunConfig(**{**RUN_CONFIG.__dict__, "resume": str(out)})
+    again = train_dataset(dataset, tmp_path / "again", run_config, TRAIN_CONFIG, {})
     assert again["overall"] == result["overall"]
     with pytest.raises(InputError, match="another find_hand .yes, not no"):
-        choices = Choices(**{**choices.__dict__, "find_hand": "no"})
-        train_dataset(dataset, tmp_path / "other", choices, RECIPE, {})
+        run_config = RunConfig(**{**run_config.__dict__, "find_hand": "no"})
+        train_dataset(dataset, tmp_path / "other", run_config, TRAIN_CONFIG, {})
 
 
 def test_infer_answers_alike_by_both_runtimes(trained, raw):
@@ -155,14 +155,14 @@ def test_two_processes_under_torchrun_train_one_hand_model(trained, dataset, tmp
         f"sys.path.insert(0, {str(ROOT)!r})\n"
         "from pathlib import Path\n"
         "from training import distributed\n"
-        "from training.optimisation import Recipe\n"
-        "from training.run import Choices, train_dataset\n"
-        "choices = Choices(model='baseline_cnn', find_hand='yes', floors=False,\n"
-        "    fast_dev_run=True)\n"
+        "from training.config import RunConfig, TrainConfig\n"
+        "from training.run import train_dataset\n"
+        "run_config = RunConfig(model='baseline_cnn', find_hand='yes',\n"
+        "    skip_baselines=True, fast_dev_run=True)\n"
         "with distributed.process_group():\n"
         f"    out = Path({str(tmp_path / 'out')!r})\n"
-        f"    result = train_dataset(Path({str(dataset)!r}), out, choices,\n"
-        "        Recipe(batch_size=12), {})\n"
+        f"    result = train_dataset(Path({str(dataset)!r}), out, run_config,\n"
+        "        TrainConfig(batch_size=12), {})\n"
         "    assert (result is None) == bool(distributed.rank())\n"
     )
     done = subprocess.run(
@@ -176,7 +176,7 @@ def test_two_processes_under_torchrun_train_one_hand_model(trained, dataset, tmp
     )
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert set(result["strangers"]["sources"]) == {"anne", "ben"}
+    assert set(result["held_out_signers"]["sources"]) == {"anne", "ben"}
     assert (
         len(list((tmp_path / "out" / "tensorboard").iterdir())) == 1
     )  # of one process
@@ -196,21 +196,21 @@ def test_hands_are_looked_for_where_hand_signs_were_letterboxed(
     classes, size, mode, found
 ):
     record = Preprocessing(size, resize_mode=mode)
-    assert decide_to_find(Choices(find_hand="auto"), classes, record) == found
-    assert decide_to_find(Choices(find_hand="no"), classes, record) == "no"
+    assert decide_to_find(RunConfig(find_hand="auto"), classes, record) == found
+    assert decide_to_find(RunConfig(find_hand="no"), classes, record) == "no"
 
 
 @pytest.mark.parametrize("choice, told", [("maybe", "maybe"), ("yes", "--image-size")])
 def test_a_choice_that_cannot_be_is_refused(choice, told):
     with pytest.raises(InputError, match=told):
-        decide_to_find(Choices(find_hand=choice), ["A"], Preprocessing(128))
+        decide_to_find(RunConfig(find_hand=choice), ["A"], Preprocessing(128))
 
 
 def test_images_of_large_sources_and_classes_are_drawn_less_often():
     sources = ["small"] * 10 + ["large"] * 90
     labels = np.array([0, 1] * 50)
-    assert draw_weights(sources, labels, 0.0) is None
-    evenly = draw_weights(sources, labels, 1.0)
+    assert sample_weights(sources, labels, 0.0) is None
+    evenly = sample_weights(sources, labels, 1.0)
     assert evenly[:10].sum() == pytest.approx(evenly[10:].sum())
-    half = draw_weights(sources, labels, 0.5)
+    half = sample_weights(sources, labels, 0.5)
     assert half[0] / half[-1] == pytest.approx(3.0)

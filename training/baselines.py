@@ -13,7 +13,7 @@ SIDE = 16  # pixels; finer ones cost time and overfit
 MOST = 4000  # training images
 
 
-def floors(
+def baselines(
     train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], seed: int
 ) -> dict[str, float]:
     """Score the two simplest models on the test split.
@@ -33,7 +33,7 @@ def floors(
     scores = {"most_frequent": float((test[1] == frequent).mean())}
     if len(np.unique(labels[rows])) > 1:
         with warnings.catch_warnings():
-            # a floor need not be exact to the last digit
+            # a baseline need not be exact to the last digit
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(shrink(images[np.sort(rows)]), labels[np.sort(rows)])
         predicted = model.predict(shrink(test[0]))

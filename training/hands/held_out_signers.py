@@ -7,7 +7,12 @@ photographs.
 
 import numpy as np
 
-from training.hands.letters import GeometryNetwork, Hands, learn_letters, tell_letters
+from training.hands.letters import (
+    GeometryNetwork,
+    Hands,
+    predict_probabilities,
+    train_geometry_network,
+)
 
 FOLDS = 6  # at most; with more sources, several are left out together
 TEMPERATURES = np.geomspace(0.4, 4, 47)
@@ -29,7 +34,7 @@ def leave_sources_out(
     Returns:
         ``{"mean", "worst", "images", "sources": {name: {"accuracy", "images"}}}`` of
         accuracies, mean and worst over sources; and the temperature that calibrates the
-        answers to strangers. None where there is one source only.
+        answers about held-out signers. None where there is one source only.
     """
     names, sizes = np.unique(hands.sources, return_counts=True)
     if len(names) < 2:
@@ -44,10 +49,10 @@ def leave_sources_out(
     probabilities = np.zeros((len(hands.labels), classes), np.float32)
     for fold in folds:
         out = np.isin(hands.sources, fold)
-        network: GeometryNetwork = learn_letters(
+        network: GeometryNetwork = train_geometry_network(
             hands.where(~out) + further, classes, seed, steps, device=device
         )
-        probabilities[out] = tell_letters(network, hands.rows[out])
+        probabilities[out] = predict_probabilities(network, hands.rows[out])
     right = probabilities.argmax(1) == hands.labels
     each = {
         str(name): {
