@@ -152,7 +152,7 @@ class Agent:
         handler = logging.handlers.RotatingFileHandler(
             self.log, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8"
         )
-        for line in self.process.stdout:
+        for line in self.process.stdout or ():
             line = line.rstrip()
             self._is_ready = self._is_ready or READY in line
             if line and not IDLE.match(line):

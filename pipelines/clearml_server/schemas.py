@@ -16,6 +16,7 @@ import importlib.util
 import json
 from pathlib import Path
 
+from . import json_schema
 from .errors import ApiError
 from .storage import MODEL, PROJECT, QUEUE, TASK, WORKER
 
@@ -23,7 +24,6 @@ FILE = Path(__file__).parent / "schemas.json"
 # Services of the hosted server alone.
 HOSTED = ("datasets", "dataviews", "frames")
 SENT_BY = "method"  # the SDK repeats in the body by which method it is sent
-MOST_SHOWN = 100  # characters of a wrong value in a message
 
 # Calls whose fields are those of a query, see `query`: it checks them itself.
 QUERIES = {
@@ -248,11 +248,9 @@ def check(name: str, request: dict) -> dict:
             raise ApiError(
                 "fields_value_error", "not a field of this call", field=field
             )
-    for error in _validator(name).iter_errors(request):
-        place = ".".join(map(str, error.absolute_path))
-        shown = json.dumps(error.instance, default=str)[:MOST_SHOWN]
-        wanted = error.validator_value if error.validator != "oneOf" else "other values"
-        raise ApiError("validation_error", f"{place} wants {wanted}", value=shown)
+    wrong = json_schema.fault(request, schema, schema.get("definitions", {}))
+    if wrong:
+        raise ApiError("validation_error", wrong)
     return request
 
 
@@ -306,20 +304,6 @@ def _read() -> dict[str, dict]:
     return json.loads(FILE.read_text(encoding="utf-8"))
 
 
-@functools.lru_cache(maxsize=256)
-def _validator(name: str):
-    # only now: it takes 60 ms, and a server is ready before its first call
-    import jsonschema
-
-    base = jsonschema.Draft7Validator
-    kinds = base.TYPE_CHECKER.redefine("integer", _is_whole)
-    return jsonschema.validators.extend(base, type_checker=kinds)(of(name))
-
-
-def _is_whole(checker, value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 # ---- reading the SDK
 
 
@@ -333,6 +317,11 @@ def read_sdk() -> dict[str, dict]:
             if path.stem not in HOSTED:
                 found |= _requests(ast.parse(path.read_text(encoding="utf-8")))
     return dict(sorted(found.items()))
+
+
+UNCHECKED = (
+    "description default format response dependencies minItems maxItems minimum"
+).split()
 
 
 def _requests(module: ast.Module) -> dict[str, dict]:
@@ -352,12 +341,15 @@ def _requests(module: ast.Module) -> dict[str, dict]:
 
 
 def _without_prose(value, of_fields=False):
-    """A schema without what only people read; in a table of fields, all stays."""
+    """A schema without what is not checked here; in a table of fields, all stays.
+
+    That is what only people read, and limits that only hyper-datasets have.
+    """
     if isinstance(value, list):
         return [_without_prose(item) for item in value]
     if not isinstance(value, dict):
         return value
-    drop = () if of_fields else ("description", "default", "format")
+    drop = () if of_fields else UNCHECKED
     return {
         key: _without_prose(item, of_fields=key in ("properties", "definitions"))
         for key, item in value.items()

@@ -8,7 +8,7 @@ import time
 import pytest
 from test_clearml_load import peak_memory
 
-from pipelines.clearml_server import calls, schemas
+from pipelines.clearml_server import calls, json_schema, schemas
 from pipelines.clearml_server.errors import ApiError
 from pipelines.clearml_server.server import Server
 
@@ -184,6 +184,48 @@ def test_requests_without_a_key_take_no_memory(own_embedded):
         thread.join()
     assert own_embedded.data("debug.ping")
     assert peak_memory(own_embedded) < before + 40
+
+
+def words_of(schema, of_fields=False):
+    """The words of JSON Schema that are used anywhere in a schema."""
+    if isinstance(schema, dict):
+        words = set() if of_fields else set(schema)
+        for name, inner in schema.items():
+            words |= words_of(inner, name in ("properties", "definitions"))
+        return words
+    if isinstance(schema, list):
+        return set().union(*map(words_of, schema))
+    return set()
+
+
+def test_nothing_in_a_schema_is_passed_over():
+    for name in calls.names() - set(calls.BATCHES):
+        assert words_of(schemas.of(name)) <= json_schema.KNOWN, name
+
+
+@pytest.mark.parametrize(
+    "value, schema, fits",
+    [
+        (1, {"type": "integer"}, True),
+        (True, {"type": "integer"}, False),
+        (1.5, {"type": "integer"}, False),
+        (True, {"type": ["string", "boolean"]}, True),
+        (None, {"oneOf": [{"$ref": "#/definitions/kind"}, {"type": "null"}]}, True),
+        ("b", {"oneOf": [{"$ref": "#/definitions/kind"}, {"type": "null"}]}, False),
+        ({"x": {"y": 1}}, {"additionalProperties": {"required": ["y"]}}, True),
+        ({"x": {}}, {"additionalProperties": {"required": ["y"]}}, False),
+        (
+            [{"n": 1}, {"n": "a"}],
+            {"items": {"properties": {"n": {"type": "number"}}}},
+            False,
+        ),
+        ({"n": ["a"]}, {"properties": {"n": {"items": {"enum": ["a"]}}}}, True),
+        ("", {"type": "string", "minLength": 1}, False),
+    ],
+)
+def test_values_fit_their_schema_or_not(value, schema, fits):
+    definitions = {"kind": {"enum": ["a"], "type": "string"}}
+    assert (json_schema.fault(value, schema, definitions) is None) == fits
 
 
 def test_schemas_are_those_of_the_installed_sdk():
