@@ -392,9 +392,9 @@ def test_a_pool_that_is_forked_while_a_task_reports_ends(embedded):
 def test_only_the_output_model_of_a_step_that_clearml_task_made_is_registered(embedded):
     shown = embedded.run("""
         import argparse
-        from clearml import OutputModel, Task
-        Task.init()  # what clearml-task puts before everything else
         import torch
+        from clearml import OutputModel, Task
+        Task.init("ASL", "train", "data_processing")  # as clearml-task does, first
         from pipelines.tracking.task import step_task
 
         sys.argv = ["train.py"]
