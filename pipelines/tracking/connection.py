@@ -6,10 +6,13 @@ reach this process and its children by one environment variable, CLEARML_CONFIG_
 """
 
 import fcntl
+import logging
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from data_prep.errors import InputError
@@ -125,3 +128,15 @@ def _start(home: Path) -> str:
         f"the embedded ClearML server did not answer within {START_SECONDS:.0f} s; "
         f"see {log} and {home / 'server.log'}"
     )
+
+
+@contextmanager
+def quiet_sdk() -> Iterator[None]:
+    """Hold back what the SDK logs about something that may not exist: it is told in one
+    line by whoever asked."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
