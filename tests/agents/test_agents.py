@@ -62,6 +62,14 @@ def test_a_second_pair_of_agents_on_the_same_folder_is_refused(place):
     assert str(place.home / "agents") in line
 
 
+def test_agents_that_wait_for_work_write_no_more(place):
+    agents = [path.parent.name for path in place.home.glob("agents/*/agent.log")]
+    assert sorted(agents) == ["default", "services", "services-2", "services-3"]
+    for log in place.home.glob("agents/*/agent.log"):
+        text = log.read_text(encoding="utf-8")
+        assert "Listening to queues" in text and "No tasks in" not in text
+
+
 def test_one_task_runs_without_a_daemon_at_a_commit_that_is_not_pushed(
     quiet_place, photographs
 ):

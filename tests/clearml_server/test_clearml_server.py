@@ -130,6 +130,13 @@ def test_keys_are_readable_by_their_owner_alone(embedded):
     assert secret not in (embedded.home / "server.log").read_text()
 
 
+def test_a_folder_that_others_could_read_is_closed_to_them(own_embedded):
+    own_embedded.home.mkdir(parents=True)
+    own_embedded.home.chmod(0o755)
+    own_embedded.start()
+    assert stat.S_IMODE(own_embedded.home.stat().st_mode) == 0o700
+
+
 def test_an_unknown_endpoint_is_refused_and_logged_once(embedded):
     for _ in range(3):
         code, answer = embedded.call("v2.23/dreams.get_all")
