@@ -25,7 +25,8 @@ def leave_sources_out(
 
     Args:
         hands: Of all photographs there are, with their sources.
-        further: Bent hands, which are learned from in every fold.
+        further: Hands to learn from only: augmented ones, left out with their source,
+            and bent ones.
         classes: Number of letters.
         seed: Of the networks.
         steps: Of each training.
@@ -50,7 +51,11 @@ def leave_sources_out(
     for fold in folds:
         out = np.isin(hands.sources, fold)
         network: GeometryNetwork = train_geometry_network(
-            hands.where(~out) + further, classes, seed, steps, device=device
+            hands.where(~out) + further.where(~np.isin(further.sources, fold)),
+            classes,
+            seed,
+            steps,
+            device=device,
         )
         probabilities[out] = predict_probabilities(network, hands.rows[out])
     right = probabilities.argmax(1) == hands.labels
