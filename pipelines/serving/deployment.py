@@ -145,7 +145,7 @@ def table(repository: Path) -> str:
                 str(version),
                 known.get("task_id", "-"),
                 known.get("model", "-"),
-                known.get("accuracy", "-"),
+                f"{float(known['accuracy']):.4f}" if "accuracy" in known else "-",
                 record["deployed"],
                 states.get(version, ""),
             )
