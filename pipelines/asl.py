@@ -31,7 +31,11 @@ from pipelines.clearml_server.home import home_folder
 from pipelines.orchestration import presets, run_report, step_cache, steps
 from pipelines.orchestration.run_display import RunDisplay
 from pipelines.tracking import checkout
-from pipelines.tracking.connection import ensure_clearml, is_configured
+from pipelines.tracking.connection import (
+    ensure_clearml,
+    is_configured,
+    report_from_threads,
+)
 from pipelines.tracking.options import as_list
 from pipelines.tracking.task import (
     ERROR,
@@ -178,6 +182,7 @@ def run(
     """
     check_source(raw, dataset_id)
     ensure_clearml()
+    report_from_threads()
     if queue is not None:
         name_remote()
     from clearml import PipelineController
@@ -362,6 +367,7 @@ def options() -> argparse.Namespace:
         print(presets.describe(layers))
         sys.exit()
     ensure_clearml()
+    report_from_threads()
     from clearml import Task
 
     if not Task.running_locally():

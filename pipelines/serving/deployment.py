@@ -186,7 +186,7 @@ def table(repository: Path, name: str = DEFAULT) -> str:
                 str(version),
                 known.get("task_id", "-"),
                 known.get("model", "-"),
-                known.get("accuracy", "-"),
+                f"{float(known['accuracy']):.4f}" if "accuracy" in known else "-",
                 record["deployed"],
                 states.get(version, ""),
             )

@@ -62,11 +62,14 @@ def find(repository: Path) -> dict[str, str] | None:
 
 
 def read(path: Path) -> dict | None:
-    """Read a note; None where its server is gone, or it is of another repository."""
+    """Read a note; None where its server is gone, or it is of another repository.
+
+    A damaged one counts as that of a server that is gone.
+    """
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        here = note["repository"] == str(path.parent.resolve())
+        runs = start_time(note["process"]) == note["started"]
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
         return None
-    here = note["repository"] == str(path.parent.resolve())
-    runs = start_time(note["process"]) == note["started"]
     return note if here and runs else None

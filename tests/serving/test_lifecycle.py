@@ -202,7 +202,10 @@ def test_only_a_server_of_this_very_repository_is_found_and_the_note_goes_with_i
     subprocess.run([sys.executable, "-c", program, repository], cwd=ROOT, check=True)
     assert list(repository.glob(".server-*.json"))
     assert running_server.find(repository) is None
-    with running_server.noted(repository, "b:1", "b:2"):  # takes the other's away
+    for number, damaged in enumerate(("", "[]", "{}")):
+        (repository / f".server-{number}.json").write_text(damaged)
+    assert running_server.find(repository) is None
+    with running_server.noted(repository, "b:1", "b:2"):  # takes the others' away
         assert len(list(repository.glob(".server-*.json"))) == 1
 
 

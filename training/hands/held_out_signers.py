@@ -7,6 +7,7 @@ photographs.
 
 import numpy as np
 
+from data_prep.progress import counted
 from training.hands.letters import (
     GeometryNetwork,
     Hands,
@@ -48,7 +49,7 @@ def leave_sources_out(
         folds[fold].append(names[place])
         loads[fold] += sizes[place]
     probabilities = np.zeros((len(hands.labels), classes), np.float32)
-    for fold in folds:
+    for fold in counted(folds, "letters without each signer", len(folds), "networks"):
         out = np.isin(hands.sources, fold)
         network: GeometryNetwork = train_geometry_network(
             hands.where(~out) + further.where(~np.isin(further.sources, fold)),
