@@ -41,6 +41,11 @@ HAND_NETWORKS = WheelFiles(
 )
 
 
+def cache_folder() -> Path:
+    """Where the files are kept for all runs of this user."""
+    return HAND_NETWORKS.cache_folder()
+
+
 def find_hand_networks(folder: str | Path = "") -> Path:
     """Find the folder of the files, and fetch them if they were never fetched.
 
