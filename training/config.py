@@ -235,8 +235,8 @@ def check_model(name: str) -> None:
     if name.startswith(TIMM):
         if not importlib.util.find_spec("timm"):
             raise InputError(
-                f"model {name} needs the package timm; run pip install timm, or choose "
-                "a torchvision model"
+                f"model {name} needs the package timm; run pip install -r "
+                "requirements-zoo.txt, or choose a torchvision model"
             )
         return
     known = torchvision_models()
