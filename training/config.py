@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from data_prep.errors import InputError
 
 OPTIMIZERS = ("muon", "adamw", "adam", "sgd")
-NETWORKS = ("small_resnet", "baseline_cnn", "five_block_cnn", "mlp")  # our own
-BACKBONE = "efficientnet_lite0"  # the same, with weights of the package registry
+BACKBONE = "efficientnet_lite0"  # has weights in the package registry
+NETWORKS = ("small_resnet", "baseline_cnn", "five_block_cnn", "mlp", BACKBONE)  # ours
 TIMM = "timm:"
 FIND_HAND = ("yes", "no", "auto")
 
@@ -46,8 +46,7 @@ class RunConfig:
     # model
     model: str = _option(
         "small_resnet",
-        f"{', '.join((*NETWORKS, BACKBONE))}, any torchvision classification model, or "
-        "timm:NAME",
+        f"{', '.join(NETWORKS)}, any torchvision classification model, or " "timm:NAME",
     )
     grey: bool = _option(False, "let the network see brightness only")
     find_hand: str = _option(
@@ -230,7 +229,7 @@ def check_model(name: str) -> None:
     Raises:
         InputError: No model has that name, or the package that holds it is missing.
     """
-    if name in (*NETWORKS, BACKBONE):
+    if name in NETWORKS:
         return
     if name.startswith(TIMM):
         if not importlib.util.find_spec("timm"):
@@ -241,7 +240,7 @@ def check_model(name: str) -> None:
         return
     known = torchvision_models()
     if name not in known:
-        near = difflib.get_close_matches(name, [*NETWORKS, BACKBONE, *known], n=3)
+        near = difflib.get_close_matches(name, [*NETWORKS, *known], n=3)
         raise InputError(
             f"model {name} is unknown; did you mean {', '.join(near) or NETWORKS[0]}?"
         )

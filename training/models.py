@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from data_prep.errors import InputError
-from training.config import BACKBONE, NETWORKS, TIMM, check_model
+from training.config import BACKBONE, TIMM, check_model
 from training.efficientnet_lite import efficientnet_lite0, published_weights
 from training.torch_setup import import_torchvision
 
@@ -122,8 +122,9 @@ def mlp(classes: int, image_size: int, channels: int) -> nn.Module:
 
 
 BUILDERS: dict[str, Callable[[int, int, int], nn.Module]] = {
-    name: globals()[name] for name in NETWORKS
-} | {BACKBONE: efficientnet_lite0}
+    builder.__name__: builder
+    for builder in (small_resnet, baseline_cnn, five_block_cnn, mlp, efficientnet_lite0)
+}
 
 
 def build_model(
