@@ -44,7 +44,7 @@ def test_what_is_given_on_the_command_line_arrives():
     ("kind", "values", "told"),
     [
         (RunConfig, {"model": "resnet19"}, "resnet18"),
-        (RunConfig, {"model": "timm:rexnet_150"}, "pip install timm"),
+        (RunConfig, {"model": "timm:rexnet_150"}, "requirements-zoo.txt"),
         (RunConfig, {"find_hand": "perhaps"}, "choose yes, no, auto"),
         (TrainConfig, {"epochs": 0}, "at least 1"),
         (TrainConfig, {"warmup": 0.95}, "at most 0.9"),
