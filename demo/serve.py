@@ -157,7 +157,9 @@ def start(stack: contextlib.ExitStack, repository: Path) -> str:
     print(f"starting tritonserver on {repository}", flush=True)
     server = stack.enter_context(TritonServer(repository))
     stack.enter_context(
-        running_server.noted(repository, server.grpc_url, server.http_url)
+        running_server.noted(
+            repository, server.grpc_url, server.http_url, server.metrics_url
+        )
     )
     stack.enter_context(Watchdog(server, lambda text: print(text, flush=True)))
     return server.metrics_url

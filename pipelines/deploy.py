@@ -15,6 +15,7 @@ scripts/serve runs on the repository. One that polls it finds the version by its
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -24,12 +25,13 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
+from pipelines.repository.expectation import TEST, expectation
 from pipelines.repository.model_config import ACCELERATORS, PRECISIONS, Settings
 from pipelines.serving import deployment, running_server
 from pipelines.tracking.task import set_output, step_task
-from pipelines.tracking.trainings import fetch, find_training
+from pipelines.tracking.trainings import artifact, fetch, find_training
 from training.golden import RAW_GOLDEN_FILE
-from training.reports import DEPLOYABLES
+from training.reports import DEPLOYABLES, EVALUATION
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -69,6 +71,13 @@ def arguments() -> argparse.ArgumentParser:
         type=int,
         default=deployment.KEEP,
         help="versions that stay besides the current one (default %(default)s)",
+    )
+    parser.add_argument(
+        "--mix",
+        default=TEST,
+        help="of the classes that will be asked about, which alerts compare with what "
+        "is answered: test (as in the test split), english (letters as in English "
+        "texts), or a JSON file of weights by class (default %(default)s)",
     )
     # How to run it
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
@@ -126,7 +135,7 @@ def from_training(args: argparse.Namespace, urls: dict[str, str] | None) -> dict
         return deployment.deploy(
             fetch(training, (*DEPLOYABLES, *raw), Path(folder)),
             place(args),
-            metadata(training),
+            metadata(training) | expected(training, args.mix),
             settings,
             urls,
             args.keep,
@@ -168,6 +177,14 @@ def run_settings(args: argparse.Namespace) -> Settings:
         )
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+def expected(training, mix: str) -> dict[str, str]:
+    """What alerts compare the served answers with, as a part of the metadata."""
+    if EVALUATION not in training.artifacts:
+        return {}  # of an earlier version of this project
+    evaluation = json.loads(artifact(training, EVALUATION).read_text(encoding="utf-8"))
+    return {"expected": json.dumps(expectation(evaluation, mix))}
 
 
 def metadata(training) -> dict[str, str]:

@@ -46,7 +46,7 @@ def picture(side=32):
     )
 
 
-def request(url):
+def request(url, model):
     """Build the request, with the picture in Triton's binary form."""
     data = picture()
     tensor = struct.pack("<I", len(data)) + data
@@ -59,20 +59,20 @@ def request(url):
     # the models do not count requests of this id in their metrics
     header = json.dumps({"id": "probe", "inputs": [described]}).encode()
     return urllib.request.Request(
-        "%s/v2/models/%s/infer" % (url, MODEL),
+        "%s/v2/models/%s/infer" % (url, model),
         data=header + tensor,
         headers={"Inference-Header-Content-Length": str(len(header))},
     )
 
 
-def failure(url, count, timeout):
+def failure(url, count, timeout, model=MODEL):
     """Ask the server; return in one line what is wrong with it, or None."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + timeout
     answered = 0
     try:
         while answered < count and time.monotonic() < deadline:
-            sent = request(url)
+            sent = request(url, model)
             left = max(0.1, deadline - time.monotonic())
             with opener.open(sent, timeout=left) as answer:
                 json.load(answer)["outputs"]
