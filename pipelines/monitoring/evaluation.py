@@ -118,12 +118,15 @@ def call(node: promql.Call, history: History, now: float) -> Vector | float:
         return {Labels((label, x) for label, sign, x in known if sign == "="): 1.0}
     if node.function == "label_replace":
         return replace_label(values, *others)
-    compute: Callable[[float], float] = {
+    # NaN stays NaN, whatever it is compared with
+    bound = others[0] if others and isinstance(others[0], float) else 0.0
+    functions: dict[str, Callable[[float], float]] = {
         "ln": _ln,
         "abs": abs,
-        "clamp_min": lambda x: max(x, *others) if x == x else x,
-        "clamp_max": lambda x: min(x, *others) if x == x else x,
-    }[node.function]
+        "clamp_min": lambda x: bound if x < bound else x,
+        "clamp_max": lambda x: bound if x > bound else x,
+    }
+    compute = functions[node.function]
     return {nameless(labels): compute(x) for labels, x in values.items()}
 
 
@@ -145,13 +148,14 @@ def aggregate(node: promql.Aggregate, values) -> Vector:
     for labels, value in values.items():
         key = Labels(pair for pair in labels if pair[0] in node.by)
         groups.setdefault(key, []).append(value)
-    compute: Callable[[list[float]], float] = {
+    functions: dict[str, Callable[[list[float]], float]] = {
         "sum": sum,
         "max": max,
         "min": min,
         "count": lambda x: float(len(x)),
         "avg": lambda x: sum(x) / len(x),
-    }[node.operator]
+    }
+    compute = functions[node.operator]
     return {labels: compute(group) for labels, group in groups.items()}
 
 

@@ -48,7 +48,7 @@ class Reporting:
         self.last = 0.0
 
     def report(self, history: History, rules: list[Rule], alerts: Alerts) -> None:
-        """Report the recorded series, and how many alerts fire; once a minute."""
+        """Report recorded series and the alerts that fire, once a minute."""
         now = time.time()
         if now - self.last < REPORT_S:
             return
@@ -57,7 +57,8 @@ class Reporting:
         for rule in rules:
             if not rule.record:
                 continue
-            for labels, value in list(history.last(rule.record, now))[:MAX_SERIES]:
+            found = list(history.last(rule.record, now))[:MAX_SERIES]
+            for labels, value in found:
                 series = " ".join(x for _, x in sorted(labels)) or "all"
                 logger.report_scalar(rule.record, series, value, minute)
         firing = alerts.firing()

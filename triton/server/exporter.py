@@ -80,7 +80,9 @@ class Exporter:
             return self.text
 
     def collect(self):
-        jobs = [self.models, self.shared_memory]
+        jobs = [self.models]
+        if self.options.shm:
+            jobs.append(self.shared_memory)
         if self.options.front:
             jobs.append(self.front)
         if self.options.tokens:
@@ -300,7 +302,7 @@ def arguments():
     add("--triton", default="http://localhost:8000", help="HTTP port (%(default)s)")
     add("--metrics", default="http://localhost:8002/metrics", help="(%(default)s)")
     add("--model", action="append", help="that is asked (default: all there are)")
-    add("--shm", default="/dev/shm", help="the server's (%(default)s)")
+    add("--shm", default="/dev/shm", help="the server's; empty: none (%(default)s)")
     add("--front", help="HOST:PORT of TLS whose certificate is looked at")
     add("--front-ca", help="PEM file of who has signed it (default: the system's)")
     add("--tokens", help="folder of the clients' *.header, whose age is told")
