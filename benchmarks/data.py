@@ -24,6 +24,7 @@ if not __package__:  # run as a script
 
 from data_prep.checks.inspection import inspect  # noqa: E402
 from data_prep.checks.validation import find_all  # noqa: E402
+from data_prep.command_line import command_parser  # noqa: E402
 from data_prep.draw import draw_dataset  # noqa: E402
 from data_prep.errors import exit_2_on_input_error  # noqa: E402
 from data_prep.parallel import cpu_count, run_chunks  # noqa: E402
@@ -118,7 +119,11 @@ def compare(raw: Path, repeats: int, workers: int) -> dict[str, dict]:
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_parser(
+        "scripts/bench data",
+        description=__doc__.splitlines()[0],
+        example="--scales 1000 4000",
+    )
     parser.add_argument(
         "--raw", metavar="DIR", help="folder of raw images; default: drawn ones"
     )

@@ -35,6 +35,7 @@ import numpy as np
 
 from benchmarks import mutated_images, mutated_requests
 from benchmarks.reliability_clients import Count, asking
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
 from data_prep.preprocessing import FILE_NAME, Preprocessing
@@ -122,9 +123,10 @@ class Place:
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scripts/bench reliability",
+    parser = command_parser(
+        "scripts/bench reliability",
         description="Does the server stay and answer rightly, whatever is done to it?",
+        example="swaps --clients 8",
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     # Load

@@ -31,6 +31,7 @@ from benchmarks import serve_peers as peers
 from benchmarks.serve_contestants import Contestants, bare, serving
 from benchmarks.serve_load import Outcome, check_programs
 from benchmarks.train import machine
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.preprocessing import Preprocessing
 from pipelines import loopback
@@ -39,8 +40,10 @@ NETWORKS = ("small_resnet", "small_resnet:int8", "small_resnet:hand", "resnet18"
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scripts/bench serve", description="Measure the speed of serving."
+    parser = command_parser(
+        "scripts/bench serve",
+        description="Measure the speed of serving.",
+        example="--peers",
     )
     parser.add_argument(
         "--raw",

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from data_prep import packed, preparation
+from data_prep.command_line import command_parser
 from data_prep.draw import draw_dataset
 from data_prep.errors import exit_2_on_input_error
 from data_prep.preprocessing import FILE_NAME, Preprocessing
@@ -35,13 +36,15 @@ from training.torch_setup import import_torchvision, keep_freed_memory
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scripts/bench train", description="Measure the speed of training."
+    parser = command_parser(
+        "scripts/bench train",
+        description="Measure the speed of training.",
+        example="--batch-size 64",
     )
     parser.add_argument(
         "--raw", metavar="DIR", help="a folder of class folders (default: drawn hands)"
     )
-    parser.add_argument("--model", default="small_resnet")
+    parser.add_argument("--model", default="small_resnet", help="see training.train")
     parser.add_argument("--image-size", type=int, default=96, help="pixels")
     parser.add_argument("--batch-size", type=int, default=64, help="images")
     parser.add_argument(

@@ -16,6 +16,7 @@ from pathlib import Path
 if not __package__:  # run as a script
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from data_prep.command_line import command_parser  # noqa: E402
 from data_prep.errors import InputError, exit_2_on_input_error  # noqa: E402
 from data_prep.parallel import cpu_count, run_chunks  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
@@ -107,7 +108,11 @@ def _checksums(first: int, names: list[str]) -> list[str]:
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_parser(
+        "python -m data_prep.download",
+        description=__doc__.splitlines()[0],
+        example="flowers",
+    )
     parser.add_argument("name", choices=SETS, help="which data set")
     parser.add_argument(
         "--output-uri",

@@ -3,7 +3,6 @@
 python -m data_prep.draw --out asl_raw --per-class 120
 """
 
-import argparse
 import shutil
 import tempfile
 from functools import partial
@@ -12,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data_prep.command_line import command_parser
 from data_prep.drawing.hand_poses import CLASSES
 from data_prep.drawing.scene import draw_image
 from data_prep.errors import InputError, exit_2_on_input_error
@@ -111,9 +111,11 @@ def _check(out, per_class, seed, classes, size, workers):
         )
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description="Draw a raw set of ASL photographs with a kinematic hand model."
+def arguments():
+    parser = command_parser(
+        "python -m data_prep.draw",
+        description="Draw a raw set of ASL photographs with a kinematic hand model.",
+        example="--out hands --per-class 60",
     )
     parser.add_argument("--out", required=True, help="folder to make; must be empty")
     parser.add_argument("--per-class", type=int, default=120, help="images a class")
@@ -125,12 +127,12 @@ def parse_args(argv=None):
     parser.add_argument(
         "--workers", type=int, default=None, help="processes; default: one a core"
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 @exit_2_on_input_error
 def main(argv=None):
-    args = parse_args(argv)
+    args = arguments().parse_args(argv)
     out = draw_dataset(
         args.out, args.per_class, args.seed, args.classes, args.size, args.workers
     )

@@ -12,9 +12,9 @@ from threading import Thread, current_thread, main_thread
 from typing import Callable, Iterator, Sequence
 
 import cv2
-from tqdm import tqdm
 
 from data_prep.errors import InputError
+from data_prep.progress import Progress
 
 CHUNK = 64
 
@@ -42,7 +42,7 @@ def run_chunks(
         InputError: A process was ended by an item, or from outside.
     """
     firsts = range(0, len(items), CHUNK)
-    with tqdm(total=len(items), desc=title, unit=" images", disable=None) as bar:
+    with Progress(title, len(items)) as bar:
         if workers <= 1 or not items:
             if start:
                 start(*start_args)
@@ -146,7 +146,7 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-def _next(waiting: deque, bar: tqdm):
+def _next(waiting: deque, bar: Progress):
     _, chunk, future = waiting[0]
     result = future.result()
     waiting.popleft()

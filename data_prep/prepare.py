@@ -12,17 +12,23 @@ if not __package__:  # run as a script, as clearml-task does
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from data_prep import leftovers, preparation, resolution  # noqa: E402
+from data_prep.command_line import command_parser  # noqa: E402
 from data_prep.errors import InputError, exit_2_on_input_error  # noqa: E402
 from data_prep.parallel import cpu_count  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
 from data_prep.preprocessing import Preprocessing  # noqa: E402
+from data_prep.progress import warn  # noqa: E402
 from data_prep.sources import RawImage, name_folders  # noqa: E402
 from data_prep.splitting.methods import METHODS, SplitOptions  # noqa: E402
 
 
 def arguments() -> argparse.ArgumentParser:
     pixels, split = Preprocessing(), SplitOptions()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_parser(
+        "python -m data_prep.prepare",
+        description=__doc__.splitlines()[0],
+        example="--raw photographs --image-size 96",
+    )
     # Input
     parser.add_argument(
         "--raw", nargs="+", metavar="DIR", help="folders of class folders of images"
@@ -163,9 +169,12 @@ def main(tracking) -> None:
         _report(task, summary, folder)
         tracking.set_output(task, "dataset_id", dataset_id)
         counts = ", ".join(f"{k} {v}" for k, v in summary["counts"].items())
-        print(f"{counts}; {summary['left_out']} left out")
+        size = f"{pixels.image_size} pixels, {pixels.resize_mode}"
+        tracking.tell_result(
+            task, f"{counts} images of {size}; {summary['left_out']} left out"
+        )
         for warning in summary["warnings"]:
-            print(f"warning: {warning}")
+            warn(warning)
         print(f"folder: {folder}")
         print(dataset_id)
 

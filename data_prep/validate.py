@@ -5,6 +5,7 @@ python -m data_prep.validate --raw DIR [DIR ...]
 
 import argparse
 import sys
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,6 +14,7 @@ if not __package__:  # run as a script, as clearml-task does
 
 from data_prep.checks.findings import Thresholds  # noqa: E402
 from data_prep.checks.validation import example_rows, require_ok, validate
+from data_prep.command_line import command_parser  # noqa: E402
 from data_prep.errors import exit_2_on_input_error  # noqa: E402
 from data_prep.parallel import cpu_count  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
@@ -21,7 +23,11 @@ from data_prep.sources import Listing, name_folders  # noqa: E402
 
 def arguments() -> argparse.ArgumentParser:
     defaults = Thresholds()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_parser(
+        "python -m data_prep.validate",
+        description=__doc__.splitlines()[0],
+        example="--raw photographs",
+    )
     # Input
     parser.add_argument(
         "--raw", nargs="+", metavar="DIR", help="folders of class folders of images"
@@ -107,7 +113,7 @@ def main(tracking) -> None:
         _report(task, result, listing, folder)
         for finding in result["findings"]:
             print(f"{finding['severity']}: {finding['message']}")
-        print(f"{result['images']} images in {len(result['classes'])} classes")
+        tracking.tell_result(task, summary(result))
         print(f"report: {folder}")
         require_ok(result)
         dataset_id = args.dataset_id
@@ -117,6 +123,15 @@ def main(tracking) -> None:
         if dataset_id:
             tracking.set_output(task, "dataset_id", dataset_id)
             print(dataset_id)
+
+
+def summary(result: dict) -> str:
+    """Say in a line what validation has found."""
+    severities = Counter(finding["severity"] for finding in result["findings"])
+    found = ", ".join(f"{n} {s}{'s' * (n > 1)}" for s, n in severities.items())
+    return f"{result['images']} images in {len(result['classes'])} classes, " + (
+        found or "nothing to mend"
+    )
 
 
 def _report(task, result: dict, listing: Listing, folder: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import uvicorn
 
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from demo import gateway, guard
@@ -32,8 +33,10 @@ METRICS = "http://127.0.0.1:8002/metrics"  # where scripts/serve has them
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scripts/demo", description="A page in the browser that reads your hand."
+    parser = command_parser(
+        "scripts/demo",
+        description="A page in the browser that reads your hand.",
+        example="--port 8080",
     )
     parser.add_argument(
         "--port", type=int, default=8080, help="0: any free one (default 8080)"

@@ -23,6 +23,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT, data_home
 from pipelines.child_process import end_with_parent
@@ -40,9 +41,10 @@ STOP_SECONDS = 15.0
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scripts/agents",
+    parser = command_parser(
+        "scripts/agents",
         description="Run ClearML agents on this machine, on the embedded server.",
+        example="",
     )
     parser.add_argument(
         "--execute", metavar="ID", help="run this one task instead, and end"

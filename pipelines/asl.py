@@ -16,21 +16,26 @@ model, or, if that is no better, the one that serves already.
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
-from data_prep.paths import REQUIREMENTS, ROOT
+from data_prep.paths import REQUIREMENTS, ROOT, data_home
+from data_prep.progress import warn
 from pipelines.clearml_server.home import home_folder
 from pipelines.orchestration import run_report, step_cache, steps
+from pipelines.orchestration.run_display import RunDisplay
 from pipelines.tracking import checkout
 from pipelines.tracking.connection import ensure_clearml, is_configured
 from pipelines.tracking.task import (
     ERROR,
     OUTPUTS,
     PROJECT,
+    RESULT,
     exit_code_for_agents,
     set_output,
 )
@@ -42,8 +47,10 @@ PARAMETERS = ("raw", "dataset_id", "external", "set", "url", "http_url", "queue"
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="From photographs to a verified server, as one ClearML pipeline."
+    parser = command_parser(
+        "python -m pipelines.asl",
+        description="From photographs to a verified server, as one ClearML pipeline.",
+        example="--local --raw photographs --set train.epochs=30",
     )
     # what
     parser.add_argument(
@@ -95,7 +102,23 @@ def arguments() -> argparse.ArgumentParser:
         default="default",
         help="queue of the steps' agents (default default)",
     )
+    add_verbose(parser)
     return parser
+
+
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        help="show all that ClearML and the steps print, too (default: it goes into a "
+        "log file, which is named)",
+    )
+
+
+def log_file(name: str) -> Path:
+    """Where what a run prints is kept: a file of its own."""
+    moment = time.strftime("%Y-%m-%d_%H.%M.%S")
+    return data_home() / "logs" / f"{name}-{moment}-{os.getpid()}.log"
 
 
 def run(
@@ -104,6 +127,7 @@ def run(
     settings: dict[str, dict[str, str]],
     queue: str | None,
     leave_out: tuple[str, ...] = (),
+    display: RunDisplay | None = None,
 ) -> dict[str, str]:
     """Run the pipeline and wait for its end.
 
@@ -113,6 +137,7 @@ def run(
         settings: Options by step, as `steps.parse_settings` returns them.
         queue: Of the agents that run the steps; None runs them here.
         leave_out: Steps at the end that are not wanted.
+        display: Told of each step; None for one that hides nothing.
 
     Returns:
         The ClearML task id of each step.
@@ -126,6 +151,17 @@ def run(
         name_remote()
     from clearml import PipelineController
     from clearml.automation import ClearmlJob
+
+    display = display or RunDisplay()
+
+    def before(_, node, parameters: dict) -> bool:
+        if not can_run(node, parameters):
+            return False
+        display.start(node.name)
+        return True
+
+    def after(_, node) -> None:
+        display.end(node.name, note(node))
 
     os.chdir(ROOT)  # ClearML starts local steps in the current folder
     ClearmlJob.register_hashing_callback(step_cache.compare_by_content)
@@ -151,8 +187,8 @@ def run(
             parameter_override=parameters,
             cache_executed_step=step_cache.CONTENT in parameters,
             execution_queue=queue,
-            pre_execute_callback=can_run,
-            post_execute_callback=note,
+            pre_execute_callback=before,
+            post_execute_callback=after,
         )
         previous = [name]
     try:
@@ -170,11 +206,8 @@ def check_source(raw: list[str] | None, dataset_id: str) -> None:
         )
 
 
-def can_run(_, node, parameters: dict) -> bool:
-    """Leave verification out where nobody knows the photographs that a model is of.
-
-    Called by the controller before each step.
-    """
+def can_run(node, parameters: dict) -> bool:
+    """Leave verification out where nobody knows the photographs that a model is of."""
     known = node.name != "verify" or parameters["Args/dataset_id"]
     if not known:
         print(
@@ -216,23 +249,27 @@ def why_incomplete(node) -> str:
     return f"pipeline step {node.name} {word}: {reason} (task {task.id})"
 
 
-def note(_, node) -> None:
-    """Keep on the controller's task what a step shows, or why it failed.
+def note(node) -> str:
+    """Keep on the controller's task what a step shows, or why it failed: an agent ends
+    the process soon after.
 
-    Called by the controller at the end of each step; an agent ends the process soon.
+    Returns:
+        What it came to, in a line.
     """
     from clearml import Task
 
     task = Task.current_task()
     if reason := why_incomplete(node):
         set_output(task, ERROR, reason)
-        return
+        return "failed"
     try:
         # afresh: the controller's own copy is from before the step ran
         step = Task.get_task(task_id=node.job.task_id())
         run_report.show(node.name, step, task.get_logger())
     except InputError as error:  # a picture less does not end the run
-        print(f"warning: {error}", file=sys.stderr)
+        warn(str(error))
+    result = step.get_parameter(f"{OUTPUTS}/{RESULT}") or "done"
+    return f"{result} (as in an earlier run)" if node.job.is_cached_task() else result
 
 
 def enqueue(args: argparse.Namespace) -> str:
@@ -324,6 +361,8 @@ def all_settings(args: argparse.Namespace) -> dict[str, dict[str, str]]:
 def main() -> None:
     with exit_code_for_agents():
         args = options()
+        from clearml import Task
+
         settings = all_settings(args)
         if args.remote:
             print(f"pipeline: {enqueue(args)}")
@@ -332,9 +371,22 @@ def main() -> None:
         # without an address, verify starts a server, which agents may not have
         alone = queue is not None and not settings["verify"].get("url")
         leave_out = ("verify",) if alone else ()
-        ids = run(args.raw or [], args.dataset_id, settings, queue, leave_out)
+        # an agent keeps everything that is printed on the controller's task
+        shows_all = args.verbose or not Task.running_locally()
+        display = RunDisplay(None if shows_all else log_file(NAME))
+        with display.quiet():
+            ids = run(
+                raw=args.raw or [],
+                dataset_id=args.dataset_id,
+                settings=settings,
+                queue=queue,
+                leave_out=leave_out,
+                display=display,
+            )
         for name, task_id in ids.items():
             print(f"{name}: {task_id}")
+        if display.log:
+            print(f"everything that was printed: {display.log}")
 
 
 if __name__ == "__main__":

@@ -23,20 +23,23 @@ from pathlib import Path
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from pipelines.repository.expectation import TEST, expectation
 from pipelines.repository.model_config import ACCELERATORS, PRECISIONS, Settings
 from pipelines.serving import deployment, running_server
-from pipelines.tracking.task import set_output, step_task
+from pipelines.tracking.task import set_output, step_task, tell_result
 from pipelines.tracking.trainings import artifact, fetch, find_training
 from training.golden import RAW_GOLDEN_FILE
 from training.reports import DEPLOYABLES, EVALUATION
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Put a trained model into the Triton model repository."
+    parser = command_parser(
+        "python -m pipelines.deploy",
+        description="Put a trained model into the Triton model repository.",
+        example="--task best",
     )
     # What to do
     parser.add_argument(
@@ -80,7 +83,12 @@ def arguments() -> argparse.ArgumentParser:
         "texts), or a JSON file of weights by class (default %(default)s)",
     )
     # How to run it
-    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "gpu"),
+        default="cpu",
+        help="what the server computes with",
+    )
     parser.add_argument(
         "--instances",
         type=int,
@@ -93,9 +101,17 @@ def arguments() -> argparse.ArgumentParser:
         default="auto",
         help="one model decodes and infers, or two (auto: one on the CPU)",
     )
-    parser.add_argument("--accelerator", choices=ACCELERATORS, default="none")
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="fp32", help="of TensorRT"
+        "--accelerator",
+        choices=ACCELERATORS,
+        default="none",
+        help="of ONNX Runtime, beside its own kernels",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="of the engines that TensorRT builds",
     )
     parser.add_argument(
         "--cache",
@@ -121,7 +137,8 @@ def main() -> None:
         training = record["metadata"].get("task_id", "")
         set_output(task, "training_task", training)
         name = record["metadata"].get("task_name", "")
-        print(f"version {record['version']} of {place(args)}: {name} {training}")
+        tell_result(task, f"version {record['version']} in {place(args)}")
+        print(f"of {name} {training}")
         if urls:
             print(f"the server at {urls['grpc']} answers with it")
 

@@ -21,9 +21,9 @@ import os
 import re
 from pathlib import Path
 
-from tqdm import tqdm
-
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.progress import Progress
 from pipelines.clearml_server.home import conf_path, home_folder
 from pipelines.migration import Server, Translation
 from pipelines.tracking.connection import CONFIG_FILE, embedded_server, is_configured
@@ -43,10 +43,11 @@ MODEL_FIELDS = (
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.migrate",
+    parser = command_parser(
+        "python -m pipelines.migrate",
         description="Copy the embedded ClearML server's tasks, models and Datasets to "
         "another ClearML server.",
+        example="--to ~/clearml.conf --dry-run",
     )
     parser.add_argument(
         "--to",
@@ -158,8 +159,8 @@ class Migration:
         # Tasks refer to each other and to models: all need an id before any is filled.
         for task in self.tasks:
             ids[task["id"]] = self.half_done.get(task["id"]) or self._create_task(task)
-        with tqdm(
-            total=len(self.tasks) + len(self.models), desc="copy", disable=None
+        with Progress(
+            "copied", len(self.tasks) + len(self.models), "tasks and models"
         ) as bar:
             for model in self.models:
                 ids[model["id"]] = self._copy_model(model)

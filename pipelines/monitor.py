@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from pipelines import loopback
@@ -34,8 +35,10 @@ TRITON, METRICS = "http://127.0.0.1:8000", "http://127.0.0.1:8002/metrics"
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Tell somebody before users notice, without Prometheus."
+    parser = command_parser(
+        "python -m pipelines.monitor",
+        "Tell somebody before users notice, without Prometheus.",
+        "--every 5m --receivers receivers.yaml",
     )
     # How often, and for how long
     parser.add_argument(
@@ -43,7 +46,7 @@ def arguments() -> argparse.ArgumentParser:
         default="15s",
         metavar="TIME",
         help="between two looks, such as 15s or 5m; sooner where something is about to "
-        "fire (default %(default)s)",
+        "fire",
     )
     parser.add_argument(
         "--once",
@@ -82,7 +85,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--front", metavar="HOST:PORT", help="TLS in front of it")
     parser.add_argument("--front-ca", metavar="FILE", help="who signed its certificate")
     parser.add_argument(
-        "--rules", type=Path, default=rules.RULES, help="(default %(default)s)"
+        "--rules", type=Path, default=rules.RULES, help="in Prometheus's form"
     )
     parser.add_argument(
         "--state",

@@ -20,20 +20,23 @@ if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep import packed
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from pipelines.promotion.lock import TYPE, only_promotion
 from pipelines.text_table import text_table
 from pipelines.tracking import datasets, trainings
 from pipelines.tracking.datasets import PROJECT
-from pipelines.tracking.task import set_output, step_task
+from pipelines.tracking.task import RESULT, set_output, step_task
 
 TABLE = "candidates"
 PROMOTED = "promoted"  # on models: this one is, or was, the best
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Choose the model that should serve, publish it and tag it best."
+    parser = command_parser(
+        "python -m pipelines.promote",
+        description="Choose the model that should serve, publish it and tag it best.",
+        example="--dry-run",
     )
     # What is compared
     parser.add_argument(
@@ -143,7 +146,13 @@ def promote(task, args: argparse.Namespace) -> None:
     table = candidates.rows(scores, left_out, current, decision.task_id)
     print(text_table([candidates.HEADINGS, *table]))
     print(f"test: {count} photographs of dataset {comparison.dataset_id}")
-    print(f"{verdict(decision.task_id, current)}: {decision.reason}")
+    told = verdict(decision.task_id, current)
+    print(f"{told}: {decision.reason}")
+    if decision.task_id == args.task:
+        told = "the model of this run is the best"
+    elif decision.task_id:
+        told = "an earlier model stays"
+    set_output(task, RESULT, f"{told}: {decision.reason}")
     report(task, [list(candidates.HEADINGS), *table], decision.reason)
     if not decision.task_id:
         raise InputError(f"nothing is promoted: {decision.reason}")

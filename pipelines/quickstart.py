@@ -9,38 +9,48 @@ client.
 """
 
 import argparse
+import json
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from data_prep import packed
+from data_prep.command_line import command_parser
 from data_prep.draw import draw_dataset
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.parallel import cpu_count
 from data_prep.paths import ROOT, data_home
 from data_prep.sources import RawImage, find_images
 from pipelines import asl
-from pipelines.clearml_server.home import home_folder
 from pipelines.orchestration import steps
+from pipelines.orchestration.run_display import RunDisplay
 from pipelines.serving.triton_server import TritonServer
+from pipelines.serving.verification import short_summary
 from pipelines.tracking import datasets, trainings
-from pipelines.tracking.connection import ensure_clearml, is_configured
-from pipelines.verify import summary, verify_training
+from pipelines.tracking.connection import ensure_clearml
+from pipelines.verify import verify_training
+from training.reports import PICTURES
 
 SAMPLES_PER_CLASS = 60
 # Whatever comes out of it is shown.
 SETTINGS = steps.RECIPE | {"promote": {"min_recall": "0"}}
+LEAST_ACCURACY = 0.5  # below it, something went wrong with most people's photographs
 # With the sample hands the whole chain takes less than three minutes on two cores.
 SAMPLE_TRAINING = {"max_minutes": "0.4", "epochs": "12"}
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scripts/quickstart",
+    parser = command_parser(
+        "scripts/quickstart",
         description="From photographs to a running server's answer.",
+        example="--raw photographs --set train.max-minutes=5",
+        exit_codes="3 what came out is not good enough, see the warning",
     )
     parser.add_argument(
         "--raw",
@@ -56,12 +66,24 @@ def arguments() -> argparse.ArgumentParser:
         metavar="STEP.OPTION=VALUE",
         help="options of steps, such as train.epochs=30 prepare.image-size=96",
     )
+    parser.add_argument(
+        "--least-accuracy",
+        type=float,
+        default=LEAST_ACCURACY,
+        help="end with exit code 3 if the model is right about a smaller share of the "
+        "test photographs, 0 to 1 (default %(default)s)",
+    )
+    asl.add_verbose(parser)
     return parser
 
 
 @exit_2_on_input_error
 def main() -> None:
     args = arguments().parse_args()
+    if not 0 <= args.least_accuracy <= 1:
+        raise InputError(
+            f"--least-accuracy is {args.least_accuracy:g}; it must be 0 to 1"
+        )
     # A terminal's Ctrl-C reaches all children; other ways to stop us shall, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     defaults = SETTINGS
@@ -71,57 +93,98 @@ def main() -> None:
     raw = [str(Path(folder).resolve()) for folder in args.raw]
     if raw:
         find_images(raw)  # a wrong folder is said at once
-    else:
-        raw = [str(sample_data())]
-    say("ClearML pipeline: validate, prepare, train, evaluate, promote, deploy")
-    web = ensure_clearml()
-    ids = asl.run(raw, "", settings, queue=None, leave_out=("verify",))
-
-    repository = data_home() / "models"
-    say("starting the Triton server")
-    with TritonServer(repository) as server:
-        result, photograph = score(server, raw, ids)
-        print(summary(result))
-        say("asking the server about a photograph it was not trained on")
-        with as_file(photograph) as path:
-            client = [sys.executable, str(ROOT / "triton" / "client" / "client.py")]
-            client += ["--url", server.grpc_url, "--image", str(path)]
-            print(f"$ client.py --image {path}", flush=True)
-            subprocess.run(client, check=True)
-    if not is_configured(home_folder()):  # it ends with this process
-        web = ".venv/bin/python -m pipelines.clearml_server shows all tasks on a page"
-    print(closing_words(ids, repository, web))
-    if result["agreeing"] < result["images"]:
-        raise InputError("server and torch disagree; please report this")
+    display = RunDisplay(None if args.verbose else asl.log_file("quickstart"))
+    print("From photographs to a server that reads signs.", end=" ")
+    print(f"What the steps print is in {display.log}\n" if display.log else "\n")
+    with display.quiet():
+        raw = raw or [str(sample_data(display))]
+        ensure_clearml()
+        ids = asl.run(raw, "", settings, None, ("verify",), display)
+        answer = serve_and_ask(raw, ids, display)
+    print(closing_words(ids, answer))
+    sys.exit(judge(ids, answer, args.least_accuracy))
 
 
-def sample_data() -> Path:
+@dataclass(frozen=True)
+class Answer:
+    """What the running server said.
+
+    Attributes:
+        result: Of all test photographs, as `verify` returns it.
+        best: The training task whose model serves.
+        photograph: One of them.
+        client: What the client printed about it.
+    """
+
+    result: dict
+    best: Any
+    photograph: RawImage
+    client: dict
+
+    def describe(self) -> str:
+        """Say in a line what was asked and answered."""
+        predicted, truth = self.client["predicted_class"], self.photograph.label
+        verdict = "right" if predicted == truth else "wrong"
+        return (
+            f"asked about a photograph of {truth}, the server answers {predicted} "
+            f"({100 * self.client['confidence']:.0f} % sure): {verdict}"
+        )
+
+
+def sample_data(display: RunDisplay) -> Path:
     """Draw the sample photographs, unless an earlier run has; return their folder."""
     folder = data_home() / "raw" / "ASL_drawn"
     if not folder.exists():
-        say(f"drawing sample hands into {folder}")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draw_dataset(folder, SAMPLES_PER_CLASS, workers=cpu_count())
+        with display.running("draw") as told:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            draw_dataset(folder, SAMPLES_PER_CLASS, workers=cpu_count())
+            told.append(f"sample hands, {SAMPLES_PER_CLASS} a sign, in {folder}")
     return folder
 
 
+def serve_and_ask(raw: list[str], ids: dict[str, str], display: RunDisplay) -> Answer:
+    """Start the server, send it every test photograph, and one with the client."""
+    from clearml import Task
+
+    best = Task.get_task(Task.get_task(ids["promote"]).get_parameter("Outputs/task_id"))
+    display.start("serve")
+    with TritonServer(data_home() / "models") as server:
+        display.end("serve", f"Triton runs, at {server.grpc_url} for now")
+        with display.running("verify") as told:
+            result, photograph = score(server, raw, ids, best)
+            told.append(short_summary(result))
+        with display.running("ask") as told:
+            with as_file(photograph) as path:
+                client = ask(server, path)
+            answer = Answer(result, best, photograph, client)
+            told.append(answer.describe())
+    if result["agreeing"] < result["images"]:
+        raise InputError("server and torch disagree; please report this")
+    return answer
+
+
 def score(
-    server: TritonServer, raw: list[str], ids: dict[str, str]
+    server: TritonServer, raw: list[str], ids: dict[str, str], best
 ) -> tuple[dict, RawImage]:
     """Send all test photographs of the promoted model through the server.
 
     Returns:
         As `verify` returns it, and the raw image to show.
     """
-    from clearml import Task
-
-    best = Task.get_task(Task.get_task(ids["promote"]).get_parameter("Outputs/task_id"))
     dataset_id = ""
     if best.id != ids["train"]:  # an earlier model, perhaps of other photographs
         dataset_id = trainings.raw_dataset(best.get_parameter("Outputs/dataset_id"))
     listing = datasets.find_raw(None if dataset_id else raw, dataset_id)
     result, images = verify_training(best, listing, server.grpc_url)
     return result, images[len(images) // 2]
+
+
+def ask(server: TritonServer, photograph: Path) -> dict:
+    """Ask with the client, as people will; return what it says of a photograph."""
+    client = [sys.executable, str(ROOT / "triton" / "client" / "client.py")]
+    client += ["--url", server.grpc_url, "--image", str(photograph), "--json"]
+    done = subprocess.run(client, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)[0]
 
 
 @contextmanager
@@ -136,21 +199,61 @@ def as_file(image: RawImage) -> Iterator[Path]:
         yield path
 
 
-def closing_words(ids: dict[str, str], repository: Path, web: str) -> str:
-    runs = data_home() / "runs"
-    return f"""
-reports           {runs / ids['validate']}
-                  {runs / ids['train']}
-TensorBoard       .venv/bin/tensorboard --logdir {runs / ids['train'] / 'tensorboard'}
-model repository  {repository}
-ClearML           {web}
+def closing_words(ids: dict[str, str], answer: Answer) -> str:
+    """Say how good the model is, which one serves, what to look at and what is next."""
+    result, run = answer.result, data_home() / "runs" / ids["train"]
+    share = 100 * result["accuracy"]
+    lines = [
+        "",
+        f"The model is right about {share:.1f} % of {result['images']} photographs "
+        "that it has not learned from.",
+        which_serves(ids, answer),
+        "",
+        f"Look at    {run / PICTURES[0]}",
+        "           (what is taken for what)",
+        "Next       scripts/demo      a page that reads your hand before a camera",
+        "           scripts/serve     keep the server running, then ask it about a "
+        "photograph:",
+        "           .venv/bin/python triton/client/client.py --image PHOTO.jpg",
+        "           scripts/quickstart --raw DIR      your photographs, a folder each",
+    ]
+    return "\n".join(lines)
 
-Keep the server running with  scripts/serve
-and ask it with  .venv/bin/python triton/client/client.py --image PHOTO.jpg"""
+
+def which_serves(ids: dict[str, str], answer: Answer) -> str:
+    """Say whether the model of this run serves, and if not, why."""
+    from clearml import Task
+
+    if answer.best.id == ids["train"]:
+        return "The model of this run serves."
+    reason = Task.get_task(ids["promote"]).get_parameter("Outputs/reason")
+    return (
+        f"NOT the model of this run serves, but an earlier one ({answer.best.id}): "
+        f"{reason}."
+    )
 
 
-def say(text: str) -> None:
-    print(f"\n== {text}", flush=True)
+def judge(ids: dict[str, str], answer: Answer, least_accuracy: float) -> int:
+    """The exit code: 3 if what came out is not what was wanted; says why."""
+    accuracy = answer.result["accuracy"]
+    if accuracy < least_accuracy:
+        print(
+            f"warning: the model is right about {100 * accuracy:.0f} % only, less than "
+            f"--least-accuracy {least_accuracy:g}; give more photographs of each "
+            "class, or more time: --set train.max-minutes=10 train.epochs=60",
+            file=sys.stderr,
+        )
+        return 3
+    ours = packed.read_classes(data_home() / "runs" / ids["train"])
+    served = packed.read_names(trainings.artifact(answer.best, packed.CLASSES_FILE))
+    if ours != served:
+        print(
+            f"warning: the server answers with other classes ({', '.join(served[:4])}, "
+            f"...) than those of this run ({', '.join(ours[:4])}, ...)",
+            file=sys.stderr,
+        )
+        return 3
+    return 0
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import argparse
 import datetime
 import signal
 
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from pipelines import asl
 from pipelines.orchestration import steps
@@ -24,10 +25,12 @@ NAME = "schedule"
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = command_parser(
+        "python -m pipelines.schedule",
         description="Start the pipeline on new photographs or by the clock.",
         parents=[asl.arguments()],
         conflict_handler="resolve",
+        example="--daily 02:30 --raw photographs",
     )
     when = parser.add_mutually_exclusive_group(required=True)
     when.add_argument(

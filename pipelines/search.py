@@ -17,6 +17,7 @@ from typing import Any
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
 from pipelines import asl
@@ -36,8 +37,10 @@ SPACE = (
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Look for better training options by many trainings."
+    parser = command_parser(
+        "python -m pipelines.search",
+        description="Look for better training options by many trainings.",
+        example="--trainings 20",
     )
     # What is tried
     parser.add_argument(

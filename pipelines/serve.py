@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from pipelines import loopback
@@ -28,8 +29,10 @@ ENDS, ENDS_WITHIN_S = 5, 60  # so many ends in so short a time are a fault of th
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scripts/serve", description="Serve the deployed model until Ctrl-C."
+    parser = command_parser(
+        "scripts/serve",
+        description="Serve the deployed model until Ctrl-C.",
+        example="",
     )
     parser.add_argument(
         "--repository",

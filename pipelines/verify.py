@@ -22,16 +22,23 @@ if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep import packed
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from data_prep.sources import Listing
 from pipelines.serving import running_server
 from pipelines.serving.client import TritonClient
 from pipelines.serving.triton_server import TritonServer
-from pipelines.serving.verification import summary, table, verify, within_limits
+from pipelines.serving.verification import (
+    short_summary,
+    summary,
+    table,
+    verify,
+    within_limits,
+)
 from pipelines.text_table import text_table
 from pipelines.tracking import datasets
-from pipelines.tracking.task import set_output, step_task
+from pipelines.tracking.task import RESULT, set_output, step_task
 from pipelines.tracking.trainings import artifact, find_training, raw_dataset
 from training.reports import TEST_PROBABILITIES
 
@@ -71,8 +78,10 @@ def held_out(
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Score raw test photographs through the running server."
+    parser = command_parser(
+        "python -m pipelines.verify",
+        description="Score raw test photographs through the running server.",
+        example="--raw photographs",
     )
     # Input
     parser.add_argument(
@@ -270,6 +279,7 @@ def report(task, result: dict) -> None:
     rows = table(result)
     print(text_table(rows))
     print(summary(result))
+    set_output(task, RESULT, short_summary(result))
     logger = task.get_logger()
     logger.report_table("Verification", "server and torch", 0, table_plot=rows)
     for name in ("accuracy", "agreement", "max_difference"):

@@ -8,32 +8,53 @@ import pytest
 
 from data_prep.paths import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-COMMANDS = [
-    line.split("#")[0].strip()
-    for block in BLOCKS
-    for line in block.splitlines()
-    if line.split("#")[0].strip()
-]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+README = PAGES[0].read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("scripts/")])
-def test_scripts_of_the_readme_exist_and_can_be_run(command):
+def commands() -> list[str]:
+    """All command lines in the pages' code blocks, continued lines joined."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                if command := line.split("#")[0].strip():
+                    found.append(command)
+    return sorted(set(found))
+
+
+PYTHON = re.compile(r"^(?:python3?|\.venv/bin/python)\s+(-m\s+\S+|\S+\.py)")
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("scripts/")])
+def test_scripts_of_the_pages_exist_and_can_be_run(command):
     script = ROOT / command.split()[0]
     assert script.stat().st_mode & 0o111
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python")])
-def test_options_of_the_readme_are_options_of_the_command(command):
-    words = command.split()
-    target = words[1:3] if words[1] == "-m" else words[1:2]
+@pytest.mark.parametrize("command", [c for c in commands() if PYTHON.match(c)])
+def test_options_of_the_pages_are_options_of_the_command(command):
+    target = PYTHON.match(command)[1].split()
+    if target == ["client.py"]:  # as it is called in its image
+        target = ["triton/client/client.py"]
     shown = subprocess.run(
         [sys.executable, *target, "--help"], cwd=ROOT, capture_output=True, text=True
     )
     assert shown.returncode == 0, shown.stderr
-    for option in re.findall(r"(?<=\s)--[a-z-]+", command):
+    for option in re.findall(r"(?<=\s)--[a-z][a-z-]+", command):
         assert re.search(rf"{option}\b", shown.stdout), option
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_the_pages_name_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"!?\[[^]]*\]\((?!http)([^)#]+)", text):
+        assert (page.parent / link).exists(), link
+    for path in re.findall(
+        r"`((?:docs|scripts|tests|triton|training)/[\w./-]+)`", text
+    ):
+        assert (ROOT / path).exists(), path
 
 
 @pytest.mark.parametrize("path", re.findall(r"[a-z_/]+\.(?:py|txt)\b", README))

@@ -62,7 +62,12 @@ class RunConfig:
     pretrained: bool = _option(False, "start from the zoo's weights (downloads them)")
     weights: str = _option("", "start from this state dict", metavar="FILE")
     # run
-    resume: str = _option("", "go on where this run was interrupted", metavar="RUN_DIR")
+    resume: str = _option(
+        "",
+        "go on where this training was interrupted, with its options: last, a task id "
+        "or a folder",
+        metavar="RUN",
+    )
     fast_dev_run: bool = _option(
         False, "one batch of each split and one epoch, to try the code"
     )

@@ -17,6 +17,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep import packed, preprocessing
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from data_prep.preprocessing import BrokenImage, Preprocessing
@@ -26,17 +27,30 @@ UNKNOWN = "unknown"
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Ask a trained model about photographs."
+    parser = command_parser(
+        "python -m training.infer",
+        description="Ask a trained model about photographs.",
+        example="--image photograph.jpg",
     )
-    parser.add_argument("--image", nargs="+", required=True, metavar="FILE")
+    parser.add_argument(
+        "--image",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="photographs to ask about",
+    )
     parser.add_argument(
         "--run",
         type=Path,
         metavar="DIR",
         help="results of a training (default: the newest in the data folder)",
     )
-    parser.add_argument("--runtime", choices=("onnx", "torch"), default="onnx")
+    parser.add_argument(
+        "--runtime",
+        choices=("onnx", "torch"),
+        default="onnx",
+        help="what computes: the exported graph, or the network it was exported from",
+    )
     parser.add_argument(
         "--hand-networks",
         default="",

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.metrics import f1_score
-from tqdm import tqdm
 
 from data_prep.errors import InputError
+from data_prep.progress import LiveLine, duration
 from training import distributed
 from training.augment import augment
 from training.config import TrainConfig
+from training.interrupted import LAST_FILE
 from training.loader import TrainBatches, plain_batches
 from training.network import Classifier, Logits, autocast_for
 from training.optimisation import (
@@ -30,7 +31,6 @@ from training.optimisation import (
 )
 
 BEST_FILE = "checkpoint.pt"  # state dict of the classifier's averaged weights
-LAST_FILE = "last.pt"  # everything that `fit` needs to go on
 # TensorBoard tag -> key of a history row; ClearML shows "title/series".
 TAGS = {
     "loss/train": "train_loss",
@@ -99,6 +99,8 @@ def fit(
     run = Progress(train_config, len(batches))
     if resume:
         run.load(resume, classifier, averaged, optimizer, device)
+        if distributed.rank() == 0:
+            print(f"going on from epoch {run.epoch + 1} of {train_config.epochs}")
         best = resume.parent / BEST_FILE
         if distributed.rank() == 0 and best.resolve() != (folder / BEST_FILE).resolve():
             shutil.copyfile(best, folder / BEST_FILE)  # no later epoch may beat it
@@ -108,13 +110,7 @@ def fit(
     size = batches.batch_size
     with (
         contextlib.closing(batches.from_epoch(run.epoch, device)) as endless,
-        tqdm(
-            total=run.steps * size,
-            initial=run.step * size,
-            desc="train",
-            unit="img",
-            disable=None if first else True,
-        ) as bar,
+        LiveLine() as live,
     ):
         while not distributed.share(run.is_over()):
             torch.manual_seed(train_config.seed * 100003 + run.epoch)  # of dropout
@@ -139,7 +135,9 @@ def fit(
                 decay = min(train_config.ema, (1 + run.step) / (10 + run.step))
                 ema.update(decay)
                 loss_sum = loss_sum + loss.detach()
-                bar.update(size)
+                if first:
+                    seen = size * (run.step - first_step)
+                    live.show(run.text(seen / (time.monotonic() - started)))
                 if progress >= 1:
                     break
             steps = run.step - first_step
@@ -162,8 +160,6 @@ def fit(
                 }
                 for tag, key in TAGS.items():
                     log(tag, row[key], row["epoch"])
-                accuracy = row["val_accuracy"]
-                bar.set_postfix(loss=f"{train_loss:.3f}", val=f"{accuracy:.3f}")
                 if run.note(row):
                     save(folder / BEST_FILE, averaged.state_dict())
                 run.save(folder / LAST_FILE, classifier, averaged, optimizer)
@@ -205,6 +201,23 @@ class Progress:
         patience = self.train_config.patience
         tired = patience and self.epoch - self.best_epoch >= patience
         return bool(self.progress() >= 1 or tired)
+
+    def text(self, images_per_s: float) -> str:
+        """How far it is, for a live line."""
+        done = max(self.progress(), 1e-6)
+        parts = [
+            f"epoch {self.epoch + 1} of {self.train_config.epochs}",
+            f"{100 * done:.0f} % done",
+            f"{images_per_s:,.0f} images/s",
+            f"{duration(self.seconds() * (1 - done) / done)} left",
+        ]
+        if self.history:
+            row = self.history[-1]
+            parts.append(
+                f"loss {row['train_loss']:.2f}, "
+                f"{100 * row['val_accuracy']:.1f} % of validation right"
+            )
+        return ", ".join(parts)
 
     def note(self, row: dict) -> bool:
         """Add an epoch; say whether it is the best so far (the later of equals)."""

@@ -26,7 +26,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,7 @@ from training.hands.pictures import EvenLight, inner, vary_picture
 from training.hands.reader import PICTURE_SIZE
 from training.hands.readings import read_photographs, reader_graph
 from training.hands.training import HandTraining, train_geometry
+from training.interrupted import ORIGIN_FILE
 from training.loop import LAST_FILE, fit, predict, read_last
 from training.models import build_model, load_pretrained, load_weights
 from training.network import Classifier, pick_device
@@ -60,7 +61,6 @@ from training.quantize import quantize
 from training.torch_setup import keep_freed_memory
 
 PICTURES = ("curves.png", *reports.PICTURES)
-ORIGIN_FILE = "origin.json"
 GRAPH_FILE = "model.onnx"
 LEAST_SIZE = 192  # of photographs in which hands are found, pixels
 
@@ -160,7 +160,9 @@ def train_dataset(
         find_hand_networks(run_config.hand_networks)
 
     torch.manual_seed(train_config.seed)
-    classifier, loaded = start_network(data, out, run_config, train_config)
+    classifier, loaded = start_network(
+        data, out, run_config, train_config, metadata.get("dataset_id", "")
+    )
     views = make_views(data, run_config, train_config)
     history = train_network(classifier, loaded, views, out, run_config, train_config)
     if not first:
@@ -212,7 +214,11 @@ def open_dataset(
 
 
 def start_network(
-    data: Data, out: Path, run_config: RunConfig, train_config: TrainConfig
+    data: Data,
+    out: Path,
+    run_config: RunConfig,
+    train_config: TrainConfig,
+    dataset_id: str,
 ) -> tuple[Classifier, set[str]]:
     """Build the network of pixels, and note in ``out`` of what origin this run is.
 
@@ -234,7 +240,12 @@ def start_network(
         loaded = set(earlier["loaded"])
     out.mkdir(parents=True, exist_ok=True)
     if distributed.rank() == 0:
-        kept = origin | {"loaded": sorted(loaded)}
+        kept = origin | {
+            "loaded": sorted(loaded),
+            "options": asdict(run_config)
+            | asdict(train_config)
+            | {"dataset_id": dataset_id},
+        }
         (out / ORIGIN_FILE).write_text(json.dumps(kept, indent=1) + "\n")
     return classifier.to(pick_device()), loaded
 
@@ -484,7 +495,7 @@ def ask_torch(
     if isinstance(model, Classifier):
         return predict(model, images)
     graph = reader_graph(run_config.hand_networks, images.shape[1])
-    return model.predict_probabilities(read_photographs(images, graph, "read"))
+    return model.predict_probabilities(read_photographs(images, graph, "read hands"))
 
 
 def graph_parameters(graph: Path) -> int:

@@ -15,14 +15,17 @@ from pathlib import Path
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from data_prep.command_line import command_parser
 from data_prep.errors import exit_2_on_input_error
 from data_prep.paths import data_home
 from training.reports import EVALUATION, PICTURES, report_evaluation
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Score a trained model's ONNX file on held-out photographs."
+    parser = command_parser(
+        "python -m training.score",
+        description="Score a trained model's ONNX file on held-out photographs.",
+        example="--task best",
     )
     parser.add_argument(
         "--task", default="last", help="training task: last (default), best or an id"
@@ -55,6 +58,18 @@ def main(tracking) -> None:
         (out / EVALUATION).write_text(json.dumps(result, indent=1) + "\n")
         report(task, out, result)
         tracking.set_output(task, "training_task", training.id)
+        recalls = {
+            name: scores["recall"]
+            for name, scores in result["per_class"].items()
+            if scores["images"]
+        }
+        weakest = sorted(recalls, key=recalls.__getitem__)[:3]
+        tracking.tell_result(
+            task,
+            f"{100 * result['overall']['accuracy']:.1f} % of "
+            f"{result['overall']['images']} test images right; weakest classes "
+            + ", ".join(f"{name} {100 * recalls[name]:.0f} %" for name in weakest),
+        )
         for name, scores in {"test": result["overall"], **result["slices"]}.items():
             print(f"{name}: accuracy {scores['accuracy']:.4f} on {scores['images']}")
 

@@ -13,15 +13,18 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from data_prep.command_line import command_parser
 from data_prep.errors import exit_2_on_input_error
 from data_prep.paths import data_home
 from training.config import RunConfig, TrainConfig, add_options, from_options
 from training.golden import RAW_GOLDEN_FILE
+from training.interrupted import find_interrupted, how_to_go_on, options_of
 from training.reports import (
     DEPLOYABLES,
     EVALUATION,
@@ -31,10 +34,10 @@ from training.reports import (
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="training.train",
+    parser = command_parser(
+        "python -m training.train",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        example="--model small_resnet --epochs 20",
     )
 
     parser.add_argument(
@@ -54,7 +57,23 @@ def check(args: argparse.Namespace) -> tuple[RunConfig, TrainConfig]:
     run_config, train_config = (
         from_options(kind, vars(args)) for kind in (RunConfig, TrainConfig)
     )
+    if run_config.resume:
+        folder = find_interrupted(run_config.resume, data_home() / "runs")
+        run_config = replace(run_config, resume=str(folder))
     return run_config, train_config
+
+
+def with_options_of_interrupted(
+    parser: argparse.ArgumentParser,
+) -> argparse.ArgumentParser:
+    """Let the options of the training that ``--resume`` names be the defaults."""
+    resume = parser.parse_known_args()[0].resume
+    if resume:
+        run = find_interrupted(resume, data_home() / "runs")
+        kept = options_of(run)
+        del kept["resume"]
+        parser.set_defaults(**kept)
+    return parser
 
 
 @exit_2_on_input_error
@@ -67,7 +86,8 @@ def main(tracking) -> None:
     if int(os.environ.get("RANK", 0)):  # a further process of torchrun
         train(None)
         return
-    with tracking.step_task("train", arguments(), "training", check) as (task, args):
+    parser = with_options_of_interrupted(arguments())
+    with tracking.step_task("train", parser, "training", check) as (task, args):
         dataset_id = args.dataset_id or tracking.newest_dataset()
         order = {
             "configs": check(args),
@@ -77,12 +97,21 @@ def main(tracking) -> None:
         }
         if args.fast_dev_run:
             task.add_tags([tracking.TRIED])
-        result = train(order)
+        try:
+            result = train(order)
+        except KeyboardInterrupt:
+            print(f"\n{how_to_go_on(order['out'])}".rstrip(), file=sys.stderr)
+            raise
         report(task, order["out"], result, tracking.set_output)
-        overall = result["overall"]
+        overall, epochs = result["overall"], describe_epochs(result, args)
         print(
             f"test accuracy {overall['accuracy']:.4f}, macro F1 "
             f"{overall['macro_f1']:.4f} on {overall['images']} images"
+        )
+        tracking.tell_result(
+            task,
+            f"{100 * overall['accuracy']:.1f} % of {overall['images']} test images "
+            f"right; {epochs}",
         )
         for name, scores in result["slices"].items():
             print(f"  {name}: {scores['accuracy']:.4f} on {scores['images']}")
@@ -95,6 +124,17 @@ def main(tracking) -> None:
         for name, accuracy in result["baselines"].items():
             print(f"  baseline {name}: {accuracy:.4f}")
         print(f"results: {order['out']}")
+
+
+def describe_epochs(result: dict, args: argparse.Namespace) -> str:
+    """Say how many epochs there were of those planned, and why not all."""
+    done, planned = result["epochs"], 1 if args.fast_dev_run else args.epochs
+    text = f"{done} of {planned} epochs"
+    if done == planned:
+        return text
+    if args.max_minutes:
+        return f"{text}, then the {args.max_minutes:g} min were over"
+    return f"{text}, the last {args.patience} no better"
 
 
 def train(order: dict | None) -> dict | None:

@@ -11,6 +11,7 @@ import json
 import time
 from pathlib import Path
 
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from pipelines import asl
 from pipelines.tracking import trainings
@@ -25,10 +26,11 @@ CONFIGURATION = "Pipeline"  # of a controller's task: its steps, and their tasks
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.ci.start",
+    parser = command_parser(
+        "python -m pipelines.ci.start",
         description="Start the pipeline on agents; other options: see pipelines.asl.",
         allow_abbrev=False,
+        example="--dataset-id ID --queue default --wait",
     )
     parser.add_argument("--wait", action="store_true", help="for the pipeline's end")
     parser.add_argument(

@@ -19,7 +19,7 @@ apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
   name: asl-triton
-  labels: {release: prometheus} # by which the operator of kube-prometheus-stack finds it
+  labels: {release: prometheus} # by which kube-prometheus-stack's operator finds it
 spec:
 """
 

@@ -71,7 +71,7 @@ class Reporting:
 
 
 def write_keys(state: Path) -> list[str]:
-    """Write ClearML's keys for the exporter, for the owner's eyes; return its options."""
+    """Write ClearML's keys, for the owner's eyes; return the exporter's options."""
     from clearml.backend_api import Session
 
     session = Session()

@@ -18,6 +18,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from data_prep.command_line import HelpFormatter, command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
 from pipelines.serving.remote_credentials import (
@@ -62,24 +63,23 @@ http {{
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scripts/remote-access",
+    parser = command_parser(
+        "scripts/remote-access",
         description="Let clients of other machines reach Triton: TLS and tokens.",
+        example="serve --host example.org",
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    serve = actions.add_parser("serve", help="run nginx until Ctrl-C")
+    serve = actions.add_parser(
+        "serve", formatter_class=HelpFormatter, help="run nginx until Ctrl-C"
+    )
     serve.add_argument(
         "--host",
         default="127.0.0.1",
         help="address to listen at; 0.0.0.0: all (default %(default)s)",
     )
-    serve.add_argument("--port", type=int, default=8443, help="0: any free one (8443)")
-    serve.add_argument(
-        "--http", default="127.0.0.1:8000", help="Triton's HTTP port (%(default)s)"
-    )
-    serve.add_argument(
-        "--grpc", default="127.0.0.1:8001", help="Triton's gRPC port (%(default)s)"
-    )
+    serve.add_argument("--port", type=int, default=8443, help="0: any free one")
+    serve.add_argument("--http", default="127.0.0.1:8000", help="Triton's HTTP port")
+    serve.add_argument("--grpc", default="127.0.0.1:8001", help="Triton's gRPC port")
     for option, file in ("--certificate", "chain"), ("--key", "private key"):
         serve.add_argument(
             option,
@@ -87,7 +87,9 @@ def arguments() -> argparse.ArgumentParser:
             metavar="FILE",
             help=f"PEM {file} (default: what certify has made)",
         )
-    certify = actions.add_parser("certify", help="make a self-signed certificate")
+    certify = actions.add_parser(
+        "certify", formatter_class=HelpFormatter, help="make a self-signed certificate"
+    )
     certify.add_argument(
         "names",
         nargs="+",
@@ -98,8 +100,8 @@ def arguments() -> argparse.ArgumentParser:
         ("grant", "make a token for a client"),
         ("revoke", "a client's token is valid no longer"),
     ):
-        command = actions.add_parser(action, help=text)
-        command.add_argument("client", metavar="NAME")
+        command = actions.add_parser(action, formatter_class=HelpFormatter, help=text)
+        command.add_argument("client", metavar="NAME", help="whose token it is")
     return parser
 
 

@@ -3,14 +3,13 @@
 Plain functions; `pipelines.verify` is the command around them.
 """
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
-from tqdm import tqdm
 
 from data_prep.errors import InputError
 from data_prep.preprocessing import MAX_PIXELS, BrokenImage, claimed_pixels, examine
+from data_prep.progress import Progress, warn
 from pipelines.serving.golden_check import TOLERANCES
 
 BATCH_SIZES = (1, 2, 7, 32)  # photographs a request
@@ -50,7 +49,7 @@ def verify(
     ways = [(protocol, size) for protocol in askers for size in sizes]
     answers = {way: [] for way in ways}
     refused = {}  # row: why
-    with tqdm(total=len(labels), desc="verify", unit="img", disable=None) as bar:
+    with Progress("asking the server", len(labels), "images") as bar:
         for chunk in chunks(within_limits(photographs, refused), max(sizes)):
             for protocol, size in ways:
                 for part in requests(chunk, size):
@@ -58,10 +57,9 @@ def verify(
             bar.update(len(chunk))
     if refused:
         row, why = next(iter(refused.items()))
-        print(
-            f"warning: {len(refused)} of the photographs are left out, such as number "
-            f"{row + 1}: {why}",
-            file=sys.stderr,
+        warn(
+            f"{len(refused)} of the photographs are left out, such as number "
+            f"{row + 1}: {why}"
         )
     if len(refused) == len(labels):
         raise InputError("no photograph can be sent; prepare the dataset again")
@@ -149,6 +147,15 @@ def chunks(items: Iterable, size: int) -> Iterator[list]:
             chunk = []
     if chunk:
         yield chunk
+
+
+def short_summary(result: dict) -> str:
+    """The outcome in a line."""
+    return (
+        f"{result['correct']} of {result['images']} test images right "
+        f"({100 * result['accuracy']:.1f} %); same answer as torch for "
+        f"{result['agreeing']}"
+    )
 
 
 def summary(result: dict) -> str:

@@ -16,7 +16,7 @@ from pipelines.tracking.datasets import (
     register_raw,
     upload_prepared,
 )
-from pipelines.tracking.task import set_output, step_task
+from pipelines.tracking.task import set_output, step_task, tell_result
 from pipelines.tracking.trainings import TRIED, artifact, find_training
 
 __all__ = [
@@ -34,5 +34,6 @@ __all__ = [
     "register_raw",
     "set_output",
     "step_task",
+    "tell_result",
     "upload_prepared",
 ]

@@ -9,11 +9,14 @@ import base64
 import fcntl
 import http.client
 import json
+import logging
 import os
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from data_prep.errors import InputError
@@ -141,3 +144,15 @@ def _register(home: Path) -> str | None:
     except (OSError, ValueError, http.client.HTTPException):
         return None
     return state["address"]
+
+
+@contextmanager
+def quiet_sdk() -> Iterator[None]:
+    """Hold back what the SDK logs about something that may not exist: it is told in one
+    line by whoever asked."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -9,6 +9,7 @@ from typing import Iterable, Iterator, Mapping, Sequence
 from data_prep import containers
 from data_prep.errors import InputError
 from data_prep.sources import Listing, find_images
+from pipelines.tracking.connection import quiet_sdk
 
 PROJECT = "ASL"
 RAW = "ASL_raw"
@@ -118,7 +119,8 @@ def local_copy(dataset_id: str, alias: str) -> Path:
     from clearml import Dataset
 
     try:
-        dataset = Dataset.get(dataset_id=dataset_id, alias=alias)
+        with quiet_sdk():
+            dataset = Dataset.get(dataset_id=dataset_id, alias=alias)
     except ValueError as error:
         raise InputError(
             f"there is no ClearML Dataset {dataset_id} ({error}); list them in the web "

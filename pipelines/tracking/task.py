@@ -8,6 +8,7 @@ pipeline or by ``clearml-task`` is in ``args``, with the option's type.
 """
 
 import argparse
+import logging
 import os
 import sys
 from contextlib import contextmanager
@@ -50,6 +51,8 @@ def step_task(
     with exit_code_for_agents():
         check_arrived(parser)
     pin_requirements()
+    # that there is no git remote is told where agents need one (pipelines/asl.py)
+    logging.getLogger("clearml.Repository Detection").setLevel(logging.ERROR)
     task = Task.init(
         project_name=PROJECT,
         task_name=name,
@@ -124,6 +127,19 @@ def check_arrived(parser: argparse.ArgumentParser) -> None:
     except InputError as error:
         set_output(task, ERROR, str(error))
         raise
+
+
+RESULT = "result"  # the output that says in a line what a step has come to
+
+
+def tell_result(task, text: str) -> None:
+    """Print what a step has come to, and keep it on the task, for the display.
+
+    Args:
+        text: One line.
+    """
+    print(text, flush=True)
+    set_output(task, RESULT, text)
 
 
 def set_output(task, name: str, value: str) -> None:

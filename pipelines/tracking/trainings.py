@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Iterator
 
 from data_prep.errors import InputError
+from pipelines.tracking.connection import quiet_sdk
 from pipelines.tracking.datasets import PROJECT, RAW
 
 ENDED_WELL = ("completed", "published")
@@ -57,7 +58,8 @@ def get(task_id: str):
     from clearml import Task
 
     try:
-        task = Task.get_task(task_id=task_id)
+        with quiet_sdk():
+            task = Task.get_task(task_id=task_id)
     except ValueError:
         task = None
     if task is None:

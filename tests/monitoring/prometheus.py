@@ -114,7 +114,7 @@ def running(command: list[str], log: Path):
 
 
 def query(address: str, expression: str, at: float | None = None) -> list[dict]:
-    """Ask Prometheus; the series of the answer, or an AssertionError with its reason."""
+    """Ask Prometheus for series; an AssertionError with its reason if it refuses."""
     asked = {"query": expression} | ({"time": str(at)} if at else {})
     url = f"{address}/api/v1/query?{urllib.parse.urlencode(asked)}"
     try:

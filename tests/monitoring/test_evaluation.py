@@ -99,8 +99,8 @@ def feed_day(history, minutes, shares, confidences, answers, reference, start=0.
 
 
 def simulate(random, minutes=1440, requests=10_000_000, drift=None, drift_from=0):
-    """Ordinary traffic: day and night, a mix that wanders by the hour, letters that come
-    in runs of 40 frames of a camera; and a tenth of it that is something else.
+    """Ordinary traffic: day and night, a mix that wanders by the hour, letters in
+    runs of 40 frames of a camera; and a tenth of it that is something else.
 
     Args:
         drift: ``(classes,)`` mix of the tenth, from the minute ``drift_from`` on.
@@ -168,7 +168,7 @@ def test_a_drift_of_a_tenth_of_the_traffic_is_found_within_the_hour(letters):
 
 @pytest.mark.slow
 def test_prometheus_computes_the_same(promtool, tmp_path):
-    """Two hours of it in the real Prometheus: every expression of ours, at three times."""
+    """Three hours in the real Prometheus: every expression of ours, three times."""
     random = np.random.default_rng(2)
     history, start = History(), 1_700_000_000.0
     counts, confidence, answers, reference = simulate(random, 180, 400_000)

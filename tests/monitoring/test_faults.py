@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import program
+from dashboards import expressions
 from prometheus import alertmanager, fast_rules, prometheus, query, running, wait_until
 from stand_ins import Told, http_server, mail_server
 from tiny_model import as_file, expect, make_artifacts
@@ -193,6 +195,7 @@ def test_each_fault_is_told_once_by_every_way(place):
         ask([place.pictures[0]] * 60, 2)
         all_told("PhotographsRefused", "MixCollapsed")
 
+    check_dashboards(place.prometheus)
     with running(place.monitor, place.folder / "monitor2.log"):
         began["ModelNotAnswering"] = time.time()
         for process in model_processes.of_server(place.server.process.pid):
@@ -220,6 +223,15 @@ def test_each_fault_is_told_once_by_every_way(place):
             for told in (place.told, place.told_by_monitor)
         ]
         print(f"{name}: {delays} s until Slack, by Alertmanager and by the monitor")
+
+
+def check_dashboards(address: str) -> None:
+    """Prometheus answers all queries of Grafana; those of what is there, with series."""
+    absent = re.compile("gpu|gateway|clearml|hand|refer_to|1d|no_hand|change_psi")
+    for expression in expressions():
+        found = query(address, expression)
+        if not absent.search(expression) and "changes(" not in expression:
+            assert found, expression
 
 
 def says_firing(way: str, text: str, name: str) -> bool:

@@ -1,11 +1,13 @@
 """The whole chain on drawn photographs: quickstart, then another training."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -76,20 +78,43 @@ def quickstart(home, tmp_path_factory):
     ).stdout
 
 
-def test_quickstart_ends_with_the_servers_answer_and_where_things_lie(quickstart, home):
-    lines = quickstart.splitlines()
-    (asked,) = [i for i, line in enumerate(lines) if line.startswith("$ client.py")]
-    photograph, _, answer = lines[asked + 1].rpartition(": ")
-    assert photograph.endswith(".jpg")
-    assert answer.split(" ")[0] in ("B", "L", "V", "nothing")
-    (agree,) = [line for line in lines if line.startswith("server and torch agree on")]
-    agreeing, total = agree.split(";")[0].split(" on ")[1].split(" of ")
+def lines_by_step(output: str) -> dict[str, str]:
+    """What the display says of each step."""
+    return dict(
+        line.split(maxsplit=1) for line in output.splitlines() if " s" in line[-3:]
+    )
+
+
+def test_quickstart_shows_a_line_a_step_and_the_servers_answer(quickstart, home):
+    told = lines_by_step(quickstart)
+    assert list(told) == [
+        *("validate", "prepare", "train", "evaluate", "promote", "deploy"),
+        *("serve", "verify", "ask"),
+    ]
+    right, total, agreeing = re.fullmatch(
+        r"(\d+) of (\d+) test images right .*; same answer as torch for (\d+) +\d+ s",
+        told["verify"],
+    ).groups()
     assert agreeing == total and int(total) > 12
-    (right,) = [line for line in lines if "right through the running server" in line]
-    assert int(right.split()[0]) >= 0.7 * int(total)
-    for name in ("reports", "TensorBoard", "model repository", "scripts/serve"):
-        assert name in quickstart
+    assert int(right) >= 0.7 * int(total)
+    asked = re.match(
+        r"asked about a photograph of (\w+), the server answers (\w+) .*: (\w+)",
+        told["ask"],
+    )
+    assert (asked[1] == asked[2]) == (asked[3] == "right")
+    assert "30 of 30 epochs" in told["train"] or "min were over" in told["train"]
+    assert "The model of this run serves." in quickstart
     assert (home / "models" / "asl" / "config.pbtxt").exists()
+
+
+def test_what_the_quickstart_prints_is_short_and_free_of_clearml(quickstart, home):
+    assert len(quickstart.splitlines()) <= 40
+    assert "ClearML" not in quickstart and "{" not in quickstart
+    (log,) = (home / "logs").glob("quickstart-*.log")
+    assert str(log) in quickstart
+    assert "ClearML results page" in log.read_text()
+    for file in re.findall(r"Look at +(\S+)", quickstart):
+        assert Path(file).is_file()
 
 
 def test_quickstart_leaves_nothing_running(quickstart, home):
@@ -110,7 +135,7 @@ def test_ctrl_c_ends_quickstart_and_all_that_it_started(home, tmp_path):
         start_new_session=True,  # a process group of its own, as in a terminal
     )
     for line in process.stdout:
-        if "Launching step: train" in line:
+        if line.startswith("prepare"):
             break
     runs = home / "runs"
     before = set(runs.glob("*/last.pt"))
@@ -179,7 +204,7 @@ def test_a_failing_step_stops_the_pipeline_with_its_reason(home, tmp_path):
     assert done.returncode == 2
     assert "A3.jpg" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
-    assert "Launching step [prepare]" not in done.stdout
+    assert list(lines_by_step(done.stdout)) == ["validate"]
 
 
 @pytest.mark.parametrize(

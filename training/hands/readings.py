@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from data_prep.errors import exit_2_on_input_error
 from data_prep.leftovers import holding, remove_folders
 from data_prep.parallel import cpu_count
 from data_prep.paths import data_home
+from data_prep.progress import Progress
 from training.hands import crops, geometry, landmarks, palms
 from training.hands import reader as reading
 from training.hands import tflite
@@ -184,7 +184,7 @@ def _read(images: np.ndarray, graph: Path, what: str, folder: Path) -> None:
 
     with (
         ThreadPoolExecutor(cpu_count()) as pool,
-        tqdm(total=len(images), desc=what, unit="img", disable=None) as bar,
+        Progress(what, len(images), "photographs") as bar,
     ):
         for count in pool.map(read, range(0, len(images), BATCH_SIZE)):
             bar.update(count)

@@ -137,7 +137,7 @@ def train_geometry(
 def _read_splits(splits, networks, image_size) -> dict[str, Readings]:
     graph = reader_graph(networks, image_size)
     return {
-        name: read_photographs(images, graph, f"read {name}")
+        name: read_photographs(images, graph, f"read hands of {name}")
         for name, (images, _) in splits.items()
     }
 

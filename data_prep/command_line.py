@@ -1,0 +1,62 @@
+"""One kind of command line: what --help and --version say is alike everywhere."""
+
+import argparse
+import configparser
+from typing import Any
+
+from data_prep.paths import ROOT
+
+EXIT_CODES = (
+    "exit codes: 0 done, 2 a mistake in the options or the input, 130 interrupted"
+)
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Adds the default to the help of each option that has one and does not say it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        has_value = action.option_strings and action.nargs != 0
+        if not has_value or action.default is argparse.SUPPRESS or "default" in text:
+            return text
+        value = action.default
+        if value in (None, "", []):
+            return text
+        shown = " ".join(map(str, value)) if isinstance(value, list) else value
+        return f"{text} (default {shown})".replace("%", "%%")
+
+
+def command_parser(
+    name: str, description: str | None, example: str, exit_codes: str = "", **more: Any
+) -> argparse.ArgumentParser:
+    """Make the parser of a command.
+
+    Args:
+        name: As people call it: "python -m pipelines.asl", "scripts/serve".
+        description: What it does.
+        example: What follows the name in one common use.
+        exit_codes: What others there are, and when.
+        more: Handed on to ArgumentParser.
+    """
+    codes = f"{EXIT_CODES}; {exit_codes}" if exit_codes else EXIT_CODES
+    parser = argparse.ArgumentParser(
+        prog=name,
+        description=description,
+        epilog=f"example: {name} {example}\n{codes}",
+        formatter_class=HelpFormatter,
+        **more,
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"asl-recognition {project_version()}",
+        help="print the version and end",
+    )
+    return parser
+
+
+def project_version() -> str:
+    """The version in setup.cfg, the one place that names it."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    return settings["metadata"]["version"]

@@ -1,0 +1,140 @@
+"""What a person is told while something runs: warnings, and one live line.
+
+On a terminal the live line changes in place; elsewhere it is written now and then. A
+command that runs others (scripts/quickstart) names a file in CONSOLE: what they tell
+goes there as well, as a JSON object a line, for it to show; all else that they print
+goes into its log.
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+CONSOLE = "ASL_CONSOLE"  # environment variable
+SECONDS = 30.0  # between two live lines where there is no terminal
+REFRESH = 0.2  # seconds between two changes of one on a terminal
+
+
+def warn(text: str) -> None:
+    """Tell of something that does not stop the work, and that people should know."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+    hand_on(warning=text)
+
+
+def hand_on(**message: str) -> None:
+    """Hand a message to the command that runs this one, if one does."""
+    if path := os.environ.get(CONSOLE):
+        with open(
+            path, "a", encoding="utf-8"
+        ) as file:  # in one write: lines stay whole
+            file.write(json.dumps(message) + "\n")
+
+
+class LiveLine:
+    """One line about what goes on, on standard error; cleared at the end."""
+
+    def __init__(self):
+        self.moves = sys.stderr.isatty()
+        self.every = REFRESH if self.moves or os.environ.get(CONSOLE) else SECONDS
+        # what is over within seconds needs no line in a log
+        self.shown_at = 0.0 if self.every == REFRESH else time.monotonic()
+        self.is_shown = False
+
+    def show(self, text: str) -> None:
+        """Show a text, unless the last one was shown a moment ago."""
+        now = time.monotonic()
+        if now - self.shown_at < self.every:
+            return
+        self.shown_at = now
+        if os.environ.get(CONSOLE):
+            hand_on(live=text)
+        elif self.moves:
+            write_in_place(text)
+            self.is_shown = True
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self.is_shown:
+            write_in_place("")
+            self.is_shown = False
+
+    def __enter__(self) -> "LiveLine":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.clear()
+
+
+def write_in_place(text: str, file=None) -> None:
+    """Replace the current line of a terminal."""
+    width = shutil.get_terminal_size().columns - 1
+    print(f"\r{text[:width]}\x1b[K", end="", file=file or sys.stderr, flush=True)
+
+
+class Progress:
+    """A live line that counts: done of how many, how fast, how long still.
+
+    Args:
+        title: What is done: "read photographs".
+        total: How many there are.
+        unit: Of what.
+        is_shown: False for a process whose progress is that of another one.
+    """
+
+    def __init__(
+        self, title: str, total: int, unit: str = "images", is_shown: bool = True
+    ):
+        self.title, self.total, self.unit = title, total, unit
+        self.done, self.is_shown = 0, is_shown
+        self.line, self.started = LiveLine(), time.monotonic()
+
+    def update(self, count: int = 1, note: str = "") -> None:
+        """Count some more.
+
+        Args:
+            note: Stands at the end of the line.
+        """
+        self.done += count
+        if self.is_shown and self.done < self.total:
+            self.line.show(self.text(note))
+
+    def text(self, note: str = "") -> str:
+        seconds = max(time.monotonic() - self.started, 1e-3)
+        rate = self.done / seconds
+        left = duration((self.total - self.done) / max(rate, 1e-9))
+        parts = [
+            f"{self.title}: {self.done:,} of {self.total:,} {self.unit}",
+            f"{rate:,.0f} a second" if rate >= 1 else f"{1 / rate:.1f} s each",
+            f"{left} left",
+            note,
+        ]
+        return ", ".join(part for part in parts if part)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.line.clear()
+
+
+def counted(items: Iterable, title: str, total: int, unit: str = "images") -> Iterator:
+    """Yield items, and count them on a live line."""
+    with Progress(title, total, unit) as progress:
+        for item in items:
+            yield item
+            progress.update()
+
+
+def duration(seconds: float) -> str:
+    """Say a time as people do: "41 s", "3 min 5 s", "2 h 10 min"."""
+    seconds = round(min(seconds, 1e7))
+    if seconds < 100:
+        return f"{seconds} s"
+    minutes, rest = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,113 @@
+"""What somebody sees of a run: in a pipe, and on a terminal."""
+
+import os
+import pty
+import subprocess
+import sys
+import textwrap
+
+from data_prep.paths import ROOT
+from data_prep.progress import Progress, duration
+
+PROGRAM = textwrap.dedent("""
+    import subprocess, sys
+    from pathlib import Path
+    from pipelines.orchestration.run_display import RunDisplay
+
+    step = '''
+    import sys, time
+    from data_prep.progress import LiveLine, warn
+    print("noise of a step")
+    print("more of it", file=sys.stderr)
+    with LiveLine() as line:
+        line.show("3 of 7 images")
+    warn("one image is dark")
+    time.sleep(0.6)
+    '''
+    display = RunDisplay(Path(sys.argv[1]))
+    with display.quiet():
+        print("noise of the controller")
+        display.start("prepare")
+        subprocess.run([sys.executable, "-c", step], check=True)
+        display.end("prepare", "7 images")
+        with display.running("serve") as told:
+            told.append("up")
+    print("the end")
+    """)
+
+
+def run(log, **more):
+    program = textwrap.dedent(PROGRAM)
+    return subprocess.Popen([sys.executable, "-c", program, str(log)], cwd=ROOT, **more)
+
+
+def test_a_pipe_gets_a_line_a_step_and_the_log_everything(tmp_path):
+    log = tmp_path / "run.log"
+    process = run(log, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    output, errors = process.communicate(timeout=60)
+    assert errors == ""
+    lines = [" ".join(line.split()) for line in output.splitlines()]
+    assert lines[0] == "warning: one image is dark"
+    assert lines[1].startswith("prepare 7 images") and lines[1].endswith(" s")
+    assert lines[2].startswith("serve up")
+    assert lines[3:] == ["the end"]
+    kept = log.read_text()
+    for noise in ("of the controller", "noise of a step", "more of it"):
+        assert noise in kept
+
+
+def test_a_terminal_shows_how_far_the_step_is(tmp_path):
+    ours, theirs = pty.openpty()
+    process = run(tmp_path / "run.log", stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # Linux says so when the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    text = shown.decode()
+    assert "\rprepare    3 of 7 images" in text
+    assert text.index("3 of 7 images") < text.index("7 images  ")
+    assert "noise" not in text
+
+
+def test_a_failing_run_gives_the_terminal_back(tmp_path):
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from pipelines.orchestration.run_display import RunDisplay\n"
+        "try:\n"
+        "    with RunDisplay(Path(sys.argv[1])).quiet():\n"
+        "        raise ValueError('no')\n"
+        "except ValueError as error:\n"
+        "    print('error:', error, file=sys.stderr)\n"
+        "print('still here')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "run.log")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("still here\n", "error: no\n")
+
+
+def test_progress_says_how_many_of_how_many_and_how_long_still():
+    progress = Progress("read", 1000, "photographs", is_shown=False)
+    progress.started -= 10
+    progress.update(250, note="dark ones left out")
+    text = progress.text("dark ones left out")
+    assert text.startswith("read: 250 of 1,000 photographs, 25 a second, 30 s left")
+    assert text.endswith("dark ones left out")
+
+
+def test_durations_are_said_as_people_do():
+    assert [duration(x) for x in (0.4, 41.2, 185, 7800)] == [
+        *("0 s", "41 s", "3 min 5 s", "2 h 10 min"),
+    ]

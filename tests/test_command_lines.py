@@ -1,0 +1,92 @@
+"""All commands: what --help says, and that what worked goes on working."""
+
+import argparse
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from data_prep.command_line import HelpFormatter, project_version
+from data_prep.paths import ROOT
+
+COMMANDS = {
+    **{
+        f"python -m {module}": module
+        for module in (
+            *("data_prep.validate", "data_prep.prepare", "data_prep.draw"),
+            *("data_prep.download", "training.train", "training.score"),
+            *("training.infer", "pipelines.asl", "pipelines.promote"),
+            *("pipelines.deploy", "pipelines.verify", "pipelines.schedule"),
+            *("pipelines.search", "pipelines.migrate", "pipelines.ci.start"),
+            *("pipelines.monitor", "pipelines.collect"),
+        )
+    },
+    "scripts/quickstart": "pipelines.quickstart",
+    "scripts/serve": "pipelines.serve",
+    "scripts/demo": "demo.serve",
+    "scripts/agents": "pipelines.agents",
+    "scripts/remote-access": "pipelines.serving.remote_access",
+    "scripts/bench serve": "benchmarks.serve",
+    "scripts/bench train": "benchmarks.train",
+    "scripts/bench data": "benchmarks.data",
+    "scripts/bench reliability": "benchmarks.reliability",
+}
+SCRIPTS = (
+    *("quickstart", "test", "setup", "serve", "demo", "agents", "bench", "lint"),
+    *("format", "remote-access", "start-pipeline", "comment", "commit-formatting"),
+    "draw-picture",
+)
+
+
+def parser_of(name: str) -> argparse.ArgumentParser:
+    return importlib.import_module(COMMANDS[name]).arguments()
+
+
+def all_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    options = []
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for part in action.choices.values():
+                options += all_options(part)
+        else:
+            options.append(action)
+    return options
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_what_every_option_does_and_its_default(name):
+    parser = parser_of(name)
+    assert parser.prog == name
+    assert "example: " in parser.format_help()
+    for action in all_options(parser):
+        shown = HelpFormatter("")._expand_help(action) if action.help else ""
+        assert len(shown) > 3, action.option_strings
+        if action.nargs != 0 and action.option_strings and not action.required:
+            has_default = action.default not in (None, "", [], argparse.SUPPRESS)
+            assert not has_default or "default" in shown, action.option_strings
+
+
+def test_all_scripts_are_there_and_can_be_run():
+    for name in SCRIPTS:
+        assert (ROOT / "scripts" / name).stat().st_mode & 0o111, name
+
+
+def test_the_version_is_that_of_setup_cfg():
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.deploy", "--version"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"asl-recognition {project_version()}\n"
+
+
+def test_a_step_that_agents_start_as_a_script_knows_its_options():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "training" / "train.py"), "--help"],
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
+    assert "--no-baselines" in done.stdout, done.stderr
