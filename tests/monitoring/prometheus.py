@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import time
 import urllib.error
@@ -10,14 +11,28 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import yaml
-from conftest import program
 
 from data_prep.paths import ROOT
 from pipelines.monitoring.promql import seconds
 from pipelines.serving.triton_server import pick_ports
 
 MONITORING = ROOT / "triton" / "monitoring"
+TEMPLATES = Path("/usr/share/prometheus/alertmanager/default.tmpl")
+UNPACKED = ROOT / ".monitoring" / "usr" / "bin"
+
+
+def program(name: str) -> str:
+    """Find one of Prometheus's programs; skip the test where there is none."""
+    found = shutil.which(name) or UNPACKED / name
+    if not Path(found).exists():
+        pytest.skip(f"there is no {name}: scripts/setup monitoring fetches it")
+    if name == "prometheus-alertmanager" and not TEMPLATES.exists():
+        pytest.skip(
+            f"Alertmanager has no {TEMPLATES}: scripts/setup monitoring as root"
+        )
+    return str(found)
 
 
 def fast_rules(path: Path) -> Path:

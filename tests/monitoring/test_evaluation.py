@@ -8,9 +8,8 @@ import subprocess
 import numpy as np
 import pytest
 import yaml
-from conftest import program
 from prometheus import answers as is_ready
-from prometheus import query, running, wait_until
+from prometheus import program, query, running, wait_until
 
 from data_prep.errors import InputError
 from pipelines.monitoring import promql, rules

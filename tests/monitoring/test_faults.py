@@ -15,9 +15,16 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from conftest import program
 from dashboards import expressions
-from prometheus import alertmanager, fast_rules, prometheus, query, running, wait_until
+from prometheus import (
+    alertmanager,
+    fast_rules,
+    program,
+    prometheus,
+    query,
+    running,
+    wait_until,
+)
 from stand_ins import Told, http_server, mail_server
 from tiny_model import as_file, expect, make_artifacts
 
@@ -226,7 +233,7 @@ def test_each_fault_is_told_once_by_every_way(place):
 
 
 def check_dashboards(address: str) -> None:
-    """Prometheus answers all queries of Grafana; those of what is there, with series."""
+    """Prometheus answers all queries of Grafana; those of what is here with series."""
     absent = re.compile("gpu|gateway|clearml|hand|refer_to|1d|no_hand|change_psi")
     for expression in expressions():
         found = query(address, expression)
