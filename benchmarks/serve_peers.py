@@ -131,8 +131,11 @@ def start(
             print(f"left out: {error}", file=sys.stderr)
             continue
         by_http = functools.partial(
-            *(load_http, host, requests, seconds),
-            functools.partial(cpu_of, process.pid),
+            load_http,
+            host=host,
+            requests=requests,
+            seconds=seconds,
+            cpu=functools.partial(cpu_of, process.pid),
         )
         os.killpg(process.pid, signal.SIGSTOP)
         contestants[f"{name}, HTTP"] = functools.partial(awake, process.pid, by_http)

@@ -69,15 +69,7 @@ class Guard:
 
         async def send_with_headers(message):
             if message["type"] == "http.response.start":
-                own = {name for name, _ in message["headers"]}
-                message["headers"] = [
-                    *message["headers"],
-                    *(
-                        (name.encode(), value.encode())
-                        for name, value in HEADERS.items()
-                        if name.encode() not in own
-                    ),
-                ]
+                message["headers"] = _with_ours(message["headers"])
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
@@ -91,8 +83,7 @@ class Guard:
         known = name in self.hosts or ("*" in self.hosts and _is_address(name))
         if not known:
             return f"this address is not served under the name {host[:80]!r}"
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if "origin" in headers and _place(headers["origin"]) != host:
             return "other pages may not use this one's camera and model"
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             if headers.get("sec-fetch-mode") != "navigate":
@@ -109,8 +100,23 @@ class Guard:
         return _same(given, self.token)
 
 
+def _with_ours(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Add HEADERS, where an answer does not have one of its own."""
+    own = {name for name, _ in headers}
+    ours = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+    return list(headers) + [pair for pair in ours if pair[0] not in own]
+
+
 def _same(given: str, wanted: str | None) -> bool:
     return wanted is not None and hmac.compare_digest(given.encode(), wanted.encode())
+
+
+def _place(origin: str) -> str | None:
+    """The host and port of an origin; None if it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _is_address(name: str | None) -> bool:

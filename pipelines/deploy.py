@@ -118,6 +118,12 @@ def arguments() -> argparse.ArgumentParser:
         action="store_true",
         help="answer identical requests from the response cache, if the server has one",
     )
+    parser.add_argument(
+        "--one-by-one",
+        action="store_true",
+        help="never hand photographs of different requests to a process together: "
+        "slower, but no request can have another one refused",
+    )
     return parser
 
 
@@ -185,12 +191,13 @@ def run_settings(args: argparse.Namespace) -> Settings:
         raise InputError("--keep and --instances must not be negative")
     try:
         return Settings(
-            args.device,
-            args.instances,
-            args.shape,
-            args.accelerator,
-            args.precision,
-            args.cache,
+            device=args.device,
+            instances=args.instances,
+            shape=args.shape,
+            accelerator=args.accelerator,
+            precision=args.precision,
+            cache=args.cache,
+            one_by_one=args.one_by_one,
         )
     except ValueError as error:
         raise InputError(str(error)) from None

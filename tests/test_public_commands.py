@@ -53,8 +53,19 @@ SCRIPTS = (
     "triton/client/client.py",
 )
 EXECUTABLES = (
-    *("agents", "bench", "comment", "commit-formatting", "demo", "format", "lint"),
-    *("quickstart", "remote-access", "serve", "setup", "start-pipeline", "test"),
+    "agents",
+    "bench",
+    "comment",
+    "commit-formatting",
+    "demo",
+    "format",
+    "lint",
+    "quickstart",
+    "remote-access",
+    "serve",
+    "setup",
+    "start-pipeline",
+    "test",
 )
 
 

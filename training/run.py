@@ -48,7 +48,7 @@ from training.golden import RAW_GOLDEN_FILE, write_raw_golden
 from training.graph import describe_split, onnx_predict, read_all_external, split_method
 from training.hands.files import find_hand_networks
 from training.hands.model import HandModel, Letters
-from training.hands.pictures import EvenLight, inner, vary_picture
+from training.hands.pictures import EvenLight, augment_picture, inner
 from training.hands.reader import PICTURE_SIZE
 from training.hands.readings import read_photographs, reader_graph
 from training.hands.training import HandTraining, train_geometry
@@ -271,7 +271,7 @@ def make_views(data: Data, run_config: RunConfig, train_config: TrainConfig) -> 
         )
         train = hands.readings["train"].pictures, train[1]
         val = inner(hands.readings["val"].pictures), val[1]
-        transform = vary_picture
+        transform = augment_picture
     drawn = None
     if not run_config.fast_dev_run:
         drawn = sample_weights(data.sources["train"], train[1], train_config.balance)

@@ -68,7 +68,7 @@ def read(path: Path) -> onnx.ModelProto:
     """
     try:
         model = onnx.load(path, load_external_data=False)
-        for tensor in tensors(model):
+        for tensor in messages(model, onnx.TensorProto):
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
                 raise InputError(
                     f"{path}: its weights lie in a second file; export with "
@@ -84,15 +84,14 @@ def read(path: Path) -> onnx.ModelProto:
     return model
 
 
-def tensors(message: Message) -> Iterator[onnx.TensorProto]:
-    """All tensors of a model: in attributes, subgraphs and functions as well."""
-    if isinstance(message, onnx.TensorProto):
+def messages(message: Message, kind: type[Message]) -> Iterator[Message]:
+    """All tensors, or nodes, of a model: in subgraphs and functions as well."""
+    if isinstance(message, kind):
         yield message
-        return
     for field, value in message.ListFields():
         if field.message_type:
             for part in [value] if isinstance(value, Message) else value:
-                yield from tensors(part)
+                yield from messages(part, kind)
 
 
 def check_age(path: Path, model: onnx.ModelProto) -> None:
@@ -111,6 +110,26 @@ def check_age(path: Path, model: onnx.ModelProto) -> None:
             raise InputError(
                 f"{path}: {name} {value}, but the target Triton's ONNX Runtime loads "
                 f"at most {limit}; export with opset 18"
+            )
+
+
+def check_operators(path: Path) -> None:
+    """Check that the graph's versions tell whether the target has all its operators.
+
+    Those of com.microsoft and other vendors do not: their version is 1 for ever. To be
+    asked where no server loads the graph before clients are answered by it.
+
+    Raises:
+        InputError: They do not.
+    """
+    model = onnx.load(path, load_external_data=False)
+    known = set(MAX_OPSETS) | {function.domain for function in model.functions}
+    for node in messages(model, onnx.NodeProto):
+        if node.domain not in known:
+            raise InputError(
+                f"{path}: nothing says whether the target Triton's ONNX Runtime has "
+                f"the operator {node.op_type} of {node.domain}; deploy to a server "
+                "with --url, which tries it, or export without it"
             )
 
 

@@ -78,6 +78,9 @@ class Settings:
         precision: Of TensorRT; "fp32" or "fp16".
         cache: Whether answers to identical requests come from Triton's cache, which
             the server must have been given memory for (``--cache-config``).
+        one_by_one: Whether photographs of different requests never go to a process
+            together. That is slower, but what Triton refuses of one, an element that
+            lies about its length, it refuses of all that are with it.
 
     Raises:
         ValueError: An accelerator on the wrong device, or a precision or a shape that
@@ -90,6 +93,7 @@ class Settings:
     accelerator: str = "none"
     precision: str = "fp32"
     cache: bool = False
+    one_by_one: bool = False
 
     def __post_init__(self):
         wanted = ACCELERATORS[self.accelerator]
@@ -300,7 +304,8 @@ def decode(shapes: GraphShapes, settings: Settings) -> ModelConfig:
     config.input.add(name=ENCODED, data_type="TYPE_STRING", dims=[1])
     config.output.add(name=PIXELS, data_type=shapes.input_dtype, dims=shapes.input_dims)
     add_processes(config, settings)
-    gather_requests(config)
+    if not settings.one_by_one:
+        gather_requests(config)
     warm_up(config)
     return config
 
@@ -311,7 +316,8 @@ def fused(shapes: GraphShapes, settings: Settings) -> ModelConfig:
     config.input.add(name=ENCODED, data_type="TYPE_STRING", dims=[1])
     add_outputs(config, shapes)
     add_processes(config, settings)
-    gather_requests(config)
+    if not settings.one_by_one:
+        gather_requests(config)
     config.response_cache.enable = settings.cache
     warm_up(config)
     return config

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from data_prep.errors import InputError
-from pipelines.repository import model_parts, preflight, versions
+from pipelines.repository import graph_check, model_parts, preflight, versions
 from pipelines.repository.model_config import Settings
 from pipelines.serving import model_control
 from pipelines.text_table import text_table
@@ -42,6 +42,8 @@ def deploy(
         InputError: The model, the server or both are not fit; the reason in one line.
     """
     preflight.check(Path(artifacts))
+    if not urls:  # no server tries it before clients are answered by it
+        graph_check.check_operators(Path(artifacts) / preflight.MODEL_FILE)
     with versions.lock(repository):
         repair(repository, urls)
         record = same_model(artifacts, repository, metadata, settings)
@@ -141,7 +143,9 @@ def table(repository: Path) -> str:
         rows.append(
             (
                 str(version),
-                *(known.get(key, "-") for key in ("task_id", "model", "accuracy")),
+                known.get("task_id", "-"),
+                known.get("model", "-"),
+                f"{float(known['accuracy']):.4f}" if "accuracy" in known else "-",
                 record["deployed"],
                 states.get(version, ""),
             )

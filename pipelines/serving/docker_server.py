@@ -12,6 +12,8 @@ from pipelines.repository.model_config import ENGINE_CACHE, default_instances
 from pipelines.serving import running_server, server_keys
 
 IMAGE = "triton-server"
+# Triton has no limit on the size of a request: its own memory must end somewhere.
+MEMORY = "8g"
 # What the container may write; it is gone with it.
 WRITABLE = ("/tmp", ENGINE_CACHE)
 
@@ -53,18 +55,17 @@ def run_command(
 ) -> list[str]:
     """Build the ``docker run`` command: loopback ports, the repository read-only."""
     ports = {8000: http_port, 8001: grpc_port, 8002: metrics_port}
-    return [
-        *("docker", "run", "--rm", "--init"),
-        *("--cap-drop=ALL", "--security-opt=no-new-privileges", "--read-only"),
-        *(f"--tmpfs={folder}" for folder in WRITABLE),
-        "--log-driver=local",  # which does not grow without bound
-        f"--env={server_keys.VARIABLE}",  # its value is not in sight
-        # Python models and server exchange tensors through it; Docker's 64 MB are few
-        "--shm-size=1g",
-        *(["--gpus=all"] if record["device"] == "gpu" else []),
-        *(f"--publish=127.0.0.1:{host}:{inside}" for inside, host in ports.items()),
-        f"--volume={repository.resolve()}:/models:ro",
-        IMAGE,
-        # with more than there are cores, time goes into switching
-        f"--http-thread-count={default_instances()}",
-    ]
+    command = ["docker", "run", "--rm", "--init", "--read-only"]
+    command += ["--cap-drop=ALL", "--security-opt=no-new-privileges"]
+    command += [f"--tmpfs={folder}" for folder in WRITABLE]
+    command.append("--log-driver=local")  # which does not grow without bound
+    command.append(f"--env={server_keys.VARIABLE}")  # its value is not in sight
+    # Python models and server exchange tensors through it; Docker's 64 MB are few
+    command.append("--shm-size=1g")
+    command.append(f"--memory={MEMORY}")
+    command += ["--gpus=all"] if record["device"] == "gpu" else []
+    for inside, host in ports.items():
+        command.append(f"--publish=127.0.0.1:{host}:{inside}")
+    command += [f"--volume={repository.resolve()}:/models:ro", IMAGE]
+    # with more than there are cores, time goes into switching
+    return [*command, f"--http-thread-count={default_instances()}"]

@@ -15,12 +15,15 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 from data_prep.command_line import HelpFormatter, command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
+from pipelines.serving.bounded_log import bounded
 from pipelines.serving.remote_credentials import (
     DAYS,
     certify,
@@ -34,6 +37,7 @@ from pipelines.serving.remote_credentials import (
 )
 from pipelines.serving.triton_server import pick_ports
 
+ACCESS_LOG = "access.log"
 TEMPLATE = ROOT / "triton/nginx/asl.conf.template"
 # scripts/setup unpacks Debian's package there; an installed nginx comes first
 UNPACKED = ROOT / ".nginx/usr/sbin/nginx"
@@ -120,7 +124,7 @@ def render(listen: str, http: str, grpc: str, certificate: Path, key: Path) -> P
         "CERTIFICATE": quote(certificate),
         "KEY": quote(key),
         "TOKENS": quote(folder() / "tokens.conf"),
-        "ACCESS_LOG": quote(folder() / "access.log"),
+        "ACCESS_LOG": quote(folder() / ACCESS_LOG),
     }
     text = TEMPLATE.read_text(encoding="utf-8")
     for name, value in values.items():
@@ -210,12 +214,23 @@ def prepare(options: argparse.Namespace) -> tuple[list[str], str]:
     return command, listen
 
 
+def run(command: list[str]) -> int:
+    """Run nginx until it ends or we are told to; return its exit code.
+
+    nginx itself never cuts its log.
+    """
+    with bounded(folder() / ACCESS_LOG), subprocess.Popen(command) as nginx:
+        for number in signal.SIGINT, signal.SIGTERM:
+            signal.signal(number, lambda number, _: nginx.send_signal(number))
+        return nginx.wait()
+
+
 def announcement(listen: str, http: str, grpc: str) -> str:
     where = folder()
     return f"""\
 nginx at {listen}, for Triton at {http} (HTTP) and {grpc} (gRPC)
   clients  {clients()}
-  log      {where / 'access.log'}
+  log      {where / ACCESS_LOG}
 a client's two files are the certificate's authority, which for a self-made one is
 {where / 'certificate.pem'}, and its own of {where / 'clients'}:
   client.py --url HOST:{listen.rpartition(':')[2]} --ssl --ca certificate.pem \
@@ -236,7 +251,7 @@ def main() -> None:
     else:
         command, listen = prepare(options)
         print(announcement(listen, options.http, options.grpc), flush=True)
-        os.execv(command[0], command)
+        sys.exit(run(command))
 
 
 if __name__ == "__main__":

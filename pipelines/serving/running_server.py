@@ -74,11 +74,14 @@ def find_note(repository: Path) -> dict | None:
 
 
 def read(path: Path) -> dict | None:
-    """Read a note; None where its server is gone, or it is of another repository."""
+    """Read a note; None where its server is gone, or it is of another repository.
+
+    A damaged one counts as that of a server that is gone.
+    """
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        here = note["repository"] == str(path.parent.resolve())
+        runs = start_time(note["process"]) == note["started"]
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
         return None
-    here = note["repository"] == str(path.parent.resolve())
-    runs = start_time(note["process"]) == note["started"]
     return note if here and runs else None

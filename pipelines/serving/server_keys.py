@@ -60,7 +60,7 @@ def find(repository: Path, grpc_url: str) -> str | None:
         key, process, started = path.read_text(encoding="ascii").split()
         if start_time(int(process)) == started:
             return key
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # none, or a damaged one
         pass
     except PermissionError:
         raise InputError(

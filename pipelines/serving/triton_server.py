@@ -12,23 +12,25 @@ import contextlib
 import os
 import re
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from data_prep.errors import InputError
 from data_prep.paths import ROOT, data_home
 from pipelines.repository import versions
 from pipelines.repository.model_config import SERVED, default_instances
-from pipelines.serving import model_control, server_keys, serving_environment
+from pipelines.serving import (
+    model_control,
+    model_processes,
+    server_keys,
+    serving_environment,
+)
+from pipelines.serving.bounded_log import bounded
 
 HOST = "127.0.0.1"
 # The image starts the same way: with a key on all that is not inference.
@@ -37,8 +39,6 @@ LAUNCH = ROOT / "triton/server/launch.py"
 EXIT_TIMEOUT_S = 5
 START_TIMEOUT_S = 120
 CACHE_BYTES = 64 << 20  # for answers of models deployed with --cache
-LOG_BYTES = 16 << 20
-LOG_INTERVAL_S = 1.0
 SHM = Path("/dev/shm")
 SHM_PREFIX = "asl_triton_"
 
@@ -96,6 +96,7 @@ class TritonServer:
             versions.repair(self.repository)
         serving = serving_environment.describe()
         remove_stale_shared_memory()
+        model_processes.end_orphans(self.state.resolve())
         self.state.mkdir(parents=True, exist_ok=True)
         key_file = self.leftovers.enter_context(
             server_keys.made(self.repository, self.grpc_url)
@@ -245,29 +246,6 @@ def pick_ports(*wanted: int, host: str = HOST) -> list[int]:
         for holder in holders:
             holder.close()
     return ports
-
-
-@contextmanager
-def bounded(log: Path, limit: int = LOG_BYTES) -> Iterator[None]:
-    """Keep a growing log small: what is over the limit goes to ``LOG.1``.
-
-    Lines that are written in that very moment may be lost.
-    """
-    ended = threading.Event()
-
-    def watch():
-        while not ended.wait(LOG_INTERVAL_S):
-            if log.exists() and log.stat().st_size > limit:
-                shutil.copyfile(log, f"{log}.1")
-                os.truncate(log, 0)
-
-    watching = threading.Thread(target=watch, daemon=True)
-    watching.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watching.join()
 
 
 def last_words(log: Path, count: int = 3) -> str:

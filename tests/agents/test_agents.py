@@ -32,13 +32,12 @@ def test_a_failure_reaches_the_controller_on_the_other_agent(
 
 def test_an_aborted_step_ends_the_controller_with_one_line(place, photographs):
     before = {task["id"] for task in place.tasks(name="^train$")}
-    controller = place.start(
-        *(place.python, "-m", "pipelines.asl", "--raw", photographs),
-        *("--queue", "default", "--set", "prepare.image-size=48"),
-        # it does not end by itself
-        *("train.model=baseline_cnn", "train.epochs=100000", "train.max-minutes=0"),
-        "train.find-hand=no",
-    )
+    command = [place.python, "-m", "pipelines.asl", "--raw", photographs]
+    command += ["--queue", "default", "--set", "prepare.image-size=48"]
+    # it does not end by itself
+    command += ["train.epochs=100000", "train.max-minutes=0"]
+    command += ["train.model=baseline_cnn", "train.find-hand=no"]
+    controller = place.start(*command)
     deadline = time.monotonic() + 800
     aborted = None
     while controller.poll() is None and time.monotonic() < deadline:

@@ -116,10 +116,8 @@ def target(tmp_path):
 
 
 def migrate(source, target, *options, check=True):
-    return source.run(
-        *(source.python, "-m", "pipelines.migrate", "--to", target.conf, *options),
-        check=check,
-    )
+    command = [source.python, "-m", "pipelines.migrate", "--to", target.conf]
+    return source.run(*command, *options, check=check)
 
 
 def wait_until_stopped(place) -> None:
@@ -211,11 +209,9 @@ def test_a_dry_run_names_what_it_would_copy_and_copies_nothing(source, target):
 )
 def test_a_mistake_is_one_line_and_exit_code_2(source, target, options, named):
     files = {"itself": str(source.conf), "target": str(target.conf)}
-    done = source.run(
-        *(source.python, "-m", "pipelines.migrate"),
-        *(files.get(word, word) for word in options),
-        check=False,
-    )
+    options = [files.get(word, word) for word in options]
+    command = [source.python, "-m", "pipelines.migrate", *options]
+    done = source.run(*command, check=False)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ") and named in line

@@ -62,10 +62,8 @@ class Clients:
 
 def pipeline(place, photographs, *options) -> dict[str, dict]:
     """Run the pipeline; return its steps' tasks by name."""
-    done = place.run(
-        *(place.python, "-m", "pipelines.asl", "--raw", photographs, *options),
-        timeout=1100,
-    )
+    command = [place.python, "-m", "pipelines.asl", "--raw", photographs, *options]
+    done = place.run(*command, timeout=1100)
     lines = [line.split(": ") for line in done.stdout.splitlines()]
     ids = {line[0]: line[1] for line in lines if len(line) == 2 and len(line[1]) == 32}
     return {name: place.task(id_) for name, id_ in ids.items()}
@@ -159,11 +157,11 @@ def test_a_better_model_replaces_it_under_load_by_clearml_task(
     photograph = next((photographs / "B").iterdir()).read_bytes()
     with Clients(server.grpc_url, photograph) as clients:
         try:
-            created = place.run(
-                *("bash", "-c", shell, "bash", "clearml-task", "--pipeline"),
-                *("--project", "ASL", "--name", "asl", "--script", "pipelines/asl.py"),
-                *("--queue", "services", "--args", *arguments),
-            )
+            command = ["bash", "-c", shell, "bash", "clearml-task", "--pipeline"]
+            command += ["--project", "ASL", "--name", "asl"]
+            command += ["--script", "pipelines/asl.py"]
+            command += ["--queue", "services", "--args", *arguments]
+            created = place.run(*command)
         finally:
             script.write_text(committed)
         (line,) = [x for x in created.stdout.splitlines() if x.startswith("New ")]
@@ -196,12 +194,10 @@ def assert_it_shows_what_its_steps_found(place, controller: str):
 
 
 def test_a_search_trains_on_the_agents_and_names_the_best(place, a):
-    done = place.run(
-        *(place.python, "-m", "pipelines.search", "--trials", "2"),
-        *("--space", "lr=0.0001:0.01:log", "batch-size=8,16", "--set", "epochs=2"),
-        *("model=baseline_cnn", "no-baselines=1"),
-        timeout=1100,
-    )
+    command = [place.python, "-m", "pipelines.search", "--trials", "2"]
+    command += ["--space", "lr=0.0001:0.01:log", "batch-size=8,16"]
+    command += ["--set", "epochs=2", "model=baseline_cnn", "no-baselines=1"]
+    done = place.run(*command, timeout=1100)
     (search,) = place.tasks(name="^search$")
     trials = {task["id"]: task for task in place.tasks(parent=search["id"])}
     assert len(trials) == 2

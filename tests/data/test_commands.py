@@ -180,10 +180,8 @@ def test_new_photographs_make_a_child_version_and_none_make_none(
     place = tmp_path / "store"
 
     def register():
-        done = run(
-            *("validate", "--raw", raw, "--register"),
-            *("--output-uri", f"file://{place}"),
-        )
+        where = f"file://{place}"
+        done = run("validate", "--raw", raw, "--register", "--output-uri", where)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()[-1]
 

@@ -90,7 +90,8 @@ def test_other_pages_and_names_are_refused(demo):
     assert ask(demo)[0] == 200
     for host in (f"evil.example:{port}", "evil.example", "", "127.0.0.1.example"):
         assert ask(demo, Host=host)[0] == 403, host
-    for origin in ("http://evil.example", "null", f"http://localhost:{port + 1}"):
+    others = "http://evil.example", "null", "http://[", f"http://localhost:{port + 1}"
+    for origin in others:
         assert ask(demo, "/predict", b"x", Origin=origin)[0] == 403, origin
     assert ask(demo, "/predict", b"x", Sec_Fetch_Site="cross-site")[0] == 403
     policy = ask(demo)[2]["Content-Security-Policy"]

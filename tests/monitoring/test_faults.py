@@ -66,7 +66,8 @@ def place(tmp_path_factory, home):
         label: round((i in pictures) / len(pictures), 4)
         for i, label in enumerate(labels)
     }
-    metadata = {"task_id": "1" * 32, "expected": json.dumps({"shares": shares})}
+    expected = {"shares": shares, "confidence": 0.1}
+    metadata = {"task_id": "1" * 32, "expected": json.dumps(expected)}
     repository = folder / "models"
     versions.render(artifacts, repository, metadata, Settings(instances=1))
     told, told_by_monitor = Told(), Told()

@@ -89,7 +89,9 @@ def fit(folder: Path, classes: int, noise: float) -> onnx.ModelProto:
         helper.make_node("Cast", ["planes"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Div", ["float", "white"], ["scaled"]),
         helper.make_node(
-            *("AveragePool", ["scaled"], ["grid"]),
+            "AveragePool",
+            inputs=["scaled"],
+            outputs=["grid"],
             kernel_shape=[cell, cell],
             strides=[cell, cell],
         ),

@@ -114,15 +114,21 @@ def test_mcnemar_is_the_exact_binomial_test_of_what_only_one_knows():
         # before both: signers left out, where both know that figure
         (
             [score("a", 900, 500, held_out=0.6), score("b", 800, 400, held_out=0.7)],
-            *("a", "b", "signers left out 0.7000, +0.1000"),
+            "a",
+            "b",
+            "signers left out 0.7000, +0.1000",
         ),
         (
             [score("a", 800, held_out=0.7), score("b", 900, held_out=0.6)],
-            *("a", "a", "signers left out"),
+            "a",
+            "a",
+            "signers left out",
         ),
         (
             [score("a", 800, held_out=0.7), score("b", 900, held_out=0.705)],
-            *("a", "b", "test accuracy"),
+            "a",
+            "b",
+            "test accuracy",
         ),
         ([score("a", 800, held_out=0.9), score("b", 900)], "a", "b", "test"),
     ],
@@ -160,7 +166,6 @@ def test_the_table_has_the_best_first_and_says_who_is_left_out():
     scores = [score("a", 500, 250), score("b", 400, 750)]
     table = rows(scores, {"c": "knows 4 other classes"}, current="a", winner="b")
     assert [row[1] for row in table] == ["b", "a", "c"]
-    assert [row[-1] for row in table] == [
-        *("wins", "the best so far", "knows 4 other classes")
-    ]
+    remarks = ["wins", "the best so far", "knows 4 other classes"]
+    assert [row[-1] for row in table] == remarks
     assert "0.7500" in table[0]

@@ -71,11 +71,9 @@ def quickstart(home, tmp_path_factory):
     raw = tmp_path_factory.mktemp("photographs") / "four_letters"
     draw_dataset(raw, per_class=60, classes=["B", "L", "V", "nothing"], workers=1)
     raw = shutil.make_archive(str(raw), "zip", raw)
-    return run(
-        *("-m", "pipelines.quickstart", "--raw", str(raw), "--set"),
-        *("prepare.image-size=48", "train.epochs=30", "train.batch-size=16"),
-        home=home,
-    ).stdout
+    command = ["-m", "pipelines.quickstart", "--raw", str(raw), "--set"]
+    command += ["prepare.image-size=48", "train.epochs=30", "train.batch-size=16"]
+    return run(*command, home=home).stdout
 
 
 def lines_by_step(output: str) -> dict[str, str]:
@@ -160,12 +158,10 @@ def test_another_training_follows_into_the_running_server_without_an_edit(
     with TritonServer(home / "models") as server:
         ask = (client, "--url", server.grpc_url, "--image", photograph, "--top", "9")
         before = run(*ask, home=home).stdout
-        run(
-            *("-m", "pipelines.asl", "--local", "--raw", str(raw), "--set"),
-            *("prepare.image-size=64", "train.epochs=2", "train.model=baseline_cnn"),
-            *("promote.min-recall=0", "--url", server.grpc_url),
-            home=home,
-        )
+        command = ["-m", "pipelines.asl", "--local", "--raw", str(raw)]
+        command += ["--set", "prepare.image-size=64", "train.epochs=2"]
+        command += ["train.model=baseline_cnn", "promote.min-recall=0"]
+        run(*command, "--url", server.grpc_url, home=home)
         after = run(*ask, home=home).stdout
     assert before.count("(") == 4 and "nothing (" in before
     assert after.count("(") == 3
@@ -177,11 +173,9 @@ def test_two_processes_of_torchrun_are_one_training_task(quickstart, home):
         return {path.parent for path in (home / "runs").glob("*/history.json")}
 
     before = trainings()
-    done = run(
-        *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *(str(ROOT / "training/train.py"), "--fast-dev-run"),
-        home=home,
-    )
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(ROOT / "training/train.py"), "--fast-dev-run"]
+    done = run(*command, home=home)
     assert len(trainings() - before) == 1
     assert done.stdout.count("test accuracy") == 1
     # and it only tried the code: nobody deploys it by mistake

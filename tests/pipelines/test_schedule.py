@@ -45,10 +45,9 @@ def options_of(task) -> dict:
 
 def test_new_photographs_start_the_pipeline_on_them(place, tmp_path):
     folder = draw_dataset(tmp_path / "letters", 3, classes=["A", "B"], workers=1)
-    schedule = start(
-        *(place, "--on-new-data", "--poll", "0.01"),
-        *("--set", "train.epochs=3", "prepare.image-size=48"),
-    )
+    options = ["--on-new-data", "--poll", "0.01"]
+    options += ["--set", "train.epochs=3", "prepare.image-size=48"]
+    schedule = start(place, *options)
     try:
         id_ = place.show(REGISTER.format(folder=str(folder)))
         task = queued(place)

@@ -59,18 +59,22 @@ class Front:
         lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close"]
         lines.append(f"Content-Length: {len(body)}")
         text = "\r\n".join([*lines, *headers, "", ""])
+        head, _, body = self.send(text.encode() + body).partition("\r\n\r\n")
+        return int(head.split()[1]), head, body
+
+    def send(self, data: bytes) -> str:
+        """Send bytes as they are; return all that comes back."""
         context = ssl.create_default_context(cafile=self.ca)
         context.verify_flags |= ssl.VERIFY_X509_STRICT  # as newer Pythons do
         with context.wrap_socket(
             socket.create_connection(("localhost", self.port), timeout=10),
             server_hostname="localhost",
         ) as connection:
-            connection.sendall(text.encode() + body)
+            connection.sendall(data)
             answer = b""
             while block := connection.recv(1 << 16):
                 answer += block
-        head, _, body = answer.decode().partition("\r\n\r\n")
-        return int(head.split()[1]), head, body
+        return answer.decode()
 
 
 def wait_until(condition, otherwise):

@@ -181,6 +181,8 @@ def test_a_key_of_a_server_that_has_gone_does_not_count(tmp_path, monkeypatch):
     assert server_keys.find(tmp_path, "localhost:8001") is None
     monkeypatch.setenv("TRITON_KEY", "of another server")
     assert server_keys.find(tmp_path, "localhost:8001") == "of another server"
+    server_keys.note(tmp_path, "127.0.0.1:8001", ".key").write_text("damaged\n")
+    assert server_keys.find(tmp_path, "localhost:8001") == "of another server"
     with server_keys.made(tmp_path, "127.0.0.1:8001") as path:
         found = server_keys.find(tmp_path, "localhost:8001")
         assert found == path.read_text().split()[0] != "of another server"

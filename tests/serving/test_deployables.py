@@ -226,6 +226,7 @@ def test_compose_runs_the_image_as_serve_does(device, artifacts, tmp_path):
 
     assert service["image"] in command
     assert f"--shm-size={service['shm_size']}" in command
+    assert service["mem_limit"] == "${TRITON_MEMORY:-8g}" and "--memory=8g" in command
     published = [re.sub(r"\$\{\w+:-(\d+)\}", r"\1", port) for port in service["ports"]]
     assert [f"--publish={port}" for port in published] == [
         x for x in command if x.startswith("--publish=")
@@ -244,13 +245,17 @@ def test_compose_runs_the_image_as_serve_does(device, artifacts, tmp_path):
     assert "TRITON_KEY" in service["environment"] and "--env=TRITON_KEY" in command
 
 
-def test_the_readmes_docker_run_has_the_rights_of_compose():
-    documents = ROOT / "README.md", TRITON / "README.md", TRITON / "server/Dockerfile"
-    for text in documents:
-        text = re.sub(r"[\\\n#]", " ", text.read_text())
+def test_every_docker_run_of_the_documents_has_the_rights_of_compose():
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *TRITON.rglob("*.md")]
+    texts = [path.read_text() for path in [*pages, TRITON / "server/Dockerfile"]]
+    texts = [text for text in texts if "docker run --" in text]
+    assert len(texts) == 3
+    for text in texts:
+        text = re.sub(r"[\\\n#]", " ", text)
         (command,) = re.findall(r"docker run .*? triton-server", text)
         for option in ("--cap-drop=ALL", "--security-opt=no-new-privileges"):
             assert option in command.split()
+        assert "--memory=8g" in command.split()
         assert "--read-only --tmpfs=/tmp" in " ".join(command.split())
         assert all(x.startswith("127.0.0.1:") for x in re.findall("-p (.*?) ", command))
 

@@ -182,9 +182,8 @@ def test_a_negative_limit_and_a_port_that_does_not_speak_http_are_told_in_one_li
     serving, deployed
 ):
     server, addresses = serving
-    done = deployed.run(
-        *("-m", "pipelines.verify", "--raw", deployed.raw, "--limit", "-1"), *addresses
-    )
+    command = ["-m", "pipelines.verify", "--raw", deployed.raw, "--limit", "-1"]
+    done = deployed.run(*command, *addresses)
     assert "--limit is -1" in the_one_error(done)
 
     with pytest.raises(InputError, match="does not serve 'asl'"):

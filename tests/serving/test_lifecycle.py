@@ -14,19 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from leftovers import children_of, running_in_session, shared_memory_of
+from leftovers import children_of, processes, running_in_session, shared_memory_of
 from tiny_model import expect
 
-from benchmarks.mutated_requests import largest_shape, send_bytes
+from benchmarks.broken_requests import largest_shape
+from benchmarks.mutated_requests import send_bytes
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from pipelines.repository import versions
 from pipelines.repository.model_config import Settings
 from pipelines.serving import (
+    bounded_log,
     model_control,
+    model_processes,
     running_server,
     serving_environment,
-    triton_server,
 )
 from pipelines.serving.client import TritonClient
 from pipelines.serving.triton_server import TritonServer, pick_ports
@@ -105,6 +107,27 @@ def iter_until(mark, lines):
             return
 
 
+def test_a_start_ends_the_model_processes_of_killed_servers_only(repository, home):
+    """As they were left by a server that was killed while it started."""
+    program = home / "triton/backends-0/python" / model_processes.STUB
+    program.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy("/bin/sleep", program)
+    shell = ["sh", "-c", f"{program} 600 >/dev/null & echo $!; read line"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    servers = [subprocess.Popen(shell, start_new_session=True, **pipes) for _ in "ab"]
+    left, kept = (int(server.stdout.readline()) for server in servers)
+    servers[0].communicate()
+    (repository / "asl_fused_1" / "1" / "model.py").write_text("no Python")
+
+    with pytest.raises(InputError):
+        TritonServer(repository).start()
+
+    assert left not in {x.pid for x in processes()}
+    assert kept in {x.pid for x in processes()}
+    servers[1].communicate()
+    os.kill(kept, signal.SIGKILL)
+
+
 def test_a_start_removes_the_shared_memory_of_killed_starters_only(repository, server):
     dead = subprocess.Popen(["true"])
     dead.wait()
@@ -148,9 +171,8 @@ def test_the_server_is_reachable_from_this_machine_only(server):
 def test_what_cannot_be_served_ends_with_one_line_and_code_2(
     options, expected, repository
 ):
-    serving = serve(
-        *("--repository", repository, *FREE_PORTS, *options), env=without_docker()
-    )
+    command = ["--repository", repository, *FREE_PORTS, *options]
+    serving = serve(*command, env=without_docker())
 
     output, errors = serving.communicate(timeout=30)
 
@@ -180,7 +202,10 @@ def test_only_a_server_of_this_very_repository_is_found_and_the_note_goes_with_i
     subprocess.run([sys.executable, "-c", program, repository], cwd=ROOT, check=True)
     assert list(repository.glob(".server-*.json"))
     assert running_server.find(repository) is None
-    with running_server.noted(repository, "b:1", "b:2"):  # takes the other's away
+    for number, damaged in enumerate(("", "[]", "{}")):
+        (repository / f".server-{number}.json").write_text(damaged)
+    assert running_server.find(repository) is None
+    with running_server.noted(repository, "b:1", "b:2"):  # takes the others' away
         assert len(list(repository.glob(".server-*.json"))) == 1
 
 
@@ -223,9 +248,9 @@ def test_what_passes_through_shared_memory_is_hidden_from_other_users(server):
 
 
 def test_a_log_stays_small_while_the_server_goes_on_writing(tmp_path, monkeypatch):
-    monkeypatch.setattr(triton_server, "LOG_INTERVAL_S", 0.01)
+    monkeypatch.setattr(bounded_log, "INTERVAL_S", 0.01)
     path = tmp_path / "log"
-    with open(path, "ab", buffering=0) as log, triton_server.bounded(path, limit=1000):
+    with open(path, "ab", buffering=0) as log, bounded_log.bounded(path, 1000):
         log.write(b"x" * 2000)
         deadline = time.monotonic() + 10
         while path.stat().st_size and time.monotonic() < deadline:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_model import make_artifacts
+from tiny_model import make_artifacts, make_newer_artifacts
 
 from data_prep import preprocessing
 from data_prep.errors import InputError
@@ -190,6 +190,19 @@ def test_if_the_files_of_the_only_version_are_lost_nothing_is_deployed(
         deployment.roll_back(repository)
 
     assert deployment.deploy(artifacts, repository, {"task_id": "2nd"})["version"] == 2
+
+
+def test_operators_that_no_version_vouches_for_are_refused_where_no_server_tries_them(
+    artifacts, repository, tmp_path
+):
+    """A server that polls would have nobody to ask; ours has an older runtime."""
+    deployment.deploy(artifacts, repository, {})
+    before = files_in(repository)
+
+    with pytest.raises(InputError, match="UnfoldTensor of com.microsoft; deploy to a"):
+        deployment.deploy(make_newer_artifacts(tmp_path / "newer"), repository, {})
+
+    assert files_in(repository) == before
 
 
 def deploy_all(artifacts, repository, *names, keep=3):

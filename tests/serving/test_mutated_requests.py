@@ -4,8 +4,17 @@ import random
 
 import pytest
 
-from benchmarks import mutated_requests
-from benchmarks.mutated_requests import KINDS, pictures, run, table
+from benchmarks import broken_requests
+from benchmarks.broken_requests import (
+    HARMFUL,
+    HTTP,
+    KINDS,
+    broken_photograph,
+    short_element,
+)
+from benchmarks.mutated_requests import pictures, run, table
+from pipelines.repository.model_config import Settings
+from pipelines.serving import deployment
 
 pytestmark = pytest.mark.slow
 
@@ -22,9 +31,23 @@ def test_the_server_stays_and_every_innocent_request_is_answered_right(server):
     assert set(result.answers["gRPC closed calls"]) == {"UNAVAILABLE"}
 
 
-@pytest.mark.parametrize("kind", sorted({kind.__name__ for _, kind in KINDS}))
+def test_one_by_one_no_request_costs_another_its_answer(server, artifacts, redeploy):
+    """Gathered, a photograph that claims more bytes than are there would."""
+    urls = {"grpc": server.grpc_url}
+    settings = Settings(instances=1, one_by_one=True)
+    deployment.deploy(artifacts, server.repository, {}, settings, urls)
+    kinds = [(HTTP, short_element), (HTTP, broken_photograph)]
+
+    result = run(server.http_url, server.grpc_url, pictures(), 200, kinds=kinds)
+
+    assert result.good, table(result)
+    assert result.asked > 5
+    assert set(result.answers["HTTP short element"]) == {"400"}
+
+
+@pytest.mark.parametrize("kind", sorted({kind.__name__ for _, kind in KINDS + HARMFUL}))
 def test_the_same_seed_makes_the_same_requests(kind):
     (photograph,) = pictures(1)
-    make = getattr(mutated_requests, kind)
+    make = getattr(broken_requests, kind)
     first, second = (make(random.Random("7 1"), photograph) for _ in range(2))
     assert first == second

@@ -11,8 +11,9 @@ from argparse import Namespace
 import numpy as np
 import pytest
 
-from benchmarks.reliability import Place, report
+from benchmarks.reliability import report
 from benchmarks.reliability_clients import asking
+from benchmarks.reliability_server import Place
 from data_prep.paths import ROOT
 from pipelines.repository.model_config import Settings
 

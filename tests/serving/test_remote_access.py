@@ -17,12 +17,14 @@ import pytest
 import tritonclient.http
 from client_command import ask, expected_lines
 from closed_calls import CLOSED
+from leftovers import children_of
 from nginx_front import LIBRARIES, Front, wait_until
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.broken_requests import many_chunks
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
-from pipelines.serving import remote_access, remote_credentials
+from pipelines.serving import bounded_log, remote_access, remote_credentials
 
 try:
     remote_access.find_nginx()
@@ -317,13 +319,38 @@ def test_secrets_are_their_owners_only_and_in_no_log(front):
 
 
 def test_what_faces_the_network_is_not_root(front):
-    children = Path(f"/proc/{front.process.pid}/task/{front.process.pid}/children")
+    (nginx,) = children_of(front.process.pid)
 
-    workers = children.read_text().split()
+    workers = children_of(nginx.pid)
 
     assert workers
     for worker in workers:
-        assert Path(f"/proc/{worker}").stat().st_uid != 0
+        assert Path(f"/proc/{worker.pid}").stat().st_uid != 0
+
+
+def test_the_log_is_cut_and_nginx_goes_on_writing_it(front):
+    log, header = front.folder / "access.log", front.header.read_text().strip()
+    with open(log, "ab") as file:
+        file.write(b"\n" * (bounded_log.LIMIT_BYTES + 1))
+    wait_until(lambda: log.stat().st_size < 1000, "the log is never cut")
+
+    assert front.request("GET", "/v2/models/asl_classifier", [header])[0] == 200
+
+    wait_until(lambda: b"asl_classifier" in log.read_bytes(), "nothing is logged")
+    assert b"\0" not in log.read_bytes()
+    assert log.with_name("access.log.1").stat().st_size > bounded_log.LIMIT_BYTES
+
+
+def test_a_body_in_many_chunks_which_would_end_triton_does_not(front, server):
+    start, _, rest = many_chunks(None, b"").partition(b"\r\n")
+    headers = f"\r\n{front.header.read_text().strip()}\r\nConnection: close\r\n"
+
+    answer = front.send(start + headers.encode() + rest)
+
+    assert answer.startswith("HTTP/1.1 400 ") or answer.startswith("HTTP/1.1 500 ")
+    assert server.process.poll() is None
+    with front.client("http") as client:
+        assert client.is_model_ready("asl", headers=front.headers())
 
 
 def serve_options(**changes) -> argparse.Namespace:

@@ -148,7 +148,7 @@ def test_the_same_model_again_does_nothing_and_rolling_back_answers_as_before(
     )
     rows = [line.split() for line in deployment.table(server.repository).splitlines()]
     (row,) = [row for row in rows if row[-1] == "current"]
-    assert row[:4] == [str(first), "a", "-", "0.91"]
+    assert row[:4] == [str(first), "a", "-", "0.9100"]
     (row,) = [row for row in rows if row[0] == str(second)]
     assert (row[1], row[-1]) == ("b", "withdrawn")
 

@@ -17,6 +17,7 @@ _FIRST, _SECOND = (part.tolist() for part in np.triu_indices(len(JOINTS), 1))
 # Of the variation, standard deviations:
 TURN, TILT = 0.18, 0.15  # radians
 STRETCH, NOISE = 0.06, 0.02  # share of an axis; of the hand's size
+BENT_STRENGTH = 1.6  # the factor on these for hands that were bent, not read
 
 
 class Hand(NamedTuple):
@@ -100,16 +101,19 @@ def _distances(points):
     return (joints[:, _FIRST] - joints[:, _SECOND]).norm(dim=2)
 
 
-def vary_hands(hand: Hand, strength: float = 1.0) -> Hand:
+def augment_hands(hand: Hand, strength: float = 1.0) -> Hand:
     """Vary hands as other people and cameras would.
 
     Each is turned a little in the picture and in space, its proportions change, and all
-    its points move. PyTorch's global generator decides.
+    its points move; of points alone, which no network has read, BENT_STRENGTH times as
+    much. PyTorch's global generator decides.
     """
     count, device = len(hand.turn), hand.turn.device
+    each = strength * torch.where(hand.pixels > 0, 1.0, BENT_STRENGTH)
 
     def normal(*shape):
-        return torch.randn(count, *shape, device=device) * strength
+        drawn = torch.randn(count, *shape, device=device)
+        return drawn * each.reshape(count, *[1] * len(shape))
 
     angle = TURN * normal()
     points = _turned(hand.points - hand.points[:, :1], angle)

@@ -7,6 +7,7 @@ photographs.
 
 import numpy as np
 
+from data_prep.progress import counted
 from training.hands.letters import (
     GeometryNetwork,
     Hands,
@@ -25,7 +26,8 @@ def leave_sources_out(
 
     Args:
         hands: Of all photographs there are, with their sources.
-        further: Bent hands, which are learned from in every fold.
+        further: Hands to learn from only: augmented ones, left out with their source,
+            and bent ones.
         classes: Number of letters.
         seed: Of the networks.
         steps: Of each training.
@@ -47,10 +49,14 @@ def leave_sources_out(
         folds[fold].append(names[place])
         loads[fold] += sizes[place]
     probabilities = np.zeros((len(hands.labels), classes), np.float32)
-    for fold in folds:
+    for fold in counted(folds, "letters without each signer", len(folds), "networks"):
         out = np.isin(hands.sources, fold)
         network: GeometryNetwork = train_geometry_network(
-            hands.where(~out) + further, classes, seed, steps, device=device
+            hands.where(~out) + further.where(~np.isin(further.sources, fold)),
+            classes,
+            seed,
+            steps,
+            device=device,
         )
         probabilities[out] = predict_probabilities(network, hands.rows[out])
     right = probabilities.argmax(1) == hands.labels

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from training.hands.geometry import FEATURES, Hand, describe, unpack, vary_hands
+from training.hands.geometry import FEATURES, Hand, augment_hands, describe, unpack
 
 WIDTH, DROPOUT = 384, 0.3
 BATCH_SIZE, RATE, WEIGHT_DECAY, SMOOTHING = 256, 2e-3, 0.05, 0.1
@@ -52,20 +52,31 @@ class Hands:
         rows: ``(N, NUMBERS)`` float32 (training/hands/geometry.py).
         labels: ``(N,)`` int64.
         sources: ``(N,)`` texts: whose hands they are.
+        augmented: ``(N,)`` bool: of varied photographs, whose originals are here, too.
     """
 
     rows: np.ndarray
     labels: np.ndarray
     sources: np.ndarray
+    augmented: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
     def where(self, chosen: np.ndarray) -> "Hands":
-        return Hands(self.rows[chosen], self.labels[chosen], self.sources[chosen])
+        return Hands(
+            rows=self.rows[chosen],
+            labels=self.labels[chosen],
+            sources=self.sources[chosen],
+            augmented=self.augmented[chosen],
+        )
 
     def __add__(self, other: "Hands") -> "Hands":
         return Hands(
-            np.concatenate([self.rows, other.rows]),
-            np.concatenate([self.labels, other.labels]),
-            np.concatenate([self.sources, other.sources]),
+            rows=np.concatenate([self.rows, other.rows]),
+            labels=np.concatenate([self.labels, other.labels]),
+            sources=np.concatenate([self.sources, other.sources]),
+            augmented=np.concatenate([self.augmented, other.augmented]),
         )
 
 
@@ -81,7 +92,8 @@ def train_geometry_network(
 
     Args:
         hands: All sources, and all classes of each, are drawn about equally often:
-            with the root of their size.
+            with the root of their size. Of a class of a source, augmented ones are
+            drawn as often as all others.
         classes: Width of the output.
         seed: Of weights, order and variation.
         steps: Of 256 hands each.
@@ -96,7 +108,7 @@ def _learn(hands, classes, seed, steps, strength, device) -> GeometryNetwork:
     torch.manual_seed(seed)
     rows = torch.from_numpy(hands.rows).to(device)
     labels = torch.from_numpy(hands.labels).to(device)
-    chances = torch.from_numpy(_chances(hands)).to(device)
+    chances = torch.from_numpy(sampling_weights(hands)).to(device)
     network = GeometryNetwork(classes).to(device)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY
@@ -104,7 +116,7 @@ def _learn(hands, classes, seed, steps, strength, device) -> GeometryNetwork:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
     for _ in range(steps):
         drawn = torch.multinomial(chances, BATCH_SIZE, replacement=True)
-        hand = vary_hands(unpack(rows[drawn]), strength)
+        hand = augment_hands(unpack(rows[drawn]), strength)
         loss = nn.functional.cross_entropy(
             network(hand), labels[drawn], label_smoothing=SMOOTHING
         )
@@ -127,15 +139,19 @@ def one_thread():
         torch.set_num_threads(before)
 
 
-def _chances(hands: Hands) -> np.ndarray:
+def sampling_weights(hands: Hands) -> np.ndarray:
     """How often to draw each hand, ``(N,)`` float64."""
-    _, source, sizes = np.unique(hands.sources, return_inverse=True, return_counts=True)
-    _, group, members = np.unique(
-        source * (hands.labels.max() + 1) + hands.labels,
-        return_inverse=True,
-        return_counts=True,
+    plain = ~hands.augmented
+    _, source = np.unique(hands.sources, return_inverse=True)
+    group = source * (hands.labels.max() + 1) + hands.labels
+    sizes = np.bincount(source[plain])[source]
+    members, copies = (
+        np.bincount(group[kind], minlength=group.max() + 1)[group]
+        for kind in (plain, ~plain)
     )
-    return 1 / np.sqrt(sizes[source] * members[group])
+    alike = np.where(plain, members, copies)
+    kinds = np.where(copies > 0, 2, 1)
+    return np.sqrt(members / sizes) / (kinds * alike)
 
 
 def predict_probabilities(network: GeometryNetwork, rows: np.ndarray) -> np.ndarray:

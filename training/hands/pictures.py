@@ -21,7 +21,7 @@ class EvenLight(nn.Module):
         return (x - mean) / (spread + FAINT / 64)
 
 
-def vary_picture(
+def augment_picture(
     picture: np.ndarray,
     rng: np.random.Generator,
     noise: np.ndarray,

@@ -9,10 +9,10 @@ from training.hands.geometry import (
     FEATURES,
     NUMBERS,
     POINTS,
+    augment_hands,
     describe,
     pack,
     unpack,
-    vary_hands,
 )
 
 
@@ -64,7 +64,7 @@ def test_variation_grows_with_its_strength_and_keeps_shapes(hand):
     changes = []
     for strength in (0.0, 0.5, 1.0, 2.0):
         torch.manual_seed(0)
-        varied = vary_hands(hand, strength)
+        varied = augment_hands(hand, strength)
         assert [part.shape for part in varied] == [part.shape for part in hand]
         changes.append((describe(varied) - describe(hand)).norm(dim=1).mean().item())
     assert changes[0] == pytest.approx(0, abs=1e-4)
@@ -72,9 +72,19 @@ def test_variation_grows_with_its_strength_and_keeps_shapes(hand):
     assert torch.equal(varied.sure, hand.sure)
 
 
+def test_bent_hands_vary_more_than_those_that_were_read(hand):
+    changes = []
+    for pixels in (1.0, 0.0):
+        torch.manual_seed(0)
+        known = hand._replace(pixels=torch.full_like(hand.pixels, pixels))
+        varied = describe(augment_hands(known))
+        changes.append((varied - describe(hand)).norm(dim=1))
+    assert changes[1].mean() > 1.2 * changes[0].mean()
+
+
 def test_varied_hands_differ_from_one_another_and_stay_their_letter(hand):
     torch.manual_seed(1)
-    first, second = describe(vary_hands(hand)), describe(vary_hands(hand))
+    first, second = describe(augment_hands(hand)), describe(augment_hands(hand))
     assert (first - second).norm(dim=1).min() > 0.1
     plain = describe(hand)
     labels = np.repeat(range(3), 8)

@@ -1,12 +1,20 @@
 """Letters from geometry, and how good they are for held-out signers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from training.hands import held_out_signers
 from training.hands.bent_hands import bend_hands
 from training.hands.held_out_signers import TEMPERATURES, calibrate, leave_sources_out
-from training.hands.letters import Hands, predict_probabilities, train_geometry_network
+from training.hands.letters import (
+    Hands,
+    predict_probabilities,
+    sampling_weights,
+    train_geometry_network,
+)
 
 LETTERS = ["B", "L", "Y"]
 STEPS = 60
@@ -14,7 +22,7 @@ STEPS = 60
 
 def hands_of(source: str, seed: int, each: int = 12, classes=LETTERS) -> Hands:
     hands = bend_hands(classes, each, seed)
-    return Hands(hands.rows, hands.labels, np.array([source] * len(hands.labels)))
+    return replace(hands, sources=np.array([source] * len(hands)))
 
 
 NOBODY = hands_of("nobody", 0, each=1).where(np.zeros(3, bool))
@@ -36,7 +44,7 @@ def test_a_small_source_and_class_is_not_drowned_by_a_large_one():
     """20 hands that call B by another name count beside 600 of another source."""
     large = hands_of("large", 3, each=200)
     small = hands_of("small", 4, each=20, classes=["B"])
-    relabelled = Hands(small.rows, small.labels + 3, small.sources)  # class 3
+    relabelled = replace(small, labels=small.labels + 3)  # class 3
     network = train_geometry_network(large + relabelled, 4, seed=0, steps=STEPS)
     told = predict_probabilities(network, hands_of("new", 5).rows)
     as_small = told[:12, 3].mean() / (told[:12, 0].mean() + told[:12, 3].mean())
@@ -58,11 +66,42 @@ def test_each_source_is_asked_about_by_a_network_that_has_not_seen_it():
     assert figures["mean"] == pytest.approx(mean)
 
 
+def test_augmented_hands_are_left_out_with_their_source(monkeypatch):
+    hands = hands_of("a", 1) + hands_of("b", 2) + hands_of("c", 3)
+    augmented = replace(hands, augmented=np.ones(len(hands), bool))
+    learned = []
+
+    def train(hands, *args, **options):
+        learned.append((set(hands.sources), set(hands.sources[hands.augmented])))
+        return train_geometry_network(hands, *args, **options)
+
+    monkeypatch.setattr(held_out_signers, "train_geometry_network", train)
+    bent = hands_of("bent hands", 9)
+    leave_sources_out(hands, augmented + bent, 3, seed=0, steps=1)
+    expected = [({"bent hands", *two}, {*two}) for two in ("bc", "ac", "ab")]
+    assert sorted(learned, key=str) == sorted(expected, key=str)
+
+
+def test_of_a_class_augmented_hands_are_drawn_as_often_as_the_others():
+    plain = hands_of("a", 1, each=12) + hands_of("b", 2, each=3)
+    few = hands_of("a", 3, each=2)
+    hands = plain + replace(few, augmented=np.ones(len(few), bool))
+    chances, without = sampling_weights(hands), sampling_weights(plain)
+    for label in range(3):
+        group = (hands.labels == label) & (hands.sources == "a")
+        again = chances[group & hands.augmented].sum()
+        assert again == pytest.approx(chances[group & ~hands.augmented].sum())
+        before = without[(plain.labels == label) & (plain.sources == "a")].sum()
+        assert 2 * again == pytest.approx(before)
+    others = hands.sources == "b"
+    np.testing.assert_allclose(chances[others], without[plain.sources == "b"])
+
+
 def test_a_source_with_wrong_labels_is_the_worst():
     good = hands_of("good", 1) + hands_of("fine", 2)
     wrong = hands_of("wrong", 3)
     labels = np.random.default_rng(0).permutation(wrong.labels)
-    hands = good + Hands(wrong.rows, labels, wrong.sources)
+    hands = good + replace(wrong, labels=labels)
     bent = hands_of("bent hands", 9, each=40)
     figures, _ = leave_sources_out(hands, bent, 3, seed=0, steps=STEPS)
     each = {name: s["accuracy"] for name, s in figures["sources"].items()}

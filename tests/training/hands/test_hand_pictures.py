@@ -6,7 +6,7 @@ import torch
 from hand_photographs import photograph
 
 from training.augment import noise_pool
-from training.hands.pictures import EvenLight, inner, to_batch, vary_picture
+from training.hands.pictures import EvenLight, augment_picture, inner, to_batch
 from training.hands.reader import MARGIN, PICTURE_SIZE
 
 SIDE = PICTURE_SIZE + 2 * MARGIN
@@ -20,7 +20,7 @@ def picture():
 def test_varied_pictures_have_the_size_without_margin_and_differ(picture):
     rng, noise = np.random.default_rng(0), noise_pool(SIDE, 0)
     before = picture.copy()
-    varied = [vary_picture(picture, rng, noise) for _ in range(8)]
+    varied = [augment_picture(picture, rng, noise) for _ in range(8)]
     assert np.array_equal(picture, before)
     for one in varied:
         assert one.shape == (PICTURE_SIZE, PICTURE_SIZE, 3) and one.dtype == np.uint8
@@ -32,7 +32,7 @@ def test_variation_grows_with_its_strength(picture):
     changes = []
     for strength in (0.0, 0.3, 1.0):
         rng = np.random.default_rng(1)
-        varied = [vary_picture(picture, rng, noise, strength) for _ in range(12)]
+        varied = [augment_picture(picture, rng, noise, strength) for _ in range(12)]
         changes.append(np.mean([np.abs(one - plain).mean() for one in varied]))
     assert changes[0] == 0
     assert 3 < changes[1] < changes[2]
@@ -46,7 +46,7 @@ def test_pictures_are_mirrored_only_where_flip_says_so(picture):
 
     def mirrored(flip):
         rng = np.random.default_rng(2)
-        varied = [vary_picture(halves, rng, noise, 0.2, flip) for _ in range(40)]
+        varied = [augment_picture(halves, rng, noise, 0.2, flip) for _ in range(40)]
         return np.mean([v[:, :30].mean() > v[:, -30:].mean() for v in varied])
 
     assert mirrored(False) == 0

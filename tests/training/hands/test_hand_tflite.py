@@ -136,10 +136,10 @@ def test_what_is_not_known_is_refused_by_name_in_one_line(tmp_path, called, refu
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
 
 
-def test_prelu_of_two_relus_is_prelu_for_any_slope():
+def test_prelu_of_convolutions_is_prelu_for_any_slope():
     slope = torch.tensor([-1.5, -0.2, 0.0, 0.3, 1.0, 1.7])
     x = torch.randn(3, 6, 5, 5, generator=torch.Generator().manual_seed(0)) * 4
-    got = PReLU(slope.reshape(1, -1, 1, 1))(x)
+    got = PReLU(slope)(x)
     torch.testing.assert_close(got, functional.prelu(x, slope))
 
 

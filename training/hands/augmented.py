@@ -1,0 +1,90 @@
+"""Photographs varied before they are read.
+
+The reader finds other points in another photograph of the same hand: in other light,
+blurred, turned, smaller, or of the other hand. Random numbers added to points do not
+err as it does; so some photographs are varied and read once more.
+"""
+
+import cv2
+import numpy as np
+
+from training.augment import (
+    OTHER_ROOMS,
+    noise_pool,
+    random_affine,
+    recolour,
+    roughen,
+)
+
+
+class AugmentedPhotographs:
+    """Some photographs, each varied in one way; made anew whenever they are asked for,
+    since they would take much memory.
+
+    Args:
+        images: ``(N, S, S, 3)`` uint8 RGB.
+        rows: ``(M,)`` int64, which of them.
+        seed: Of the variation.
+    """
+
+    def __init__(self, images: np.ndarray, rows: np.ndarray, seed: int):
+        self.images, self.rows, self.seed = images, rows, seed
+        self.noise = noise_pool(images.shape[1], seed)
+        self.shape = (len(rows), *images.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        """Return ``(m, S, S, 3)`` uint8 RGB."""
+        picks = range(len(self))[part]
+        made = np.empty((len(picks), *self.shape[1:]), np.uint8)
+        for place, number in enumerate(picks):
+            rng = np.random.default_rng([self.seed, 11, number])
+            made[place] = augment_photograph(
+                self.images[self.rows[number]], rng, self.noise
+            )
+        return made
+
+
+def augment_photograph(
+    image: np.ndarray, rng: np.random.Generator, noise: np.ndarray
+) -> np.ndarray:
+    """Vary a whole photograph ``(S, S, 3)`` uint8 RGB; mirror it in half of the cases.
+
+    Args:
+        noise: From `noise_pool`, of the same size.
+    """
+    size = image.shape[0]
+    where = random_affine(
+        rng,
+        size,
+        rotation=25,
+        scale=(0.7, 1.3),
+        shift=0.08,
+        shear=0.12,
+        stretch=0.1,
+        mirror=0.5,
+    )
+    varied = cv2.warpAffine(image, where, (size, size), borderMode=cv2.BORDER_REPLICATE)
+    return roughen(recolour(varied, rng, OTHER_ROOMS), rng, noise)
+
+
+def pick_evenly(labels: np.ndarray, sources: np.ndarray, each: int) -> np.ndarray:
+    """Pick photographs of every class of every source, spread over what there are.
+
+    Args:
+        labels: ``(N,)`` int64.
+        sources: ``(N,)`` texts.
+        each: At most so many.
+
+    Returns:
+        Rows ``(M,)`` int64, ascending.
+    """
+    picked = []
+    for source in np.unique(sources):
+        for label in np.unique(labels[sources == source]):
+            rows = np.flatnonzero((sources == source) & (labels == label))
+            places = np.linspace(0, len(rows) - 1, min(each, len(rows)))
+            picked.append(rows[places.round().astype(int)])
+    return np.sort(np.concatenate(picked))
