@@ -97,7 +97,7 @@ def draw(proposal: Proposal) -> np.ndarray:
     """One tile: the photograph, its proposed label, and the first digits of its id."""
     tile = np.full((TILE + 34, TILE, 3), 255, np.uint8)
     try:
-        picture = decode(proposal.photograph.read_bytes())[..., ::-1]
+        picture = decode(proposal.photograph.read_bytes())
         scale = TILE / max(picture.shape[:2])
         height, width = (max(1, round(x * scale)) for x in picture.shape[:2])
         small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)

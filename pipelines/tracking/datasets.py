@@ -35,7 +35,7 @@ def register_raw(folders: Mapping[str, Path], output_uri: str | None = None) -> 
     parent = _newest(RAW)
     entries = parent.file_entries_dict if parent else {}
     known = {k: x for k, x in entries.items() if not _is_under(k, [COLLECTED])}
-    if not any(_is_under(file, folders) for file in known):
+    if not any(_is_under(file, [*folders, COLLECTED]) for file in entries):
         parent = None
     elif _same(known, folders):
         return parent.id
