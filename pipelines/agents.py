@@ -1,10 +1,13 @@
 """ClearML agents on this machine, on the embedded server, until Ctrl-C.
 
-    scripts/agents                 one agent for the queue services, one for default
+    scripts/agents                 agents for the queues services and default
     scripts/agents --execute ID    one task, without a daemon
 
 The pipeline's controller runs on ``services`` and its steps on ``default``: a single
-agent would wait for itself. Each task gets a clone of its own at the task's commit,
+agent would wait for itself. Controllers and schedules last long and use little of the
+machine, so several agents listen to ``services``, each with folders of its own
+(clearml-agent's --services-mode lets its tasks share one, and clear it for each other,
+outside containers). Each task gets a clone of its own at the task's commit,
 with the uncommitted changes that the task carries, and runs in the environment .venv.
 All that agents keep lies in ``<data folder>/agents``: clones, caches, logs, temporary
 files.
@@ -14,11 +17,15 @@ import argparse
 import fcntl
 import functools
 import json
+import logging
+import logging.handlers
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,10 +39,14 @@ from pipelines.tracking import checkout
 from pipelines.tracking.connection import ensure_clearml, is_configured
 
 QUEUES = ("services", "default")
+SERVICES = 3  # agents for the queue services
 PROGRAM = ROOT / ".venv-agent" / "bin" / "clearml-agent"
 # Agents look for tasks, and at the tasks they run, that often.
 POLL_SECONDS = 0.3
 READY = "Listening to queues:"
+# What an agent says, twice a poll, while there is nothing to do.
+IDLE = re.compile(r"No tasks in (queue \w+|Queues, sleeping for .*)$")
+LOG_BYTES = 5_000_000
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
 
@@ -48,6 +59,13 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--execute", metavar="ID", help="run this one task instead, and end"
+    )
+    parser.add_argument(
+        "--services",
+        type=int,
+        default=SERVICES,
+        metavar="N",
+        help="agents for pipeline controllers and schedules (default: %(default)s)",
     )
     return parser
 
@@ -105,23 +123,43 @@ def write_shell_file() -> Path:
 
 
 class Agent:
-    """A running clearml-agent that takes tasks from one queue, one after the other."""
+    """A running clearml-agent that takes tasks from one queue, one after the other.
 
-    def __init__(self, queue: str):
+    Attributes:
+        log: What it says, without the lines of idle polls; an older half beside it.
+    """
+
+    def __init__(self, queue: str, name: str):
         self.queue = queue
-        self.log = data_home() / "agents" / queue / "agent.log"
-        environment = agent_environment(queue)
-        with open(self.log, "wb") as output:
-            self.process = subprocess.Popen(
-                [str(PROGRAM), "daemon", "--foreground", "--queue", queue],
-                cwd=self.log.parent,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C is for us; `stop` ends all in order
-                preexec_fn=functools.partial(end_with_parent, os.getpid()),
-            )
+        environment = agent_environment(name)
+        self.log = data_home() / "agents" / name / "agent.log"
+        self.log.unlink(missing_ok=True)
+        self._is_ready = False
+        self.process = subprocess.Popen(
+            [str(PROGRAM), "daemon", "--foreground", "--queue", queue],
+            cwd=self.log.parent,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # Ctrl-C is for us; `stop` ends all in order
+            preexec_fn=functools.partial(end_with_parent, os.getpid()),
+        )
+        threading.Thread(target=self._keep_log, daemon=True).start()
+
+    def _keep_log(self) -> None:
+        handler = logging.handlers.RotatingFileHandler(
+            self.log, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8"
+        )
+        for line in self.process.stdout or ():
+            line = line.rstrip()
+            self._is_ready = self._is_ready or READY in line
+            if line and not IDLE.match(line):
+                handler.emit(logging.makeLogRecord({"msg": line}))
+        handler.close()
 
     def check(self) -> None:
         """Raises InputError if the agent has ended."""
@@ -134,7 +172,7 @@ class Agent:
 
     def is_ready(self) -> bool:
         self.check()
-        return READY in self.log.read_text(encoding="utf-8", errors="replace")
+        return self._is_ready
 
     def stop(self) -> None:
         """End the agent and, with it, the task that it runs."""
@@ -182,11 +220,13 @@ def only_one(kind: str):
         yield
 
 
-def serve(web: str) -> None:
-    """Run an agent for each queue until interrupted."""
+def serve(web: str, services: int) -> None:
+    """Run `services` agents for that queue and one for the other until interrupted."""
     agents = []
     try:
-        agents = [Agent(queue) for queue in QUEUES]
+        names = ["services", *(f"services-{i}" for i in range(2, services + 1))]
+        for name in (*names, "default"):
+            agents.append(Agent(name.partition("-")[0], name))
         deadline = time.monotonic() + START_SECONDS
         while not all(agent.is_ready() for agent in agents):
             if time.monotonic() > deadline:
@@ -246,12 +286,14 @@ def main() -> None:
         )
     if not PROGRAM.exists():
         raise InputError(f"there is no {PROGRAM}; run scripts/setup agent")
+    if not 1 <= args.services <= 20:
+        raise InputError(f"--services is {args.services}, not between 1 and 20")
     checkout.remote()
     with only_one("execute" if args.execute else "daemons"):
         web = ensure_clearml()
         if args.execute:
             sys.exit(execute(args.execute))
-        serve(web)
+        serve(web, args.services)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,11 @@ from pipelines.clearml_server.home import home_folder
 from pipelines.orchestration import run_report, step_cache, steps
 from pipelines.orchestration.run_display import RunDisplay
 from pipelines.tracking import checkout
-from pipelines.tracking.connection import ensure_clearml, is_configured
+from pipelines.tracking.connection import (
+    ensure_clearml,
+    is_configured,
+    report_from_threads,
+)
 from pipelines.tracking.task import (
     ERROR,
     OUTPUTS,
@@ -147,6 +151,7 @@ def run(
     """
     check_source(raw, dataset_id)
     ensure_clearml()
+    report_from_threads()
     if queue is not None:
         name_remote()
     from clearml import PipelineController
@@ -319,6 +324,7 @@ def options() -> argparse.Namespace:
     """The command line's options; where an agent runs this, those of the task."""
     arguments().parse_args()  # --help and misspelt options, before anything is started
     ensure_clearml()
+    report_from_threads()
     from clearml import Task
 
     if not Task.running_locally():

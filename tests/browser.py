@@ -115,6 +115,11 @@ class Browser:
         )
         self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
+    def key(self, name: str) -> None:
+        """Press and release a key, such as "ArrowLeft"."""
+        for kind in ("keyDown", "keyUp"):
+            self.send("Input.dispatchKeyEvent", type=kind, key=name, code=name)
+
     def picture(self, path: Path) -> None:
         """Keep a picture of the whole page."""
         answer = self.send("Page.captureScreenshot", captureBeyondViewport=True)

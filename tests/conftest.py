@@ -1,3 +1,4 @@
+import os
 import signal
 
 
@@ -8,3 +9,5 @@ def pytest_configure():
     inherit; a handler of ours is not inherited, the default then is.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Servers of tests end with them, not minutes later.
+    os.environ.setdefault("ASL_CLEARML_GRACE_SECONDS", "3")

@@ -10,18 +10,26 @@ import pytest
 from data_prep.command_line import HelpFormatter, project_version
 from data_prep.paths import ROOT
 
-COMMANDS = {
-    **{
-        f"python -m {module}": module
-        for module in (
-            *("data_prep.validate", "data_prep.prepare", "data_prep.draw"),
-            *("data_prep.download", "training.train", "training.score"),
-            *("training.infer", "pipelines.asl", "pipelines.promote"),
-            *("pipelines.deploy", "pipelines.verify", "pipelines.schedule"),
-            *("pipelines.search", "pipelines.migrate", "pipelines.ci.start"),
-            *("pipelines.monitor", "pipelines.collect"),
-        )
-    },
+MODULES = (
+    "data_prep.validate",
+    "data_prep.prepare",
+    "data_prep.draw",
+    "data_prep.download",
+    "training.train",
+    "training.score",
+    "training.infer",
+    "pipelines.asl",
+    "pipelines.promote",
+    "pipelines.deploy",
+    "pipelines.verify",
+    "pipelines.schedule",
+    "pipelines.search",
+    "pipelines.migrate",
+    "pipelines.monitor",
+    "pipelines.collect",
+    "pipelines.ci.start",
+)
+COMMANDS = {f"python -m {module}": module for module in MODULES} | {
     "scripts/quickstart": "pipelines.quickstart",
     "scripts/serve": "pipelines.serve",
     "scripts/demo": "demo.serve",
@@ -33,8 +41,19 @@ COMMANDS = {
     "scripts/bench reliability": "benchmarks.reliability",
 }
 SCRIPTS = (
-    *("quickstart", "test", "setup", "serve", "demo", "agents", "bench", "lint"),
-    *("format", "remote-access", "start-pipeline", "comment", "commit-formatting"),
+    "quickstart",
+    "test",
+    "setup",
+    "serve",
+    "demo",
+    "agents",
+    "bench",
+    "lint",
+    "format",
+    "remote-access",
+    "start-pipeline",
+    "comment",
+    "commit-formatting",
     "draw-picture",
 )
 

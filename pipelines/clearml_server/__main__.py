@@ -1,7 +1,8 @@
 """Run the embedded ClearML server: python -m pipelines.clearml_server
 
 It ends on Ctrl-C or SIGTERM. Programs of this project start one by themselves where no
-ClearML is configured; see `pipelines.tracking.connection`.
+ClearML is configured; see `pipelines.tracking.connection`. Where one runs already, this
+prints its address, and keeps it up until Ctrl-C.
 """
 
 import argparse
@@ -10,11 +11,14 @@ import logging
 import logging.handlers
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from data_prep.errors import InputError, exit_2_on_input_error
 
-from .home import conf_path, home_folder
+from .client import login_link, register
+from .home import conf_path, home_folder, running
+from .leases import start_time
 
 
 def parse_arguments(arguments=None) -> argparse.Namespace:
@@ -41,7 +45,7 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     parser.add_argument(
         "--exit-with-users",
         action="store_true",
-        help="end a few seconds after the last process that registered",
+        help="end some minutes after the last process that registered",
     )
     return parser.parse_args(arguments)
 
@@ -50,6 +54,8 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
 def main(arguments=None) -> None:
     options = parse_arguments(arguments)
     folder = options.home.expanduser().resolve()
+    if not options.exit_with_users and _keep_up_running_one(folder, options):
+        return
     from .server import Server
 
     try:
@@ -74,7 +80,43 @@ def main(arguments=None) -> None:
         f"configuration {conf_path(folder)}",
         flush=True,
     )
+    if not options.exit_with_users:
+        print(_how_to_log_in(folder), flush=True)
     server.run(options.exit_with_users)
+
+
+def _how_to_log_in(folder: Path) -> str:
+    return (
+        "open it in a browser; to change things there, log in within ten minutes at\n"
+        f"  {login_link(folder)}"
+    )
+
+
+def _keep_up_running_one(folder: Path, options) -> bool:
+    """Use the server that runs on the folder until Ctrl-C; False if none does.
+
+    Raises:
+        InputError: It listens elsewhere than the options say.
+    """
+    address = register(folder)
+    if address is None:
+        return False
+    port = int(address.rpartition(":")[2])
+    if options.port not in (0, port) or options.host != "127.0.0.1":
+        raise InputError(
+            f"another embedded ClearML server at {address} uses {folder}; stop it, or "
+            "give this one another folder with --home"
+        )
+    print(f"an embedded ClearML server runs already at {address}, kept up until Ctrl-C")
+    print(_how_to_log_in(folder), flush=True)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    while not ended.wait(0.5):
+        state = running(folder)
+        if state is None or start_time(state["pid"]) is None:
+            raise InputError(f"the server at {address} has ended")
+    return True
 
 
 def _is_loopback(host: str) -> bool:

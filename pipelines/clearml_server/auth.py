@@ -1,11 +1,17 @@
 """Who may call: the random key and secret of this server, and tokens signed by it.
 
 SDK and agents send key and secret once (``auth.login``, HTTP Basic) and a token
-afterwards (a JSON Web Token, HS256); browsers keep the token in a cookie.
+afterwards (a JSON Web Token, HS256) in the header Authorization. Nothing else opens the
+API: a browser sends that header for no other site's page. A token says what it is for:
+
+- "api"    everything; what ``auth.login`` gives, and what the page's login keeps
+- "view"   looking at the page from another machine; the one kind that is a cookie
+- "login"  exchanged once for the two above; part of a printed link
+
+(PyJWT would do the same; importing it takes 20 MB, as much as all the rest.)
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -18,7 +24,10 @@ from .errors import ApiError
 API_VERSION = "2.34"
 SERVER_VERSION = "2.3.0"
 TOKEN_SECONDS = 30 * 24 * 3600
+PAGE_SECONDS = 8 * 3600  # a browser's login
+LINK_SECONDS = 600  # a printed link that logs in
 COOKIE = "clearml_embedded"
+API, VIEW, LOGIN = "api", "view", "login"
 
 
 def new_credentials() -> dict:
@@ -40,11 +49,13 @@ class Gate:
     def __init__(self, credentials: dict):
         self.credentials = credentials
 
+        self._used_links = set()
+
     def check(self, headers) -> None:
-        """Let a request pass.
+        """Let a request of the API pass.
 
         Args:
-            headers: Mapping with "Authorization" or "Cookie".
+            headers: Mapping with "Authorization".
 
         Raises:
             ApiError: Nothing was presented, or nothing valid.
@@ -54,18 +65,39 @@ class Gate:
             return self._check_key(value)
         if kind == "Bearer":
             return self.check_token(value)
+        raise ApiError("no_credentials")
+
+    def check_viewer(self, headers) -> None:
+        """Let a request pass that only looks: with a cookie, or as `check` does.
+
+        Raises:
+            ApiError: As `check`.
+        """
         for cookie in (headers.get("Cookie") or "").split(";"):
             name, _, value = cookie.strip().partition("=")
             if name == COOKIE:
-                return self.check_token(value)
-        raise ApiError("no_credentials")
+                return self.check_token(value, VIEW)
+        self.check(headers)
 
-    def token(self, seconds: float | None = None) -> str:
+    def use_link(self, token: str) -> None:
+        """Let the holder of a login link in, once.
+
+        Raises:
+            ApiError: It is no such link, or was used before.
+        """
+        payload = self.check_token(token, LOGIN)
+        if payload["jti"] in self._used_links:
+            raise ApiError("invalid_token", "this link was used before")
+        self._used_links.add(payload["jti"])
+
+    def token(self, seconds: float | None = None, purpose: str = API) -> str:
         """Make a token that is valid for so many seconds (default 30 days)."""
         issued = int(time.time())
         payload = {
             "auth_type": "Bearer",
             "env": "embedded",
+            "jti": secrets.token_hex(8),
+            "purpose": purpose,
             "iat": issued,
             "exp": issued + int(seconds or TOKEN_SECONDS),
             "api_version": API_VERSION,
@@ -84,11 +116,12 @@ class Gate:
         body = ".".join(_encode(json.dumps(p).encode()) for p in (header, payload))
         return f"{body}.{_encode(self._sign(body))}"
 
-    def check_token(self, token: str) -> dict:
+    def check_token(self, token: str, purpose: str = API) -> dict:
         """Return the payload of a valid token.
 
         Raises:
-            ApiError: It was not signed here, or is no longer valid.
+            ApiError: It was not signed here, is no longer valid, or is for something
+                else.
         """
         try:
             body, _, signature = token.rpartition(".")
@@ -99,16 +132,22 @@ class Gate:
             raise ApiError("invalid_token") from None
         if payload["exp"] < time.time():
             raise ApiError("invalid_token", "expired")
+        if payload.get("purpose", API) != purpose:
+            raise ApiError("invalid_token", "it is for something else")
         return payload
 
-    def _check_key(self, value: str) -> None:
+    def _check_key(self, value: str | bytes) -> None:
         try:
             given = base64.b64decode(value)
-        except binascii.Error:
+        except ValueError:  # not base64, or not even ASCII
             raise ApiError("invalid_credentials") from None
         expected = f"{self.credentials['access_key']}:{self.credentials['secret_key']}"
         if not hmac.compare_digest(given, expected.encode()):
             raise ApiError("invalid_credentials")
+
+    def check_keys(self, access_key: str, secret_key: str) -> None:
+        """Raises ApiError where these are not the server's keys."""
+        self._check_key(base64.b64encode(f"{access_key}:{secret_key}".encode()))
 
     def _sign(self, body: str) -> bytes:
         key = self.credentials["signing_key"].encode()

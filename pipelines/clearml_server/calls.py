@@ -2,10 +2,11 @@
 
 Services register functions by name::
 
-    @endpoint("tasks.get_by_id", needs=["task"])
+    @endpoint("tasks.get_by_id")
     def get_by_id(call): ...
 
-A call runs in one transaction, so that read-modify-write inside an endpoint is atomic.
+What a request may contain is in `schemas`; functions rely on it. A call runs in one
+transaction, so that read-modify-write inside an endpoint is atomic.
 Every answer has the real API's envelope: ``{"meta": {...}, "data": {...}}``.
 """
 
@@ -17,6 +18,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import schemas
 from .auth import API_VERSION
 from .documents import new_id
 from .errors import ApiError
@@ -24,6 +26,10 @@ from .errors import ApiError
 log = logging.getLogger(__name__)
 
 PATH = re.compile(r"/(?:v(\d+(?:\.\d+)?)/)?([a-z_]+\.[a-z_0-9]+)/?$")
+# Their items are checked one by one: one that is wrong does not spoil the others.
+BATCHES = ("events.add", "events.add_batch", "tasks.update_batch")
+MAX_DEPTH = 100  # of lists and objects within each other; SQLite reads up to 1000
+MAX_WHOLE = 2**63
 _endpoints = {}
 _unknown_seen = set()
 _unknown_lock = threading.Lock()
@@ -57,20 +63,18 @@ class Call:
 @dataclass(frozen=True)
 class Endpoint:
     function: Any
-    needs: tuple[str, ...]
     writes: bool
 
 
-def endpoint(name: str, needs=(), writes=False):
+def endpoint(name: str, writes=False):
     """Decorate the function that answers the endpoint `name`.
 
     Args:
-        needs: Fields without which the request is refused.
         writes: Run in a transaction that may write.
     """
 
     def register(function):
-        _endpoints[name] = Endpoint(function, tuple(needs), writes)
+        _endpoints[name] = Endpoint(function, writes)
         return function
 
     return register
@@ -79,6 +83,11 @@ def endpoint(name: str, needs=(), writes=False):
 def names() -> set[str]:
     """The endpoints that exist."""
     return set(_endpoints)
+
+
+def writes(name: str) -> bool:
+    """Does a call change anything?"""
+    return name in _endpoints and _endpoints[name].writes
 
 
 def run(call: Call) -> dict:
@@ -91,9 +100,8 @@ def run(call: Call) -> dict:
     if found is None:
         _log_unknown(call.name)
         raise ApiError("endpoint_not_found", name=call.name, version=call.version)
-    missing = [name for name in found.needs if call.data.get(name) is None]
-    if missing:
-        raise ApiError("missing_required_fields", fields=missing)
+    if call.name not in BATCHES:
+        call.data = schemas.check(call.name, call.data)
     storage = call.server.storage
     with storage.write() if found.writes else storage.read() as call.db:
         answer = found.function(call)
@@ -130,17 +138,41 @@ def parse_body(body: bytes, content_type: str, query: dict) -> tuple[dict, list[
     """
     lines = body.split(b"\n") if "json-lines" in content_type else [body]
     try:
-        # Python writes NaN and Infinity, which are no JSON; nothing is kept of them
-        batch = [
-            json.loads(line, parse_constant=lambda name: None)
-            for line in lines
-            if line.strip()
-        ]
-    except ValueError as error:
+        batch = [_parse(line) for line in lines if line.strip()]
+    except (ValueError, RecursionError) as error:
         raise ApiError("invalid_request", f"not JSON: {error}") from None
     if not all(isinstance(item, dict) for item in batch):
         raise ApiError("invalid_request", "a JSON object is wanted")
     return query | (batch[0] if batch else {}), batch
+
+
+def _parse(line: bytes):
+    # Python writes NaN and Infinity, which are no JSON; nothing is kept of them
+    value = json.loads(line, parse_constant=lambda name: None, parse_int=_parse_whole)
+    if b"\\ud" in line.lower():  # half a character, of which no file can be made
+        text = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+        value = json.loads(text)
+    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _is_deep(value):
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    return value
+
+
+def _parse_whole(digits: str) -> int | float:
+    """A whole number as SQLite keeps it, or what is left of it as a float."""
+    number = int(digits) if len(digits) < 30 else float(digits)
+    return number if -MAX_WHOLE <= number < MAX_WHOLE else float(number)
+
+
+def _is_deep(value) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+    return bool(level)
 
 
 def _log_unknown(name: str) -> None:

@@ -22,9 +22,11 @@ from data_prep.paths import data_home
 from .auth import new_credentials
 from .files import PREFIX
 
-# Settings beyond addresses and keys: reporting from a thread instead of a process
-# (closing a task takes 0.1 s instead of 10), no message about newer releases, and no
-# waiting for minutes when the server is gone.
+# Settings beyond addresses and keys: no message about newer releases, and no waiting
+# for minutes when the server is gone. Not development.report_use_subprocess = false,
+# though it makes closing a task quick: processes that a program forks would wait for
+# threads that only their parent has; see
+# `pipelines.tracking.connection.report_from_threads`.
 CONF = """\
 # Written by the embedded ClearML server at each start. Do not edit.
 api {{
@@ -36,7 +38,6 @@ api {{
 }}
 sdk {{
   development {{
-    report_use_subprocess: false
     suppress_update_message: true
     worker {{ report_period_sec: 1 }}
   }}
@@ -68,6 +69,7 @@ class Home:
             InputError: Another server owns it.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder.chmod(0o700)  # it may have been there
         self._lock = open(self.folder / "server.lock", "a")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

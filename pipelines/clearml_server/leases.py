@@ -5,8 +5,9 @@ import threading
 import time
 from pathlib import Path
 
-# Between steps of a pipeline nobody may be there for a moment.
-GRACE_SECONDS = 3.0
+# So long it stays after its last user: the links that a command printed lead to it, and
+# between the steps of a pipeline nobody may be there for a moment.
+GRACE_SECONDS = float(os.environ.get("ASL_CLEARML_GRACE_SECONDS", 900))
 # The first user starts the server before it can register.
 FIRST_SECONDS = 30.0
 

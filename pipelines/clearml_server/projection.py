@@ -22,6 +22,7 @@ def of(request: dict) -> tuple[list, list]:
     """The paths a request includes (all if empty), and those it excludes."""
     fields = request.get("only_fields") or request.get("projection") or []
     fields = [fields] if isinstance(fields, str) else fields
+    fields = [] if "*" in fields else fields
     include = [split_path(f) for f in fields if not f.startswith("-")]
     exclude = [split_path(f[1:]) for f in fields if f.startswith("-")]
     return include, exclude

@@ -11,34 +11,43 @@ does:
   excludes the next one; ``__$nop`` ends an operator's reach. The groups are combined
   by *or* if the first operator is an *or*, else by *and*. None also finds records
   where the field is missing or empty.
-- names, comments and descriptions are regular expressions that may match anywhere.
+- names, comments and descriptions are regular expressions that may match anywhere;
+  see `patterns`.
 - dates take ``[from, to]`` (None is open) or conditions such as ``>=2024-01-01``.
 - numbers take ``[from, to]``.
 - dotted fields (``hyperparams.Args.lr.value``, ``models.input.model``) reach inside.
+- ``filters`` takes, for list fields, the same in a longer form; see `_filters`.
 - ``_any_`` and ``_all_`` look for one pattern or date in several fields.
-- fields that do not exist are ignored, as is everything else that is not known.
+- a field that does not exist is refused: a filter that did nothing would make a list
+  longer than meant, and such lists are deleted.
+- records without a value come last, in either order.
 """
 
 import json
 import re
 from datetime import datetime, timezone
 
-from . import documents, projection
+from . import documents, patterns, projection
 from .errors import ApiError
 from .projection import split_path
 from .storage import Entity
 
 MAX_PAGE_SIZE = 500
+MOST = 2**31  # pages, and records of one
 OR_OPERATORS = ("__$any", "__$or")
 AND_OPERATORS = ("__$all", "__$and")
 COMPARISONS = {">=": ">=", "<=": "<=", ">": ">", "<": "<", "": "="}
 
 
-def search(db, entity: Entity, request: dict, also: dict | None = None) -> dict:
+def search(
+    db, entity: Entity, request: dict, also: dict | None = None, complete=None
+) -> dict:
     """Answer a ``get_all`` request: ``{<table>: [records], "scroll_id": ...}``.
 
     Args:
         also: Filters on top of those in the request.
+        complete: Called with the records, to add to them before they are cut down to
+            the fields that are asked for.
 
     Raises:
         ApiError: The request has an invalid value.
@@ -57,10 +66,23 @@ def search(db, entity: Entity, request: dict, also: dict | None = None) -> dict:
         [*parameters, *order_parameters, size, start],
     ).fetchall()
     records = [documents.from_row(entity, row) for row in rows]
+    if complete:
+        complete(records)
     answer = {entity.table: [projection.cut(r, include, exclude) for r in records]}
+    if request.get("count_total"):
+        sql = f"SELECT count(*) FROM {entity.table} WHERE {where}"
+        answer["total"] = db.execute(sql, parameters).fetchone()[0]
     if "size" in request:
         answer["scroll_id"] = f"at:{start + len(records)}"
     return answer
+
+
+def count(db, entity: Entity, request: dict, also: dict) -> int:
+    """How many records fulfil a request's filters."""
+    where, parameters = conditions(entity, request)
+    more, more_parameters = conditions(entity, also)
+    sql = f"SELECT count(*) FROM {entity.table} WHERE {where} AND {more}"
+    return db.execute(sql, parameters + more_parameters).fetchone()[0]
 
 
 def conditions(entity: Entity, request: dict) -> tuple[str, list]:
@@ -71,6 +93,8 @@ def conditions(entity: Entity, request: dict) -> tuple[str, list]:
             continue
         if field in ("_any_", "_or_", "_all_", "_and_"):
             clause = _several_fields(entity, field, value)
+        elif field == "filters":
+            clause = _filters(entity, value)
         elif field == "search_text":
             clause = _text_search(entity, value)
         else:
@@ -97,6 +121,56 @@ def _field_condition(entity, field, value):
     return _list(entity, field, column, path, value)
 
 
+def _filters(entity, filters):
+    """``{"tags": {"any": {"include": [...], "exclude": [...]}, "all": ...}}``.
+
+    What is in "any" is combined by *or*, what is in "all" by *and*, both by
+    "op", beside them ("and" unless given). None stands for a missing or empty field.
+    """
+    clauses, parameters = [], []
+    for field, wanted in filters.items():
+        column, *path = split_path(field)
+        if column not in entity.columns or not isinstance(wanted, dict):
+            raise ApiError("fields_value_error", "no filter of this", field=field)
+        if not set(wanted) <= {"any", "all", "op"} or wanted.get("op", "and") not in (
+            "and",
+            "or",
+        ):
+            raise ApiError("fields_value_error", "any, all and op are known", **wanted)
+        groups = []
+        for kind, joint in (("any", " OR "), ("all", " AND ")):
+            terms = _terms(field, wanted.get(kind) or {})
+            found = [_list(entity, field, column, path, term) for term in terms]
+            if found:
+                groups.append(f"({joint.join(sql for sql, _ in found)})")
+                parameters += [value for _, values in found for value in values]
+        if groups:
+            joint = f" {wanted.get('op', 'and').upper()} "
+            clauses.append(f"({joint.join(groups)})")
+    return (" AND ".join(clauses), parameters) if clauses else None
+
+
+def _terms(field, group):
+    """One list query, see `parse_list`, for each value of a group of a filter."""
+    if not isinstance(group, dict) or not set(group) <= {"include", "exclude"}:
+        raise ApiError("fields_value_error", "include, exclude are known", field=field)
+    for kind in ("include", "exclude"):
+        values = group.get(kind) or []
+        if not isinstance(values, list):
+            raise ApiError("fields_value_error", "a list is wanted", field=field)
+        for value in values:
+            if isinstance(value, str) and value.startswith("__$"):
+                raise ApiError("fields_value_error", "no operators here", field=field)
+            if kind == "include":
+                yield [None] if value is None else ["__$any", value]
+            elif value is None:
+                raise ApiError(
+                    "fields_value_error", "null excludes nothing", field=field
+                )
+            else:
+                yield ["__$not", value]
+
+
 def _value_of(column, path):
     """SQL for the one value at a path inside a column, with its parameters."""
     if not path:
@@ -107,12 +181,7 @@ def _value_of(column, path):
 
 
 def _pattern(column, pattern, ignore_case=False):
-    try:
-        re.compile(pattern)
-    except (re.error, TypeError) as error:
-        raise ApiError(
-            "invalid_regex_error", str(error), field=column, value=pattern
-        ) from None
+    patterns.compiled(pattern)
     return f"matches(?, {int(ignore_case)}, {column})", [pattern]
 
 
@@ -123,6 +192,8 @@ def _range(field, value_of, bounds):
         )
     sql, parameters = value_of
     low, high = bounds
+    if not all(isinstance(bound, str | int | float | None) for bound in bounds):
+        raise ApiError("fields_value_error", "numbers are wanted", field=field)
     clauses, values = [], []
     if low is not None:
         clauses.append(f"{sql} >= ?")
@@ -146,11 +217,14 @@ def parse_date(text) -> str:
         moment = datetime.fromtimestamp(float(text), timezone.utc)
     except ValueError:
         moment = datetime.fromisoformat(str(text).strip())
-    except OverflowError:
+    except (OverflowError, OSError):
         raise ValueError(f"{text} is out of range") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
-    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
+    try:
+        return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
+    except OverflowError:
+        raise ValueError(f"{text} is out of range") from None
 
 
 def _dates(column, value):
@@ -265,9 +339,9 @@ def _several_fields(entity, operator, value):
         raise ApiError("fields_value_error", "incorrect field format", field=operator)
     clauses, parameters = [], []
     for field in value["fields"]:
-        column, *path = split_path(field)
+        column, *path = split_path(str(field))
         if column not in entity.columns:
-            continue
+            raise ApiError("invalid_fields", field=field)
         if value.get("datetime") is not None:
             clause = _dates(column, value["datetime"])
         elif column in entity.json:
@@ -309,7 +383,7 @@ def _order(entity, request):
         sql, values = _value_of(column, path)
         collation = " COLLATE by_number" if column == "hyperparams" else ""
         direction = " DESC" if field.startswith("-") else ""
-        terms.append(f"{sql}{collation}{direction}")
+        terms.append(f"{sql}{collation}{direction} NULLS LAST")
         parameters += values
     # the order must be complete, or pages would overlap
     return ", ".join([*terms, "rowid"]), parameters
@@ -333,8 +407,11 @@ def _whole(request, name, least, default=None):
     value = request.get(name)
     if value is None and default is not None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not least <= value < MOST:
         raise ApiError(
-            "validation_error", f"must be a whole number >= {least}", **{name: value}
+            "validation_error",
+            f"must be a whole number >= {least} and < {MOST}",
+            **{name: value},
         )
     return value

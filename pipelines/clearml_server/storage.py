@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from .errors import ApiError
+from .patterns import Matcher
+
 
 @dataclass(frozen=True)
 class Entity:
@@ -121,6 +124,14 @@ CREATE TABLE IF NOT EXISTS logs (
     id INTEGER PRIMARY KEY, task TEXT NOT NULL, timestamp INTEGER NOT NULL,
     doc TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS logs_of_task ON logs (task, timestamp, id);
+CREATE TABLE IF NOT EXISTS worker_samples (
+    time REAL NOT NULL, worker TEXT NOT NULL, task TEXT, stats TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS worker_samples_by_time ON worker_samples (time, worker);
+CREATE TABLE IF NOT EXISTS queue_samples (
+    time REAL NOT NULL, queue TEXT NOT NULL, length INTEGER NOT NULL,
+    waiting REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS queue_samples_by_time ON queue_samples (time, queue);
+CREATE TABLE IF NOT EXISTS preferences (doc TEXT NOT NULL);
 """
 INDEXES = {
     "tasks": ("project", "parent", "status"),
@@ -149,6 +160,33 @@ def _schema() -> str:
     return "\n".join(statements) + EVENTS_SCHEMA
 
 
+class Connection(sqlite3.Connection):
+    """A connection that knows how long a call has matched patterns.
+
+    Attributes:
+        matcher: The SQL function ``matches``.
+    """
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        self.matcher = Matcher()
+        functions = {"matches": (3, self.matcher), "values_at": (2, _values_at)}
+        for name, (count, function) in functions.items():
+            self.create_function(name, count, function, deterministic=True)
+        self.create_collation("by_number", _compare_by_number)
+
+    @contextmanager
+    def one_call(self):
+        """Raises ApiError where the time for matching patterns is used up."""
+        self.matcher.start()
+        try:
+            yield self
+        except sqlite3.OperationalError:
+            if self.matcher.is_exhausted:
+                raise ApiError("invalid_regex_error", "it takes too long") from None
+            raise
+
+
 class Storage:
     """Transactions on one SQLite file, from any thread."""
 
@@ -168,7 +206,8 @@ class Storage:
         with self._writing:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
-                yield self._writer
+                with self._writer.one_call() as db:
+                    yield db
             except BaseException:
                 self._writer.execute("ROLLBACK")
                 raise
@@ -183,7 +222,8 @@ class Storage:
             connection = self._connect()
         try:
             connection.execute("BEGIN")
-            yield connection
+            with connection.one_call() as db:
+                yield db
         finally:
             connection.execute("ROLLBACK")
             self._readers.put(connection)
@@ -197,27 +237,18 @@ class Storage:
 
     def _connect(self):
         connection = sqlite3.connect(
-            self._path, check_same_thread=False, isolation_level=None, timeout=60
+            self._path,
+            check_same_thread=False,
+            isolation_level=None,
+            timeout=60,
+            factory=Connection,
         )
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         # With a write-ahead log this loses nothing when the process dies, and no
         # consistency when the machine does.
         connection.execute("PRAGMA synchronous = NORMAL")
-        for name, arguments, function in (
-            ("matches", 3, _matches),
-            ("values_at", 2, _values_at),
-        ):
-            connection.create_function(name, arguments, function, deterministic=True)
-        connection.create_collation("by_number", _compare_by_number)
         return connection
-
-
-def _matches(pattern, ignore_case, value):
-    """SQL: does the regular expression occur in the text?"""
-    if not isinstance(value, str):
-        return False
-    return re.search(pattern, value, re.IGNORECASE if ignore_case else 0) is not None
 
 
 def _values_at(text, path):

@@ -7,26 +7,42 @@ one person whose server this is, so without credentials a request must come
 - under a loopback name, or a foreign site whose name leads here could read along;
 - from the page itself, or from nowhere (a typed address), not from another site.
 
-Others reach the page through a tunnel (``ssh -L``), or with a cookie from ``/login``.
+Others reach the page through a tunnel (``ssh -L``), or after a login. Whoever wants to
+change something logs in, wherever he is: `login` gives the page a token, which it keeps
+in its own storage and sends to the API in a header, as every other client does. The
+cookie that comes with it opens the view alone.
 """
 
-import base64
-import hashlib
 import ipaddress
 import os
-import re
 import socket
 import urllib.parse
 from pathlib import Path
 
+from .auth import PAGE_SECONDS, VIEW
 from .errors import ApiError
 
 PREFIX = "/view"
-PAGE = Path(__file__).parent / "page.html"
+PAGE = Path(__file__).parent / "page"
+KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+}
+# Nothing from elsewhere, nothing written into the page. Uploaded files are never sent
+# as scripts or style sheets, though they come from here; see `web`.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
 # What the page asks for. None of these changes anything.
 READS = frozenset("""
     events.debug_images events.get_task_log events.get_task_plots
-    events.scalar_metrics_iter_histogram models.get_all projects.get_all tasks.get_all
+    events.scalar_metrics_iter_histogram events.multi_task_scalar_metrics_iter_histogram
+    models.get_all projects.get_all projects.get_unique_metric_variants
+    projects.get_hyper_parameters queues.get_all_ex tasks.get_all workers.get_all
     """.split())
 ROOT_USER = 0  # may read everything anyway; tunnels into containers and WSL are its own
 CONNECTIONS = ("/proc/net/tcp", "/proc/net/tcp6")
@@ -41,21 +57,43 @@ class NotShown(Exception):
     """This request may not see the view; the message says what to do."""
 
 
-def page() -> tuple[bytes, str]:
-    """The page, and the Content-Security-Policy under which nothing else runs in it."""
-    text = PAGE.read_bytes()
-    script, style = (
-        base64.b64encode(hashlib.sha256(found).digest()).decode()
-        for found in re.search(
-            rb"<style>(.*?)</style>.*<script>(.*?)</script>", text, re.S
-        ).group(2, 1)
-    )
-    policy = (
-        f"default-src 'none'; script-src 'sha256-{script}'; "
-        f"style-src 'sha256-{style}'; connect-src 'self'; img-src 'self' data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return text, policy
+def part(name: str) -> tuple[bytes, str] | None:
+    """A file of the page and its content type, or None if there is none of the name."""
+    path = PAGE / name
+    if path.parent != PAGE or path.suffix not in KINDS or not path.is_file():
+        return None
+    return path.read_bytes(), KINDS[path.suffix]
+
+
+def login(gate, request: dict) -> dict:
+    """Exchange keys, or the token of a printed link, for tokens of a browser.
+
+    Args:
+        request: "access_key" and "secret_key", or "link".
+
+    Returns:
+        "token" for the API, and "cookie" for the view.
+
+    Raises:
+        ApiError: They are not this server's.
+    """
+    if request.get("link"):
+        gate.use_link(str(request["link"]))
+    else:
+        names = ("access_key", "secret_key")
+        gate.check_keys(*(str(request.get(name, "")).strip() for name in names))
+    return {
+        "token": gate.token(PAGE_SECONDS),
+        "cookie": gate.token(PAGE_SECONDS, VIEW),
+    }
+
+
+def is_own_page(headers) -> bool:
+    """Did the page itself send this, as far as a browser tells?"""
+    origin = headers.get("Origin")
+    own = f"http://{headers.get('Host', '')}"
+    site = headers.get("Sec-Fetch-Site", "same-origin")
+    return origin in (None, own) and site == "same-origin"
 
 
 def check(gate, headers, client: tuple[str, int], server: tuple[str, int]) -> None:
@@ -72,7 +110,7 @@ def check(gate, headers, client: tuple[str, int], server: tuple[str, int]) -> No
     if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
         raise NotShown("another site asked for this; it is not for other sites")
     try:
-        return gate.check(headers)
+        return gate.check_viewer(headers)
     except ApiError:  # the cookie may well be that of another server on this host
         pass
     near = ipaddress.ip_address(client[0]).is_loopback

@@ -4,28 +4,39 @@
 - ``/files/...``: the file server, see `files`
 - ``/`` and whatever the SDK prints as "results page": the page
 - ``/view/tasks.get_all``, ``/view/files/...``: what the page shows, see `view`
-- ``/login?token=...``: gives a browser its cookie, then the page
+- ``/view/page/...``: its scripts; ``/view/login``: gives a browser its tokens
 
-API and files want credentials; the view wants them where it matters. Answers are
-HTTP/1.0 (connections that clients keep open are corrupted when such a client forks) and
-written at once.
+API and files want credentials; the view wants them where it matters. Nothing of a body
+is read before that, and there are limits for whatever is. Answers are HTTP/1.0
+(connections that clients keep open are corrupted when such a client forks) and written
+at once.
 """
 
+import http.client
 import logging
 import mimetypes
 import re
 import socketserver
 import sys
+import threading
 import urllib.parse
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 
 from . import calls, view
-from .auth import COOKIE, TOKEN_SECONDS
+from .auth import COOKIE, PAGE_SECONDS
 from .errors import ApiError
 from .files import PLACEHOLDER, PREFIX, BadName, BadUpload
 
-MAX_API_BODY = 64 << 20
+MAX_CONNECTIONS = 256  # at a time; more are closed unheard
+MAX_HEAD = 32 << 10  # bytes of all headers
+HEAD_SECONDS = 20
+BODY_SECONDS = 120  # between two pieces of it
+MAX_BATCH_BODY = 64 << 20
+MAX_API_BODY = 16 << 20
+MAX_LOGIN_BODY = 4 << 10
+# What a browser would run or apply, were it sent as what it is.
+NEVER_AS_IT_IS = ("javascript", "ecmascript", "css", "wasm")
 MAX_DISCARDED = 1 << 20
 PIECE = 1 << 18
 log = logging.getLogger(__name__)
@@ -44,12 +55,40 @@ class WebServer(socketserver.ThreadingTCPServer):
 
     def __init__(self, host: str, port: int, server):
         self.server = server
+        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
         super().__init__((host, port), Handler)
+
+    def process_request(self, request, client_address):
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request, client_address):
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def handle_error(self, request, client_address):
         """A client that goes away is no event; everything else is logged."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             log.exception("request from %s failed", client_address[0])
+
+
+class _Head:
+    """The headers of a request, up to a limit for all of them together."""
+
+    def __init__(self, stream):
+        self._stream = stream
+        self._left = MAX_HEAD
+
+    def readline(self, most: int) -> bytes:
+        line = self._stream.readline(min(most, self._left + 1))
+        self._left -= len(line)
+        if self._left < 0:
+            raise http.client.HTTPException("more than the limit")
+        return line
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -58,8 +97,16 @@ class Handler(BaseHTTPRequestHandler):
     server_version = "ClearMLEmbedded"
     sys_version = ""
     wbufsize = 1 << 16  # headers and body leave together
-    timeout = 120
+    timeout = HEAD_SECONDS
     disable_nagle_algorithm = True
+
+    def parse_request(self):
+        stream, self.rfile = self.rfile, _Head(self.rfile)
+        try:
+            return super().parse_request()
+        finally:
+            self.rfile = stream
+            self.connection.settimeout(BODY_SECONDS)
 
     def do_GET(self):
         self._route()
@@ -77,26 +124,30 @@ class Handler(BaseHTTPRequestHandler):
             self._files(path.removeprefix(PREFIX))
         elif match := calls.PATH.match(path):
             self._api(match[2], match[1] or "", query)
+        elif path == f"{view.PREFIX}/login" and self.command == "POST":
+            self._login()
         elif self.command not in ("GET", "HEAD"):
             self._send(405, b"method not allowed\n", "text/plain")
-        elif path == "/login":
-            self._login(query)
+        elif path.startswith(f"{view.PREFIX}/page/"):
+            self._page(path.removeprefix(f"{view.PREFIX}/page/"))
         elif path.startswith(f"{view.PREFIX}/"):
             self._view(path.removeprefix(f"{view.PREFIX}/"), query)
         elif path in ("/favicon.ico", "/robots.txt"):
             self._send(404, b"", "text/plain")
         else:
-            page, policy = view.page()
-            headers = {"Content-Security-Policy": policy}
-            self._send(200, page, "text/html; charset=utf-8", headers)
+            self._page("index.html")
 
     # ---- API
 
     def _api(self, name, version, query):
         self._answer(name, version, lambda: self._run(name, version, query))
 
-    def _answer(self, name, version, function):
-        """Send what the function returns, or why it refused, as the API does."""
+    def _answer(self, name, version, function, headers=None):
+        """Send what the function returns, or why it refused, as the API does.
+
+        Args:
+            headers: Further ones; read after the function has run.
+        """
         error, data = None, {}
         try:
             data = function()
@@ -108,14 +159,17 @@ class Handler(BaseHTTPRequestHandler):
             error = ApiError("server_error", "see the server's log")
         body = calls.envelope(name, version, data, error)
         body = body.replace(PLACEHOLDER.encode(), self._base().encode())
-        self._send(error.code if error else 200, body, "application/json")
+        self._send(error.code if error else 200, body, "application/json", headers)
 
     def _run(self, name, version, query):
         length = self._length()
-        if length > MAX_API_BODY:
-            raise ApiError("request_too_large", length=length)
         try:
             self._authorize()
+            most = MAX_BATCH_BODY if name in calls.BATCHES else MAX_API_BODY
+            if length > most:
+                raise ApiError("request_too_large", length=length, most=most)
+            if query and calls.writes(name):
+                raise ApiError("invalid_request", "fields belong into the body")
         except ApiError:
             self._discard(length)
             raise
@@ -153,19 +207,31 @@ class Handler(BaseHTTPRequestHandler):
         except ValueError:
             raise ApiError("invalid_request", "no valid Content-Length") from None
 
-    def _login(self, query):
-        """Exchange a token in the address for a cookie."""
-        try:
-            self.server.server.gate.check_token(query.get("token", ""))
-        except ApiError as error:
-            return self._send(error.code, error.message.encode(), "text/plain")
-        cookie = (
-            f"{COOKIE}={query['token']}; Path=/; HttpOnly; SameSite=Strict; "
-            f"Max-Age={TOKEN_SECONDS}"
-        )
-        self._send(302, b"", "text/plain", {"Location": "/", "Set-Cookie": cookie})
-
     # ---- the view
+
+    def _page(self, name):
+        found = view.part(name)
+        if found is None:
+            return self._text(404, f"no part {name} of the page")
+        self._send(200, *found, {"Content-Security-Policy": view.POLICY})
+
+    def _login(self):
+        """Give the page its tokens; see `view`."""
+        gate, cookies = self.server.server.gate, {}
+
+        def run():
+            length = self._length()
+            if not view.is_own_page(self.headers) or length > MAX_LOGIN_BODY:
+                raise ApiError("invalid_request", "not sent by the page")
+            request, _ = calls.parse_body(self.rfile.read(length), "", {})
+            found = view.login(gate, request)
+            cookies["Set-Cookie"] = (
+                f"{COOKIE}={found['cookie']}; Path={view.PREFIX}; HttpOnly; "
+                f"SameSite=Strict; Max-Age={PAGE_SECONDS}"
+            )
+            return {"token": found["token"]}
+
+        self._answer("login", "", run, cookies)
 
     def _view(self, name, query):
         """Answer the page: a file, or an endpoint with its request in the address."""
@@ -226,6 +292,8 @@ class Handler(BaseHTTPRequestHandler):
             if partial:
                 self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
             kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            if any(word in kind for word in NEVER_AS_IT_IS):
+                kind = "text/plain"
             self._headers(end - start, kind)
             self.send_header("Accept-Ranges", "bytes")
             self.send_header("Last-Modified", formatdate(path.stat().st_mtime))

@@ -17,7 +17,7 @@ from typing import Callable, Iterator
 from data_prep.errors import InputError
 from data_prep.paths import REQUIREMENTS
 from pipelines.tracking import options
-from pipelines.tracking.connection import ensure_clearml
+from pipelines.tracking.connection import ensure_clearml, report_from_threads
 from pipelines.tracking.datasets import PROJECT
 
 OUTPUTS = "Outputs"  # the section of task parameters that later steps refer to
@@ -46,6 +46,7 @@ def step_task(
     """
     check(parser.parse_args())
     ensure_clearml()
+    report_from_threads()
     from clearml import Task
 
     with exit_code_for_agents():
@@ -62,6 +63,7 @@ def step_task(
         auto_connect_frameworks={"pytorch": False, "matplotlib": False},
         auto_resource_monitoring=False,
     )
+    log_no_files_as_models()
     with exit_code_for_agents():
         try:
             # Only now is argparse connected: a second time, for the overrides.
@@ -83,6 +85,21 @@ def step_task(
             raise
         finally:
             task.close()  # leaves the status of a failed or stopped task as it is
+
+
+def log_no_files_as_models() -> None:
+    """Let no file that a framework writes or reads become a model by itself.
+
+    Task.init is told so, too; but in a task that ``clearml-task`` made it is called
+    before ours, with every framework connected.
+    """
+    from clearml.binding.frameworks import WeightsFileHandler
+
+    WeightsFileHandler.add_pre_callback(no_model)
+
+
+def no_model(kind: str, model) -> None:
+    """A callback whose answer None means that this file is left alone."""
 
 
 def pin_requirements() -> None:

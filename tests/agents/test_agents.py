@@ -22,7 +22,7 @@ def test_a_failure_reaches_the_controller_on_the_other_agent(
     assert page.startswith("pipeline: http")
     controller = place.ended(page.split("/tasks/")[1].split("/")[0])
     assert controller["status"] == "failed", place.console(controller["id"])[-3000:]
-    assert controller["last_worker"] == "embedded:services"
+    assert controller["last_worker"].startswith("embedded:services")
     reason = controller["hyperparams"]["Outputs"]["error"]["value"]
     assert "step validate failed" in reason and "B3.jpg" in reason
     (step,) = place.tasks(parent=controller["id"])
@@ -59,6 +59,14 @@ def test_a_second_pair_of_agents_on_the_same_folder_is_refused(place):
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert str(place.home / "agents") in line
+
+
+def test_agents_that_wait_for_work_write_no_more(place):
+    agents = [path.parent.name for path in place.home.glob("agents/*/agent.log")]
+    assert sorted(agents) == ["default", "services", "services-2", "services-3"]
+    for log in place.home.glob("agents/*/agent.log"):
+        text = log.read_text(encoding="utf-8")
+        assert "Listening to queues" in text and "No tasks in" not in text
 
 
 def test_one_task_runs_without_a_daemon_at_a_commit_that_is_not_pushed(

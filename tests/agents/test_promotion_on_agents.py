@@ -168,7 +168,7 @@ def test_a_better_model_replaces_it_under_load_by_clearml_task(
         controller = place.ended(line.split("id=")[1].split()[0], seconds=1100)
     console = place.console(controller["id"])
     assert controller["status"] == "completed", console[-3000:]
-    assert controller["last_worker"] == "embedded:services"
+    assert controller["last_worker"].startswith("embedded:services")
     c = {task["name"]: task for task in place.tasks(parent=controller["id"])}
     # validate runs the same code, and train does not
     assert sorted(c) == ["deploy", "evaluate", "promote", "train", "verify"]

@@ -23,8 +23,10 @@ from data_prep.paths import ROOT
 PRELUDE = """
 import json, os, sys
 from pathlib import Path
-from pipelines.tracking.connection import ensure_clearml
+from pipelines.tracking.connection import ensure_clearml, report_from_threads
 address = ensure_clearml()
+if "as a stranger" not in sys.argv:
+    report_from_threads()
 def show(value):
     Path(os.environ["SHOWN"]).write_text(json.dumps(value, default=str))
 """
@@ -80,7 +82,7 @@ class Embedded:
         keys = json.loads((self.home / "credentials.json").read_text())
         return f"{keys['access_key']}:{keys['secret_key']}"
 
-    def run(self, program, *arguments, check=True, timeout=120):
+    def run(self, program, *arguments, check=True, timeout=300):
         """Run a piece of Python; return what it showed (and the process if unchecked).
 
         The program is a file in the folder, as the SDK looks at the script it runs in.

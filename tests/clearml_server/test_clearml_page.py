@@ -11,7 +11,7 @@ import browser
 import pytest
 
 from pipelines.clearml_server import view
-from pipelines.clearml_server.auth import Gate, new_credentials
+from pipelines.clearml_server.auth import VIEW, Gate, new_credentials
 
 pytestmark = pytest.mark.slow
 
@@ -110,27 +110,61 @@ def test_names_and_values_are_shown_and_never_run(task_page):
 
 
 def test_scalars_and_plots_are_drawn(task_page):
+    task_page.run("document.querySelector('.u-over').scrollIntoView()")
     figures = task_page.run("""
-        Object.fromEntries([...document.querySelectorAll("figure")].map(figure => [
-            figure.querySelector("h3").textContent, {
-                lines: figure.querySelectorAll("path").length,
+        Object.fromEntries([...document.querySelectorAll("figure")].map(figure => {
+            const canvas = figure.querySelector("canvas");
+            const pixels = canvas?.getContext("2d")
+                .getImageData(0, 0, canvas.width, canvas.height).data ?? [];
+            const blue = [0x3b, 0x7d, 0xd8];  // of the first series
+            let drawn = 0;
+            for (let i = 0; i < pixels.length; i += 4)
+                drawn += blue.every((part, k) => pixels[i + k] === part);
+            return [figure.querySelector("h3").textContent, {
+                drawn, series: figure.querySelectorAll(".u-series").length - 1,
                 cells: figure.querySelectorAll("svg rect").length,
-                text: figure.innerText, marks: figure.textContent}]))
+                text: figure.innerText, marks: figure.textContent}];
+        }))
         """)
-    assert figures["loss"]["lines"] == 2 and "val" in figures["loss"]["text"]
+    assert figures["loss"]["series"] == 2 and "val" in figures["loss"]["text"]
+    assert figures["loss"]["drawn"] > 50
     matrix = figures["confusion · test"]
     assert matrix["cells"] == 4 and "true Left, predicted Right: 2" in matrix["marks"]
     assert {"41", "2", "3", "57", "Left"} <= set(matrix["text"].split())
     assert "0.75" in figures["scores · by class"]["text"]
-    assert figures["sizes · images"]["cells"] == 3
-    assert "some" in figures["sizes · images"]["text"]
+    assert figures["sizes · images"]["drawn"] > 500  # bars
     assert "not drawn" in figures["surface · solid"]["text"]
     assert "JSON" in figures["surface · solid"]["text"]
 
 
-def test_the_mouse_over_a_curve_reads_its_values(task_page):
-    task_page.hover("figure svg", across=0.99)
-    assert "train: 0.05" in task_page.wait_for("iteration 19")
+def read_off(tab):
+    """What the legend of the first chart says: x, then a value for each series."""
+    legend = "document.querySelector('figure .u-legend')"
+    return tab.run(
+        f"[...{legend}.querySelectorAll('.u-value')].map(one => one.innerText)"
+    )
+
+
+def test_mouse_and_keys_over_a_curve_read_its_values(task_page):
+    task_page.hover("figure .u-over", across=0.999)
+    assert read_off(task_page) == ["19", "0.05", "0.075"]
+    task_page.run("document.querySelector('figure .plot').focus()")
+    for _ in range(2):
+        task_page.key("ArrowLeft")
+    assert read_off(task_page) == ["17", "0.05556", "0.08333"]
+
+
+def test_curves_can_be_smoothed_and_the_address_keeps_it(task_page):
+    address = task_page.run("location.href")
+    task_page.open(f"{address}?smooth=0.9&axis=time&log=true")
+    task_page.wait_for("a red line")
+    task_page.hover("figure .u-over", across=0.999)
+    time, train, val = read_off(task_page)
+    assert time.count(":") == 2  # not an iteration
+    assert float(train) > 0.1 and float(val) > 0.15
+    controls = "[...document.querySelectorAll('.bar input, .bar select')]"
+    values = task_page.run(f"{controls}.map(one => one.value)")
+    assert "0.9" in values and "time" in values
 
 
 def test_images_and_artifacts_are_fetched_without_the_key(task_page):
@@ -258,7 +292,8 @@ def test_credentials_open_the_view_from_anywhere():
     far, server = ("192.0.2.7", 40000), ("192.0.2.1", 8080)
     with pytest.raises(view.NotShown, match="ssh -L 8080"):
         view.check(gate, {"Host": "127.0.0.1:8080"}, far, server)
-    headers = {"Host": "machine:8080", "Cookie": f"clearml_embedded={gate.token()}"}
+    cookie = gate.token(60, VIEW)
+    headers = {"Host": "machine:8080", "Cookie": f"clearml_embedded={cookie}"}
     view.check(gate, headers, far, server)
 
 

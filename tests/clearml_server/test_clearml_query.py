@@ -189,14 +189,16 @@ def test_pages_join_to_the_whole_in_order(storage, table, field, descending, siz
         value = value.get(path[0]) if path and value else value
         if isinstance(value, dict):
             value = None
-        return (value is not None, "" if value is None else value)
+        return value
 
     order = f"-{field}" if descending else field
-    ranks = range(len(table))
-    expected = sorted(ranks, key=lambda at: key(table[at]), reverse=descending)
+    known = [at for at, record in enumerate(table) if key(record) is not None]
+    empty = [at for at, record in enumerate(table) if key(record) is None]
+    expected = sorted(known, key=lambda at: key(table[at]), reverse=descending)
     if descending:  # equal ones stay in their order
         groups = itertools.groupby(expected, key=lambda at: key(table[at]))
         expected = [at for _, group in groups for at in sorted(group)]
+    expected += empty  # last in either order
     pages = [
         found(storage, table, {"order_by": [order], "page": p, "page_size": size})
         for p in range(-(-len(table) // size) + 1)

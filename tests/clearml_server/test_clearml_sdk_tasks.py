@@ -354,3 +354,62 @@ def test_files_of_a_task_with_quotes_in_its_names_are_found_again(embedded):
     """)
     assert shown["artifact"] == {"x": 1}
     assert shown["image"] > 0
+
+
+def test_a_pool_that_is_forked_while_a_task_reports_ends(embedded):
+    shown = embedded.run(
+        """
+        import multiprocessing
+        from clearml import Task
+
+        def work(x):
+            log = Task.current_task().get_logger()
+            for i in range(20):
+                log.report_scalar("squares", str(x), x * x, i)
+            return x * x
+
+        task = Task.init("Tasks", "forks", reuse_last_task_id=False)
+        task.get_logger().report_scalar("before", "all", 1, 1)
+        task.upload_artifact("before", {"a": 1}, wait_on_upload=True)
+        with multiprocessing.get_context("fork").Pool(4) as pool:
+            squares = pool.map(work, range(8))
+            pool.close()
+            pool.join()
+        task.close()
+        show([task.id, squares])
+        """,
+        "as a stranger",
+    )
+    task, squares = shown
+    assert squares == [x * x for x in range(8)]
+    body = {"task": task}
+    curves = embedded.data("events.scalar_metrics_iter_histogram", body)["squares"]
+    assert {name: curve["y"][-1] for name, curve in curves.items()} == {
+        str(x): x * x for x in range(8)
+    }
+
+
+def test_only_the_output_model_of_a_step_that_clearml_task_made_is_registered(embedded):
+    shown = embedded.run("""
+        import argparse
+        import torch
+        from clearml import OutputModel, Task
+        Task.init("ASL", "train", "data_processing")  # as clearml-task does, first
+        from pipelines.tracking.task import step_task
+
+        sys.argv = ["train.py"]
+        with step_task("train", argparse.ArgumentParser()) as (task, args):
+            for name in ("last.partial", "checkpoint.partial", "checkpoint.pt"):
+                torch.save({"weight": torch.zeros(2)}, name)
+            torch.load("checkpoint.pt")
+            Path("model.onnx").write_bytes(b"weights")
+            model = OutputModel(task, name="model", framework="ONNX")
+            model.update_weights("model.onnx", auto_delete_file=False)
+        show([task.id, model.id])
+        """)
+    task, model = shown
+    found = embedded.data("models.get_all", {"task": [task]})["models"]
+    assert [one["id"] for one in found] == [model]
+    models = embedded.data("tasks.get_by_id", {"task": task})["task"]["models"]
+    assert [one["model"] for one in models["output"]] == [model]
+    assert models["input"] == []

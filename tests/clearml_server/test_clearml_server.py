@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.paths import ROOT
-from pipelines.clearml_server import calls, services  # noqa: F401
+from pipelines.clearml_server import auth, calls, services  # noqa: F401
 
 BOUNDARY = "a-boundary"
 
@@ -63,21 +64,63 @@ def test_a_token_ends_when_it_says(embedded):
     assert code == 401 and "expired" in answer["meta"]["result_msg"]
 
 
-def test_a_browser_gets_a_cookie_for_a_token(embedded):
-    class Stay(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, *_):
-            return None
+def log_in(embedded, body, **headers):
+    """Log in as the page does; return the answer's code, data and cookie."""
+    request = urllib.request.Request(
+        f"{embedded.address}/view/login",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"} | headers,
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            cookie = answer.headers["Set-Cookie"]
+            return answer.status, json.load(answer)["data"], cookie
+    except urllib.error.HTTPError as error:
+        return error.code, None, error.headers["Set-Cookie"]
 
-    token = embedded.data("auth.login")["token"]
-    opener = urllib.request.build_opener(Stay)
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        opener.open(f"{embedded.address}/login?token={token}")
-    assert caught.value.code == 302 and caught.value.headers["Location"] == "/"
-    cookie = caught.value.headers["Set-Cookie"]
-    assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
-    headers = {"Cookie": cookie.partition(";")[0]}
-    assert embedded.http("GET", "/projects.get_all", headers=headers)[0] == 200
-    assert embedded.http("GET", "/login?token=x")[0] == 401
+
+def test_a_login_gives_a_token_for_the_api_and_a_cookie_for_the_view_alone(embedded):
+    access_key, secret_key = embedded.keys().split(":")
+    keys = {"access_key": access_key, "secret_key": secret_key}
+    code, data, cookie = log_in(embedded, keys)
+    assert code == 200
+    for part in ("HttpOnly", "SameSite=Strict", "Path=/view", "Max-Age=28800"):
+        assert part in cookie
+    token = cookie.partition(";")[0].partition("=")[2]
+    for headers in (
+        {"Cookie": f"clearml_embedded={token}"},
+        {"Cookie": f"clearml_embedded={data['token']}"},
+        {"Authorization": f"Bearer {token}"},
+    ):
+        for method in ("GET", "POST"):
+            path = "/tasks.create?name=forged&type=custom"
+            assert embedded.http(method, path, b"{}", headers)[0] == 401
+    headers = {"Authorization": f"Bearer {data['token']}"}
+    assert embedded.call("tasks.get_all", headers=headers)[0] == 200
+    wrong = keys | {"secret_key": "x"}
+    for body in (wrong, {}, {"link": data["token"]}, {"link": "x"}):
+        assert log_in(embedded, body) == (401, None, None)
+    other = {"Origin": "http://127.0.0.1:1"}, {"Sec-Fetch-Site": "same-site"}
+    for headers in other:  # another port of this machine is the same site
+        assert log_in(embedded, keys, **headers) == (400, None, None)
+
+
+def test_a_printed_link_logs_in_once(embedded):
+    keys = json.loads((embedded.home / "credentials.json").read_text())
+    link = auth.Gate(keys).token(60, auth.LOGIN)
+    assert log_in(embedded, {"link": link})[0] == 200
+    assert log_in(embedded, {"link": link})[0] == 401
+    headers = {"Authorization": f"Bearer {auth.Gate(keys).token(60, auth.LOGIN)}"}
+    assert embedded.call("tasks.get_all", headers=headers)[0] == 401
+
+
+def test_nothing_is_written_by_an_address_alone(embedded):
+    path = "/tasks.create?name=by+address&type=custom"
+    for method in ("GET", "POST"):
+        code, body = embedded.http(method, path, b"", bearer(embedded))
+        assert code == 400 and b"belong into the body" in body
+    found = embedded.data("tasks.get_all", {"name": "by address"})["tasks"]
+    assert found == []
 
 
 def test_keys_are_readable_by_their_owner_alone(embedded):
@@ -85,6 +128,13 @@ def test_keys_are_readable_by_their_owner_alone(embedded):
         assert stat.S_IMODE((embedded.home / name).stat().st_mode) == 0o600
     secret = embedded.keys().partition(":")[2]
     assert secret not in (embedded.home / "server.log").read_text()
+
+
+def test_a_folder_that_others_could_read_is_closed_to_them(own_embedded):
+    own_embedded.home.mkdir(parents=True)
+    own_embedded.home.chmod(0o755)
+    own_embedded.start()
+    assert stat.S_IMODE(own_embedded.home.stat().st_mode) == 0o700
 
 
 def test_an_unknown_endpoint_is_refused_and_logged_once(embedded):
@@ -212,17 +262,32 @@ def test_without_a_key_a_large_request_is_refused_before_it_is_read(embedded):
         assert connection.recv(100).startswith(b"HTTP/1.0 401")
 
 
-def test_a_second_server_refuses_the_folder(embedded):
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.clearml_server"],
+def second(embedded, *options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.clearml_server", *options],
         cwd=ROOT,
         env=embedded.environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
     )
-    assert done.returncode == 2 and done.stdout == ""
-    (line,) = done.stderr.splitlines()
+
+
+def test_a_second_server_shows_the_running_one_and_a_link_that_logs_in(embedded):
+    process = second(embedded)
+    first, _, link = (process.stdout.readline() for _ in range(3))
+    assert embedded.address in first and "already" in first
+    token = link.strip().removeprefix(f"{embedded.address}/login#link=")
+    assert log_in(embedded, {"link": token})[0] == 200
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20)[1] == "" and process.returncode == 0
+
+
+def test_a_second_server_elsewhere_refuses_the_folder(embedded):
+    process = second(embedded, "--port", "1")
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 2 and output == ""
+    (line,) = errors.splitlines()
     assert embedded.address in line and "--home" in line
 
 

@@ -108,6 +108,5 @@ def test_progress_says_how_many_of_how_many_and_how_long_still():
 
 
 def test_durations_are_said_as_people_do():
-    assert [duration(x) for x in (0.4, 41.2, 185, 7800)] == [
-        *("0 s", "41 s", "3 min 5 s", "2 h 10 min"),
-    ]
+    durations = [duration(seconds) for seconds in (0.4, 41.2, 185, 7800)]
+    assert durations == ["0 s", "41 s", "3 min 5 s", "2 h 10 min"]

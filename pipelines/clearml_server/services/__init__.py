@@ -2,11 +2,15 @@
 
 from . import (  # noqa: F401
     event_reads,
+    event_samples,
     events,
     models,
+    pipelines,
+    project_facts,
     project_removal,
     projects,
     queues,
+    statistics,
     task_actions,
     task_parts,
     task_removal,

@@ -2,7 +2,7 @@
 
 from .. import documents
 from ..errors import ApiError
-from ..storage import PROJECT
+from ..storage import MODEL, PROJECT, TASK
 
 LEAST_NAME = 3
 HIDDEN = "hidden"
@@ -85,6 +85,43 @@ def for_each(call, act) -> dict:
             failed.append({"id": id_, "error": details | {"data": {}}})
         call.db.execute("RELEASE one")
     return {"succeeded": succeeded, "failed": failed}
+
+
+# Ids in records, and what they are the ids of.
+REFERENCES = {"project": PROJECT, "parent": TASK, "task": TASK}
+
+
+def with_names(db, records: list[dict], entity) -> None:
+    """Replace ids in records by ``{"id", "name"}``, as ``..._ex`` calls answer."""
+    names = {}
+
+    def named(of, id_):
+        if (of.table, id_) not in names:
+            found = documents.select(db, of, "id = ?", [id_], ["id", "name"])
+            names[of.table, id_] = found[0] if found else {"id": id_}
+        return dict(names[of.table, id_])
+
+    references = REFERENCES | ({"parent": PROJECT} if entity is PROJECT else {})
+    references |= {"parent": MODEL} if entity is MODEL else {}
+    for record in records:
+        for field, of in references.items():
+            if record.get(field):
+                record[field] = named(of, record[field])
+        for field, name in (("user", documents.USER), ("company", documents.COMPANY)):
+            if field in record:
+                record[field] = {"id": record[field], "name": name}
+        for entries in (record.get("models") or {}).values():
+            for entry in entries or []:
+                entry["model"] = named(MODEL, entry.get("model"))
+
+
+def retag(db, entity, id_: str, request: dict) -> dict:
+    """Add and remove tags of one record; return its fields."""
+    tags = set(documents.get(db, entity, id_, "tags").get("tags", []))
+    add = request.get("add_tags") or []
+    check_tags({"tags": add})
+    tags = sorted((tags | set(add)) - set(request.get("remove_tags") or []))
+    return {"tags": tags}
 
 
 def rename_metadata(items) -> dict:

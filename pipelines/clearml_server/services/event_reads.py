@@ -20,7 +20,7 @@ DEFAULT_BATCH = 500
 MAX_BATCH = 10_000
 
 
-@endpoint("events.scalar_metrics_iter_histogram", needs=["task"])
+@endpoint("events.scalar_metrics_iter_histogram")
 def scalar_metrics_iter_histogram(call):
     """Series as ``{metric: {variant: {"name", "x", "y"}}}``, averaged to few points."""
     wanted = _wanted(call.data.get("metrics"))
@@ -33,13 +33,16 @@ def scalar_metrics_iter_histogram(call):
     return answer
 
 
-@endpoint("events.multi_task_scalar_metrics_iter_histogram", needs=["tasks"])
+@endpoint("events.multi_task_scalar_metrics_iter_histogram")
 def multi_task_scalar_metrics_iter_histogram(call):
     """As above for several tasks: ``{metric: {variant: {task: curve}}}``."""
+    wanted = _wanted(call.data.get("metrics"))
     answer = {}
     for task_id in call.data["tasks"]:
         task = documents.get(call.db, TASK, task_id, "name")
         for series in _series_of(call.db, task_id):
+            if not _is_wanted(series, wanted):
+                continue
             curve = _curve(call, series) | {"name": task["name"]}
             if curve["x"]:
                 variants = answer.setdefault(series["metric"], {})
@@ -93,7 +96,7 @@ def _iso(milliseconds: int) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
-@endpoint("events.scalar_metrics_iter_raw", needs=["task", "metric"])
+@endpoint("events.scalar_metrics_iter_raw")
 def scalar_metrics_iter_raw(call):
     """Every point of one metric, in pages."""
     wanted = _wanted([call.data["metric"]])
@@ -110,10 +113,13 @@ def scalar_metrics_iter_raw(call):
         variant["iter"].append(row["iter"])
         variant["timestamp"].append(row["timestamp"])
         variant["y"].append(row["value"])
-    return {"variants": variants, "returned": len(rows), "scroll_id": scroll}
+    answer = {"variants": variants, "returned": len(rows), "scroll_id": scroll}
+    if call.data.get("count_total"):
+        answer["total"] = _count_points(call.db, [s["id"] for s in series])
+    return answer
 
 
-@endpoint("events.get_task_single_value_metrics", needs=["tasks"])
+@endpoint("events.get_task_single_value_metrics")
 def get_task_single_value_metrics(call):
     answer = []
     for task_id in call.data["tasks"]:
@@ -128,7 +134,7 @@ def get_task_single_value_metrics(call):
     return {"tasks": answer}
 
 
-@endpoint("events.get_task_latest_scalar_values", needs=["task"])
+@endpoint("events.get_task_latest_scalar_values")
 def get_task_latest_scalar_values(call):
     task = documents.get(call.db, TASK, call.data["task"], "last_metrics")
     metrics = []
@@ -141,7 +147,7 @@ def get_task_latest_scalar_values(call):
     return {"metrics": metrics}
 
 
-@endpoint("events.get_scalar_metrics_and_variants", needs=["task"])
+@endpoint("events.get_scalar_metrics_and_variants")
 def get_scalar_metrics_and_variants(call):
     answer = {}
     for series in _series_of(call.db, call.data["task"]):
@@ -149,7 +155,7 @@ def get_scalar_metrics_and_variants(call):
     return {"metrics": answer}
 
 
-@endpoint("events.get_task_metrics", needs=["tasks"])
+@endpoint("events.get_task_metrics")
 def get_task_metrics(call):
     kind = call.data.get("event_type")
     answer = []
@@ -166,7 +172,28 @@ def get_task_metrics(call):
     return {"metrics": answer}
 
 
-@endpoint("events.get_task_events", needs=["task"])
+@endpoint("events.get_multi_task_metrics")
+def get_multi_task_metrics(call):
+    """The metrics and variants that several tasks have between them."""
+    kind = call.data.get("event_type")
+    found = {}
+    for task_id in call.data["tasks"]:
+        for table, condition, values in (
+            ("series", "? IN (?, '')", [kind or "", events.SCALAR]),
+            ("events", "? IN (type, '')", [kind or ""]),
+        ):
+            sql = (
+                f"SELECT DISTINCT metric, variant FROM {table} "
+                f"WHERE task = ? AND {condition}"
+            )
+            for row in call.db.execute(sql, [task_id, *values]):
+                found.setdefault(row["metric"], set()).add(row["variant"])
+    return {
+        "metrics": [{"metric": m, "variants": sorted(found[m])} for m in sorted(found)]
+    }
+
+
+@endpoint("events.get_task_events")
 def get_task_events(call):
     """Events of one type (default: all but scalars) in pages."""
     kind = (call.data.get("event_type") or "").replace(" ", "_")
@@ -191,8 +218,23 @@ def get_task_events(call):
     }
 
 
-def _scalar_events(call) -> dict:
-    series = {s["id"]: s for s in _series_of(call.db, call.data["task"])}
+@endpoint("events.get_scalar_metric_data")
+def get_scalar_metric_data(call):
+    """Every point of one metric (or of all), as events in pages."""
+    return _scalar_events(call, call.data.get("metric"))
+
+
+@endpoint("events.clear_scroll")
+def clear_scroll(call):
+    """Nothing is kept for a scroll id."""
+
+
+def _scalar_events(call, metric: str | None = None) -> dict:
+    series = {
+        s["id"]: s
+        for s in _series_of(call.db, call.data["task"])
+        if metric in (None, s["metric"])
+    }
     rows, scroll = _point_page(call, list(series))
     found = [
         {
@@ -206,10 +248,7 @@ def _scalar_events(call) -> dict:
         }
         for row in rows
     ]
-    total = call.db.execute(
-        "SELECT count(*) FROM points JOIN series ON series.id = series WHERE task = ?",
-        (call.data["task"],),
-    ).fetchone()[0]
+    total = _count_points(call.db, list(series))
     return {
         "events": found,
         "returned": len(found),
@@ -218,13 +257,24 @@ def _scalar_events(call) -> dict:
     }
 
 
+def _count_points(db, series_ids: list[int]) -> int:
+    marks = ", ".join("?" * len(series_ids))
+    sql = f"SELECT count(*) FROM points WHERE series IN ({marks})"
+    return db.execute(sql, series_ids).fetchone()[0]
+
+
 def _point_page(call, series_ids):
     """Points after the one the scroll id names; and the scroll id that follows.
 
     The page is found through the primary key, whatever its number.
     """
     after = (call.data.get("scroll_id") or "").split(":")
-    series, iteration = (int(part) for part in after) if len(after) == 2 else (-1, 0)
+    try:
+        series, iteration = map(int, after) if len(after) == 2 else (-1, 0)
+    except ValueError:
+        raise ApiError("invalid_scroll_id", scroll_id=call.data["scroll_id"]) from None
+    if max(abs(series), abs(iteration)) > 2**63 - 1:
+        raise ApiError("invalid_scroll_id", scroll_id=call.data["scroll_id"])
     marks = ", ".join("?" * len(series_ids))
     rows = call.db.execute(
         f"SELECT * FROM points WHERE series IN ({marks}) AND (series, iter) > (?, ?) "
@@ -243,12 +293,15 @@ def _batch_size(call) -> int:
 
 def _number(scroll) -> int:
     try:
-        return int(scroll or 0)
+        number = int(scroll or 0)
     except ValueError:
-        raise ApiError("invalid_scroll_id", scroll_id=scroll) from None
+        number = -1
+    if not 0 <= number < 2**31:
+        raise ApiError("invalid_scroll_id", scroll_id=scroll)
+    return number
 
 
-@endpoint("events.get_task_log", needs=["task"])
+@endpoint("events.get_task_log")
 def get_task_log(call):
     """Console lines before (or after) a time; the newest batch by default."""
     request = call.data
@@ -273,7 +326,7 @@ def get_task_log(call):
     return {"events": found, "returned": len(found), "total": total}
 
 
-@endpoint("events.download_task_log", needs=["task"])
+@endpoint("events.download_task_log")
 def download_task_log(call):
     """The whole console output as text."""
     sql = "SELECT doc FROM logs WHERE task = ? ORDER BY timestamp, id"
@@ -281,13 +334,13 @@ def download_task_log(call):
     return {"log": "\n".join(json.loads(row["doc"]).get("msg", "") for row in rows)}
 
 
-@endpoint("events.get_task_plots", needs=["task"])
+@endpoint("events.get_task_plots")
 def get_task_plots(call):
     plots = _latest(call, call.data["task"], events.PLOT, call.data.get("metrics"))
     return {"plots": plots, "returned": len(plots), "total": len(plots)}
 
 
-@endpoint("events.get_multi_task_plots", needs=["tasks"])
+@endpoint("events.get_multi_task_plots")
 def get_multi_task_plots(call):
     """Plots as ``{metric: {variant: {task: {iteration: {"name", "plots"}}}}}``."""
     answer = {}
@@ -318,14 +371,21 @@ def _latest(call, task_id, kind, metrics) -> list[dict]:
     ]
 
 
-@endpoint("events.debug_images", needs=["metrics"])
-def debug_images(call):
-    """Images by iteration, latest first; a scroll id continues with earlier ones."""
-    iterations = call.data.get("iters") or 1
+@endpoint("events.debug_images")
+@endpoint("events.plots")
+def by_iteration(call):
+    """Images or plots by iteration, latest first.
+
+    A scroll id continues with earlier ones, or goes back to later ones.
+    """
+    kind = events.PLOT if call.name == "events.plots" else events.IMAGE
+    iterations = max(1, call.data.get("iters") or 1)
     start = 0 if call.data.get("refresh") else _number(call.data.get("scroll_id"))
+    if call.data.get("navigate_earlier") is False:
+        start = max(0, start - 2 * iterations)
     answer = []
     for asked in call.data["metrics"]:
-        where, values = "task = ? AND type = ?", [asked["task"], events.IMAGE]
+        where, values = "task = ? AND type = ?", [asked["task"], kind]
         if asked.get("metric"):
             where += " AND metric = ?"
             values.append(asked["metric"])
@@ -338,9 +398,9 @@ def debug_images(call):
             "ORDER BY iter DESC LIMIT ? OFFSET ?) ORDER BY iter DESC, id",
             [*values, *values, iterations, start],
         )
-        by_iteration = {}
+        found = {}
         for row in rows:
-            by_iteration.setdefault(row["iter"], []).append(json.loads(row["doc"]))
-        found = [{"iter": i, "events": e} for i, e in by_iteration.items()]
+            found.setdefault(row["iter"], []).append(json.loads(row["doc"]))
+        found = [{"iter": i, "events": e} for i, e in found.items()]
         answer.append({"task": asked["task"], "iterations": found})
     return {"metrics": answer, "scroll_id": str(start + iterations)}

@@ -28,11 +28,12 @@ TYPES = {SCALAR, LOG, PLOT, IMAGE, "training_stats_vector"}
 LOCKED = ("publishing", "published")
 # The iteration under which the SDK reports single values.
 SINGLE_VALUE = -(2**31)
+TEXTS = ("msg", "url", "plot_str", "key", "level", "worker")
 # Names of series that a task may have before further ones are left out of last_metrics.
 MAX_LAST_METRICS = 2000
 
 
-@endpoint("events.add", needs=["type"], writes=True)
+@endpoint("events.add", writes=True)
 @endpoint("events.add_batch", writes=True)
 def add(call):
     """Keep a batch of events; those that cannot be kept are counted by reason."""
@@ -61,7 +62,7 @@ def add(call):
 def _why_not(db, event: dict, entities: dict) -> str | None:
     """Say why an event cannot be kept; note what kind of thing it belongs to."""
     kind = event.get("type")
-    if kind is None:
+    if not isinstance(kind, str):
         return "Event must have a 'type' field"
     event["type"] = kind = kind.replace(" ", "_")
     if kind not in TYPES:
@@ -82,8 +83,11 @@ def _why_not(db, event: dict, entities: dict) -> str | None:
                 raise ValueError
     except (TypeError, ValueError, OverflowError):
         return "Invalid iteration, timestamp or value"
-    if not -(2**63) <= event["iter"] < 2**63:
-        return "Iteration number out of range"
+    if not all(-(2**63) <= event[name] < 2**63 for name in ("iter", "timestamp")):
+        return "Iteration number or timestamp out of range"
+    for name in TEXTS:
+        if not isinstance(event.get(name, ""), str):
+            event[name] = str(event[name])
     event["metric"] = str(event.get("metric") or "")
     event["variant"] = str(event.get("variant") or "")
     return None
@@ -208,18 +212,21 @@ def note_scalar(last_metrics: dict, event: dict) -> None:
     last["mean_value"] += (value - last["mean_value"]) / last["count"]
 
 
-@endpoint("events.delete_for_task", needs=["task"], writes=True)
+@endpoint("events.delete_for_task", writes=True)
 @endpoint("events.delete_for_model", writes=True)
 def delete_for_task(call):
-    urls = delete_all(call.db, call.data.get("task") or call.data["model"])
+    urls = delete_all(call.db, call.data.get("task", call.data.get("model")))
     call.after.append(lambda: call.server.files.delete_urls(urls))
     return {"deleted": True}
 
 
-@endpoint("events.clear_task_log", needs=["task"], writes=True)
+@endpoint("events.clear_task_log", writes=True)
 def clear_task_log(call):
-    sql = "DELETE FROM logs WHERE task = ?"
-    return {"deleted": call.db.execute(sql, (call.data["task"],)).rowcount}
+    """Delete the console output, or what of it is older than so many seconds."""
+    before = time.time() - max(0, call.data.get("threshold_sec") or 0)
+    sql = "DELETE FROM logs WHERE task = ? AND timestamp <= ?"
+    values = (call.data["task"], int(before * 1000))
+    return {"deleted": call.db.execute(sql, values).rowcount}
 
 
 def delete_all(db, id_: str) -> list[str]:

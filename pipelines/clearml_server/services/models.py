@@ -16,7 +16,9 @@ from .common import (
     check_tags,
     for_each,
     rename_metadata,
+    retag,
     visible,
+    with_names,
     with_subprojects,
 )
 
@@ -26,12 +28,12 @@ FIELDS = (
 ).split()
 
 
-@endpoint("models.get_by_id", needs=["model"])
+@endpoint("models.get_by_id")
 def get_by_id(call):
     return {"model": documents.get(call.db, MODEL, call.data["model"])}
 
 
-@endpoint("models.get_by_task_id", needs=["task"])
+@endpoint("models.get_by_task_id")
 def get_by_task_id(call):
     models = documents.get(call.db, TASK, call.data["task"], "models")["models"]
     if not models.get("output"):
@@ -40,10 +42,25 @@ def get_by_task_id(call):
 
 
 @endpoint("models.get_all")
-@endpoint("models.get_all_ex")
-def get_all(call):
+def get_all(call, complete=None):
     request = with_subprojects(call.db, call.data)
-    return query.search(call.db, MODEL, request, also=visible(request))
+    return query.search(call.db, MODEL, request, visible(request), complete)
+
+
+@endpoint("models.get_all_ex")
+@endpoint("models.get_by_id_ex")
+def get_all_ex(call):
+    """As get_all, with names beside the ids of other things."""
+    return get_all(call, lambda models: with_names(call.db, models, MODEL))
+
+
+@endpoint("models.update_tags", writes=True)
+def update_tags(call):
+    def act(id_):
+        return _change(call.db, id_, retag(call.db, MODEL, id_, call.data))
+
+    done = for_each(call, act)
+    return done | {"updated": len(done["succeeded"])}
 
 
 @endpoint("models.get_frameworks")
@@ -57,7 +74,7 @@ def get_frameworks(call):
     return {"frameworks": [row[0] for row in call.db.execute(sql, parameters)]}
 
 
-@endpoint("models.create", needs=["uri", "name"], writes=True)
+@endpoint("models.create", writes=True)
 def create(call):
     fields = _checked(call.db, call.data)
     return {"id": _insert(call.db, fields), "created": True}
@@ -83,8 +100,8 @@ def _insert(db, fields: dict) -> str:
     return documents.insert(db, MODEL, record | fields)
 
 
-@endpoint("models.edit", needs=["model"], writes=True)
-@endpoint("models.update", needs=["model"], writes=True)
+@endpoint("models.edit", writes=True)
+@endpoint("models.update", writes=True)
 def edit(call):
     model = documents.get(call.db, MODEL, call.data["model"], "id", "task")
     fields = _checked(call.db, call.data)
@@ -109,7 +126,7 @@ def _note_iteration(call, task_id) -> None:
         )
 
 
-@endpoint("models.update_for_task", needs=["task"], writes=True)
+@endpoint("models.update_for_task", writes=True)
 def update_for_task(call):
     """Set the output model of a task to a file, or to an existing model."""
     db, request = call.db, call.data
@@ -138,13 +155,14 @@ def update_for_task(call):
     return {"id": id_, "created": created, "updated": 1}
 
 
-@endpoint("models.set_ready", needs=["model"], writes=True)
+@endpoint("models.set_ready", writes=True)
 def set_ready(call):
     return _publish(call, call.data["model"])
 
 
-@endpoint("models.publish_many", needs=["ids"], writes=True)
+@endpoint("models.publish_many", writes=True)
 def publish_many(call):
+    call.data["publish_task"] = call.data.get("publish_tasks", True)
     return for_each(call, lambda id_: _publish(call, id_))
 
 
@@ -165,12 +183,12 @@ def _publish(call, id_) -> dict:
     return answer
 
 
-@endpoint("models.delete", needs=["model"], writes=True)
+@endpoint("models.delete", writes=True)
 def delete(call):
     return _delete(call, call.data["model"])
 
 
-@endpoint("models.delete_many", needs=["ids"], writes=True)
+@endpoint("models.delete_many", writes=True)
 def delete_many(call):
     return for_each(call, lambda id_: _delete(call, id_))
 
@@ -209,12 +227,12 @@ def _tasks_with(db, kind: str, model_id: str) -> list[dict]:
     return documents.select(db, TASK, where, parameters, ["id", "models", "status"])
 
 
-@endpoint("models.archive_many", needs=["ids"], writes=True)
+@endpoint("models.archive_many", writes=True)
 def archive_many(call):
     return for_each(call, lambda id_: _retag(call, id_, "archived", add=True))
 
 
-@endpoint("models.unarchive_many", needs=["ids"], writes=True)
+@endpoint("models.unarchive_many", writes=True)
 def unarchive_many(call):
     return for_each(call, lambda id_: _retag(call, id_, "unarchived", add=False))
 
@@ -226,7 +244,7 @@ def _retag(call, id_, word, add) -> dict:
     return {word: True}
 
 
-@endpoint("models.move", needs=["ids"], writes=True)
+@endpoint("models.move", writes=True)
 def move(call):
     project = call.data.get("project")
     if not project and (name := call.data.get("project_name")):
@@ -236,7 +254,7 @@ def move(call):
     return {"project_id": project}
 
 
-@endpoint("models.add_or_update_metadata", needs=["model", "metadata"], writes=True)
+@endpoint("models.add_or_update_metadata", writes=True)
 def add_or_update_metadata(call):
     model = documents.get(call.db, MODEL, call.data["model"], "metadata")
     kept = {} if call.data.get("replace_metadata") else model.get("metadata", {})
@@ -244,7 +262,7 @@ def add_or_update_metadata(call):
     return {"updated": _change(call.db, call.data["model"], fields)["updated"]}
 
 
-@endpoint("models.delete_metadata", needs=["model", "keys"], writes=True)
+@endpoint("models.delete_metadata", writes=True)
 def delete_metadata(call):
     model = documents.get(call.db, MODEL, call.data["model"], "metadata")
     gone = set(call.data["keys"])

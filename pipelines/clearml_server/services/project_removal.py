@@ -11,18 +11,32 @@ from . import task_removal
 from .common import ARCHIVED, with_below
 
 
-@endpoint("projects.validate_delete", needs=["project"])
+@endpoint("projects.validate_delete")
 def validate_delete(call):
+    """What deleting a project would take with it, and what of it is not archived."""
     ids = with_below(call.db, call.data["project"])
     marks = ", ".join("?" * len(ids))
+    counted = {
+        "tasks": ("tasks", "1"),
+        "models": ("models", "1"),
+        "datasets": ("tasks", _tagged("dataset")),
+        "pipelines": ("tasks", _tagged("pipeline")),
+        "reports": ("tasks", "type = 'report'"),
+    }
     answer = {}
-    for table in ("tasks", "models"):
-        sql = f"SELECT count(*) FROM {table} WHERE project IN ({marks})"
-        answer[table] = call.db.execute(sql, ids).fetchone()[0]
+    for name, (table, condition) in counted.items():
+        sql = f"SELECT count(*) FROM {table} WHERE project IN ({marks}) AND {condition}"
+        answer[name] = call.db.execute(sql, ids).fetchone()[0]
+        sql += f" AND NOT {_tagged(ARCHIVED)}"
+        answer[f"non_archived_{name}"] = call.db.execute(sql, ids).fetchone()[0]
     return answer
 
 
-@endpoint("projects.delete", needs=["project"], writes=True)
+def _tagged(tag: str) -> str:
+    return f"EXISTS (SELECT 1 FROM json_each(system_tags) WHERE value = '{tag}')"
+
+
+@endpoint("projects.delete", writes=True)
 def delete(call):
     """Delete a project and those below; what is in them goes too, or stays behind."""
     db, contents = call.db, call.data.get("delete_contents")

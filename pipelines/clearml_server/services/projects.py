@@ -5,16 +5,22 @@ projects), ``PipelineController``, ``Task.get_projects``, ``Task.get_project_id`
 ``Task.move_to_project``, ``project.delete`` of the APIClient.
 """
 
-from .. import documents, query
+from datetime import datetime, timedelta, timezone
+
+from .. import documents, query, schemas
 from ..calls import endpoint
 from ..errors import ApiError
-from ..storage import PROJECT, TASK
-from .common import check_name, check_tags, visible, with_below
+from ..storage import MODEL, PROJECT, TASK
+from .common import ARCHIVED, check_name, check_tags, visible, with_below, with_names
 
+STATUSES = (
+    "created queued in_progress stopped published publishing closed failed completed "
+    "unknown"
+).split()
 FIELDS = "name description tags system_tags default_output_destination".split()
 
 
-@endpoint("projects.get_by_id", needs=["project"])
+@endpoint("projects.get_by_id")
 def get_by_id(call):
     return {"project": documents.get(call.db, PROJECT, call.data["project"])}
 
@@ -28,23 +34,62 @@ def get_all(call):
         request.setdefault("parent", [None])
     elif "parent" in request:
         request["path"] = request.pop("parent")
-    answer = query.search(call.db, PROJECT, request, also=visible(request))
-    if request.get("include_stats"):
-        for project in answer["projects"]:
-            project["stats"] = {"active": _counts(call.db, project["id"])}
+    complete = None
+    if call.name == "projects.get_all_ex":
+        complete = lambda found: with_names(call.db, found, PROJECT)  # noqa: E731
+    answer = query.search(call.db, PROJECT, request, visible(request), complete)
+    for project in answer["projects"]:
+        if request.get("include_stats"):
+            project["stats"] = _stats(call, project["id"])
+        if request.get("check_own_contents"):
+            project |= {
+                f"own_{table}": _count(call.db, table, [project["id"]])
+                for table in ("tasks", "models")
+            }
     return answer
 
 
-def _counts(db, project_id) -> dict:
+def _stats(call, project_id) -> dict:
+    """Numbers of tasks by state, with the projects below unless told otherwise."""
+    db, wanted = call.db, call.data.get("stats_for_state")
+    ids = [project_id]
+    if call.data.get("stats_with_children", True):
+        ids = with_below(db, project_id)
+    return {
+        state: _counts(db, ids, archived=state == "archived")
+        for state in ("active", "archived")
+        if wanted in (None, state)
+    }
+
+
+def _counts(db, ids: list[str], archived: bool) -> dict:
     rows = db.execute(
-        "SELECT status, count(*) FROM tasks WHERE project = ? GROUP BY status",
-        (project_id,),
-    )
-    counts = dict(rows.fetchall())
-    return {"status_count": counts, "total_tasks": sum(counts.values())}
+        "SELECT status, completed, active_duration FROM tasks "
+        f"WHERE project IN ({', '.join('?' * len(ids))}) AND "
+        f"{'' if archived else 'NOT'} EXISTS (SELECT 1 FROM json_each(system_tags) "
+        "WHERE value = ?)",
+        [*ids, ARCHIVED],
+    ).fetchall()
+    counts = dict.fromkeys(STATUSES, 0)
+    for row in rows:
+        counts[row["status"]] = counts.get(row["status"], 0) + 1
+    day = datetime.now(timezone.utc) - timedelta(days=1)
+    day = day.isoformat(timespec="microseconds")
+    return {
+        "status_count": counts,
+        "total_tasks": len(rows),
+        "total_runtime": sum(row["active_duration"] or 0 for row in rows),
+        "completed_tasks_24h": sum((row["completed"] or "") > day for row in rows),
+    }
 
 
-@endpoint("projects.create", needs=["name"], writes=True)
+def _count(db, table: str, ids: list[str], also: str = "1") -> int:
+    marks = ", ".join("?" * len(ids))
+    sql = f"SELECT count(*) FROM {table} WHERE project IN ({marks}) AND {also}"
+    return db.execute(sql, ids).fetchone()[0]
+
+
+@endpoint("projects.create", writes=True)
 def create(call):
     name = _clean(call.data["name"])
     if _find(call.db, name):
@@ -60,7 +105,7 @@ def find_or_create(db, name: str) -> str:
     return _find(db, name) or _create(db, name, {})
 
 
-@endpoint("projects.update", needs=["project"], writes=True)
+@endpoint("projects.update", writes=True)
 def update(call):
     db, project_id = call.db, call.data["project"]
     project = documents.get(db, PROJECT, project_id)
@@ -76,7 +121,7 @@ def update(call):
     return {"updated": updated, "fields": fields}
 
 
-@endpoint("projects.move", needs=["project"], writes=True)
+@endpoint("projects.move", writes=True)
 def move(call):
     db, project_id = call.db, call.data["project"]
     project = documents.get(db, PROJECT, project_id)
@@ -85,6 +130,12 @@ def move(call):
         raise ApiError(
             "validation_error", "a project cannot be moved under itself", to=location
         )
+    return {"moved": place(db, project_id, location)}
+
+
+def place(db, project_id: str, location: str) -> int:
+    """Move a project below another ("" is the top); return how many moved."""
+    project = documents.get(db, PROJECT, project_id)
     parent = find_or_create(db, location) if location else None
     name = f"{location}/{project['basename']}".lstrip("/")
     path = _path_below(db, parent)
@@ -96,36 +147,35 @@ def move(call):
             db, PROJECT, child["id"], {"path": path + child["path"][start:]}
         )
     documents.update(db, PROJECT, project_id, {"path": path})
-    return {"moved": 1 + len(moved)}
+    return 1 + len(moved)
 
 
 @endpoint("projects.get_task_tags")
 @endpoint("projects.get_model_tags")
 @endpoint("projects.get_project_tags")
 def get_tags(call):
-    table = {
-        "projects.get_task_tags": "tasks",
-        "projects.get_model_tags": "models",
-        "projects.get_project_tags": "projects",
+    entity = {
+        "projects.get_task_tags": TASK,
+        "projects.get_model_tags": MODEL,
+        "projects.get_project_tags": PROJECT,
     }[call.name]
+    projects = call.data.get("projects")
+    among = dict(call.data.get("filter") or {})
+    if projects:
+        among["id" if entity is PROJECT else "project"] = projects
     wanted = ["tags"] + ["system_tags"] * bool(call.data.get("include_system"))
-    column = "id" if table == "projects" else "project"
-    return {
-        name: distinct(call.db, table, name, column, call.data.get("projects"))
-        for name in wanted
-    }
+    return {name: distinct(call.db, entity, name, among) for name in wanted}
 
 
-def distinct(db, table: str, name: str, column: str, projects=None) -> list:
-    """The different values in a list column, sorted; of some projects or of all."""
-    where, ids = "1", list(projects or [])
-    if ids:
-        where = f"{column} IN ({', '.join('?' * len(ids))})"
+def distinct(db, entity, name: str, among: dict) -> list:
+    """The different values in a list column, sorted; of the records of a query."""
+    schemas.check(f"{entity.table}.get_all", among)
+    where, parameters = query.conditions(entity, among)
     sql = (
-        f"SELECT DISTINCT has.value FROM {table}, json_each({table}.{name}) AS has "
-        f"WHERE {where.replace(column, f'{table}.{column}')} ORDER BY has.value"
+        f"SELECT DISTINCT has.value FROM (SELECT {name} AS list FROM {entity.table} "
+        f"WHERE {where}) AS found, json_each(found.list) AS has ORDER BY has.value"
     )
-    return [row[0] for row in db.execute(sql, ids)]
+    return [row[0] for row in db.execute(sql, parameters)]
 
 
 @endpoint("projects.get_unique_metric_variants")

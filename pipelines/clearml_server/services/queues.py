@@ -9,6 +9,7 @@ from .. import documents, query
 from ..calls import endpoint
 from ..errors import ApiError
 from ..storage import QUEUE, TASK
+from . import statistics
 from .common import check_name, check_tags, rename_metadata
 
 DEFAULT = "default"
@@ -16,7 +17,7 @@ DEFAULT = "default"
 SERVICES = "services"
 
 
-@endpoint("queues.get_by_id", needs=["queue"])
+@endpoint("queues.get_by_id")
 def get_by_id(call):
     return {"queue": documents.get(call.db, QUEUE, call.data["queue"])}
 
@@ -56,7 +57,7 @@ def get_default(call):
     return documents.get(call.db, QUEUE, id_, "id", "name")
 
 
-@endpoint("queues.create", needs=["name"], writes=True)
+@endpoint("queues.create", writes=True)
 def create(call):
     name = check_name(call.data["name"])
     if _by_name(call.db, name):
@@ -67,7 +68,7 @@ def create(call):
     return {"id": _insert(call.db, name, **fields, metadata=metadata)}
 
 
-@endpoint("queues.update", needs=["queue"], writes=True)
+@endpoint("queues.update", writes=True)
 def update(call):
     documents.get(call.db, QUEUE, call.data["queue"], "id")
     check_tags(call.data)
@@ -80,7 +81,7 @@ def update(call):
     return {"updated": updated, "fields": fields}
 
 
-@endpoint("queues.delete", needs=["queue"], writes=True)
+@endpoint("queues.delete", writes=True)
 def delete(call):
     db, id_ = call.db, call.data["queue"]
     entries = documents.get(db, QUEUE, id_, "entries").get("entries", [])
@@ -91,13 +92,17 @@ def delete(call):
     return {"deleted": documents.delete(db, QUEUE, id_)}
 
 
-@endpoint("queues.add_task", needs=["queue", "task"], writes=True)
+@endpoint("queues.add_task", writes=True)
 def add_task(call):
-    append(call.db, call.data["queue"], call.data["task"])
+    db, task_id = call.db, call.data["task"]
+    append(db, call.data["queue"], task_id)
+    task = documents.get(db, TASK, task_id, "execution")
+    execution = task.get("execution", {}) | {"queue": call.data["queue"]}
+    documents.update(db, TASK, task_id, {"execution": execution})
     return {"added": 1}
 
 
-@endpoint("queues.remove_task", needs=["queue", "task"], writes=True)
+@endpoint("queues.remove_task", writes=True)
 def remove_task(call):
     db, task_id = call.db, call.data["task"]
     entries = _entries(db, call.data["queue"])
@@ -110,7 +115,7 @@ def remove_task(call):
     return {"removed": 1}
 
 
-@endpoint("queues.clear_queue", needs=["queue"], writes=True)
+@endpoint("queues.clear_queue", writes=True)
 def clear_queue(call):
     entries = _entries(call.db, call.data["queue"])
     _keep(call.db, call.data["queue"], [])
@@ -119,7 +124,7 @@ def clear_queue(call):
     return {"removed_tasks": [entry["task"] for entry in entries]}
 
 
-@endpoint("queues.get_next_task", needs=["queue"], writes=True)
+@endpoint("queues.get_next_task", writes=True)
 def get_next_task(call):
     """Take the first task (or the one named) from the queue."""
     db, wanted = call.db, call.data.get("task")
@@ -140,33 +145,33 @@ def get_next_task(call):
     return answer
 
 
-@endpoint("queues.peek_task", needs=["queue"])
+@endpoint("queues.peek_task")
 def peek_task(call):
     entries = _entries(call.db, call.data["queue"])
     return {"task": entries[0]["task"] if entries else None}
 
 
-@endpoint("queues.get_num_entries", needs=["queue"])
+@endpoint("queues.get_num_entries")
 def get_num_entries(call):
     return {"num": len(_entries(call.db, call.data["queue"]))}
 
 
-@endpoint("queues.move_task_forward", needs=["queue", "task"], writes=True)
+@endpoint("queues.move_task_forward", writes=True)
 def move_task_forward(call):
     return _move(call, lambda at, last: at - (call.data.get("count") or 1))
 
 
-@endpoint("queues.move_task_backward", needs=["queue", "task"], writes=True)
+@endpoint("queues.move_task_backward", writes=True)
 def move_task_backward(call):
     return _move(call, lambda at, last: at + (call.data.get("count") or 1))
 
 
-@endpoint("queues.move_task_to_front", needs=["queue", "task"], writes=True)
+@endpoint("queues.move_task_to_front", writes=True)
 def move_task_to_front(call):
     return _move(call, lambda at, last: 0)
 
 
-@endpoint("queues.move_task_to_back", needs=["queue", "task"], writes=True)
+@endpoint("queues.move_task_to_back", writes=True)
 def move_task_to_back(call):
     return _move(call, lambda at, last: last)
 
@@ -183,7 +188,7 @@ def _move(call, place) -> dict:
     return {"position": to}
 
 
-@endpoint("queues.add_or_update_metadata", needs=["queue", "metadata"], writes=True)
+@endpoint("queues.add_or_update_metadata", writes=True)
 def add_or_update_metadata(call):
     kept = documents.get(call.db, QUEUE, call.data["queue"], "metadata")
     kept = {} if call.data.get("replace_metadata") else kept.get("metadata", {})
@@ -191,7 +196,7 @@ def add_or_update_metadata(call):
     return {"updated": documents.update(call.db, QUEUE, call.data["queue"], fields)}
 
 
-@endpoint("queues.delete_metadata", needs=["queue", "keys"], writes=True)
+@endpoint("queues.delete_metadata", writes=True)
 def delete_metadata(call):
     kept = documents.get(call.db, QUEUE, call.data["queue"], "metadata")
     gone = call.data["keys"]
@@ -296,3 +301,4 @@ def _entries(db, queue_id) -> list[dict]:
 def _keep(db, queue_id, entries) -> None:
     fields = {"entries": entries, "last_update": documents.now()}
     documents.update(db, QUEUE, queue_id, fields)
+    statistics.note_queue(db, queue_id, entries)

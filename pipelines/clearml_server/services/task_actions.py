@@ -101,7 +101,7 @@ def read(call, id_=None) -> dict:
     return documents.get(call.db, TASK, id_ or call.data["task"], *names)
 
 
-@endpoint("tasks.started", needs=["task"], writes=True)
+@endpoint("tasks.started", writes=True)
 def started(call):
     task = read(call)
     fields = {"started": documents.now(), "completed": None, "active_duration": None}
@@ -111,22 +111,22 @@ def started(call):
     return answer | {"started": answer["updated"]}
 
 
-@endpoint("tasks.stopped", needs=["task"], writes=True)
+@endpoint("tasks.stopped", writes=True)
 def stopped(call):
     return _ended(call, "stopped")
 
 
-@endpoint("tasks.failed", needs=["task"], writes=True)
+@endpoint("tasks.failed", writes=True)
 def failed(call):
     return _ended(call, "failed")
 
 
-@endpoint("tasks.close", needs=["task"], writes=True)
+@endpoint("tasks.close", writes=True)
 def close(call):
     return change_status(call, read(call), "closed")
 
 
-@endpoint("tasks.completed", needs=["task"], writes=True)
+@endpoint("tasks.completed", writes=True)
 def completed(call):
     answer = _ended(call, "completed")
     if call.data.get("publish"):
@@ -150,7 +150,7 @@ def seconds_since(time: str) -> int:
     return int(past.total_seconds())
 
 
-@endpoint("tasks.ping", needs=["task"], writes=True)
+@endpoint("tasks.ping", writes=True)
 def ping(call):
     task = documents.get(call.db, TASK, call.data["task"], "status", "started")
     time = documents.now()
@@ -160,12 +160,12 @@ def ping(call):
     documents.update(call.db, TASK, call.data["task"], fields)
 
 
-@endpoint("tasks.stop", needs=["task"], writes=True)
+@endpoint("tasks.stop", writes=True)
 def stop(call):
     return _stop(call, call.data["task"])
 
 
-@endpoint("tasks.stop_many", needs=["ids"], writes=True)
+@endpoint("tasks.stop_many", writes=True)
 def stop_many(call):
     return for_each(call, lambda id_: _stop(call, id_))
 
@@ -194,12 +194,12 @@ def steps(call, task: dict) -> list[dict]:
     return documents.select(call.db, TASK, "parent = ?", [task["id"]])
 
 
-@endpoint("tasks.enqueue", needs=["task"], writes=True)
+@endpoint("tasks.enqueue", writes=True)
 def enqueue(call):
     return _enqueue(call, call.data["task"]) | _watched(call)
 
 
-@endpoint("tasks.enqueue_many", needs=["ids"], writes=True)
+@endpoint("tasks.enqueue_many", writes=True)
 def enqueue_many(call):
     return for_each(call, lambda id_: _enqueue(call, id_)) | _watched(call)
 
@@ -227,12 +227,12 @@ def _watched(call) -> dict:
     return {"queue_watched": queues.is_watched(call.db, queues.resolve(call))}
 
 
-@endpoint("tasks.dequeue", needs=["task"], writes=True)
+@endpoint("tasks.dequeue", writes=True)
 def dequeue(call):
     return _dequeue(call, call.data["task"])
 
 
-@endpoint("tasks.dequeue_many", needs=["ids"], writes=True)
+@endpoint("tasks.dequeue_many", writes=True)
 def dequeue_many(call):
     return for_each(call, lambda id_: _dequeue(call, id_))
 
@@ -259,13 +259,13 @@ def _out_of_queue(call, task: dict, status: str | None) -> dict:
     return answer
 
 
-@endpoint("tasks.archive", needs=["tasks"], writes=True)
+@endpoint("tasks.archive", writes=True)
 def archive(call):
     archived = [_archive(call, id_) for id_ in call.data["tasks"]]
     return {"archived": len(archived)}
 
 
-@endpoint("tasks.archive_many", needs=["ids"], writes=True)
+@endpoint("tasks.archive_many", writes=True)
 def archive_many(call):
     return for_each(call, lambda id_: _archive(call, id_))
 
@@ -279,7 +279,7 @@ def _archive(call, id_) -> dict:
     return {"archived": True}
 
 
-@endpoint("tasks.unarchive_many", needs=["ids"], writes=True)
+@endpoint("tasks.unarchive_many", writes=True)
 def unarchive_many(call):
     def act(id_):
         task = read(call, id_)
@@ -296,12 +296,12 @@ def _retag(call, id_, add=None, drop=None) -> None:
     change(call.db, id_, {"system_tags": tags})
 
 
-@endpoint("tasks.publish", needs=["task"], writes=True)
+@endpoint("tasks.publish", writes=True)
 def publish(call):
     return _publish(call, call.data["task"])
 
 
-@endpoint("tasks.publish_many", needs=["ids"], writes=True)
+@endpoint("tasks.publish_many", writes=True)
 def publish_many(call):
     return for_each(call, lambda id_: _publish(call, id_))
 

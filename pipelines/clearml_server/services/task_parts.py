@@ -16,7 +16,7 @@ PARAMETER_STATUSES = ("created", "in_progress")
 FREE_SECTIONS = ("properties",)
 
 
-@endpoint("tasks.add_or_update_artifacts", needs=["task", "artifacts"], writes=True)
+@endpoint("tasks.add_or_update_artifacts", writes=True)
 def add_or_update_artifacts(call):
     kept = _artifacts(call)
     for artifact in call.data["artifacts"]:
@@ -25,7 +25,7 @@ def add_or_update_artifacts(call):
     return {"updated": _keep_artifacts(call, kept)}
 
 
-@endpoint("tasks.delete_artifacts", needs=["task", "artifacts"], writes=True)
+@endpoint("tasks.delete_artifacts", writes=True)
 def delete_artifacts(call):
     kept = _artifacts(call)
     for artifact in call.data["artifacts"]:
@@ -45,9 +45,7 @@ def _keep_artifacts(call, artifacts: dict) -> int:
     return change(call.db, call.data["task"], {"execution": execution})["updated"]
 
 
-@endpoint(
-    "tasks.add_or_update_model", needs=["task", "name", "type", "model"], writes=True
-)
+@endpoint("tasks.add_or_update_model", writes=True)
 def add_or_update_model(call):
     db, request = call.db, call.data
     task = documents.get(db, TASK, request["task"], "models", "last_iteration")
@@ -64,7 +62,7 @@ def add_or_update_model(call):
     return {"updated": change(db, request["task"], fields)["updated"]}
 
 
-@endpoint("tasks.delete_models", needs=["task", "models"], writes=True)
+@endpoint("tasks.delete_models", writes=True)
 def delete_models(call):
     task = documents.get(call.db, TASK, call.data["task"], "models")
     gone = {(m.get("type"), m.get("name")) for m in call.data["models"]}
@@ -77,7 +75,7 @@ def delete_models(call):
     }
 
 
-@endpoint("tasks.get_hyper_params", needs=["tasks"])
+@endpoint("tasks.get_hyper_params")
 def get_hyper_params(call):
     params = []
     for id_ in call.data["tasks"]:
@@ -90,7 +88,7 @@ def get_hyper_params(call):
     return {"params": params}
 
 
-@endpoint("tasks.edit_hyper_params", needs=["task", "hyperparams"], writes=True)
+@endpoint("tasks.edit_hyper_params", writes=True)
 def edit_hyper_params(call):
     """Set parameters; "replace_hyperparams" says whether what is left out stays."""
     items = call.data["hyperparams"]
@@ -106,7 +104,7 @@ def edit_hyper_params(call):
     return {"updated": _keep(call, "hyperparams", params)}
 
 
-@endpoint("tasks.delete_hyper_params", needs=["task", "hyperparams"], writes=True)
+@endpoint("tasks.delete_hyper_params", writes=True)
 def delete_hyper_params(call):
     params = _parameters(call, call.data["hyperparams"])
     for item in call.data["hyperparams"]:
@@ -134,7 +132,7 @@ def _keep(call, field, value) -> int:
     return change(call.db, call.data["task"], {field: value})["updated"]
 
 
-@endpoint("tasks.get_configurations", needs=["tasks"])
+@endpoint("tasks.get_configurations")
 def get_configurations(call):
     names = call.data.get("names")
     answer = []
@@ -149,16 +147,18 @@ def get_configurations(call):
     return {"configurations": answer}
 
 
-@endpoint("tasks.get_configuration_names", needs=["tasks"])
+@endpoint("tasks.get_configuration_names")
 def get_configuration_names(call):
     answer = []
     for id_ in call.data["tasks"]:
         task = documents.get(call.db, TASK, id_, "configuration")
-        answer.append({"task": id_, "names": sorted(task.get("configuration", {}))})
+        names = sorted(task.get("configuration", {}))
+        if names or call.data.get("skip_empty") is False:
+            answer.append({"task": id_, "names": names})
     return {"configurations": answer}
 
 
-@endpoint("tasks.edit_configuration", needs=["task", "configuration"], writes=True)
+@endpoint("tasks.edit_configuration", writes=True)
 def edit_configuration(call):
     task = documents.get(call.db, TASK, call.data["task"], "status", "configuration")
     _check_editable(call, task)
@@ -167,7 +167,7 @@ def edit_configuration(call):
     return {"updated": _keep(call, "configuration", kept)}
 
 
-@endpoint("tasks.delete_configuration", needs=["task", "configuration"], writes=True)
+@endpoint("tasks.delete_configuration", writes=True)
 def delete_configuration(call):
     task = documents.get(call.db, TASK, call.data["task"], "status", "configuration")
     _check_editable(call, task)

@@ -26,12 +26,12 @@ RESET_FIELDS = {
 }
 
 
-@endpoint("tasks.reset", needs=["task"], writes=True)
+@endpoint("tasks.reset", writes=True)
 def reset(call):
     return _reset(call, call.data["task"])
 
 
-@endpoint("tasks.reset_many", needs=["ids"], writes=True)
+@endpoint("tasks.reset_many", writes=True)
 def reset_many(call):
     return for_each(call, lambda id_: _reset(call, id_))
 
@@ -59,12 +59,12 @@ def _reset(call, id_) -> dict:
     return answer | cleaned | {"dequeued": dequeued}
 
 
-@endpoint("tasks.delete", needs=["task"], writes=True)
+@endpoint("tasks.delete", writes=True)
 def delete(call):
     return remove(call, call.data["task"], call.data.get("force"))
 
 
-@endpoint("tasks.delete_many", needs=["ids"], writes=True)
+@endpoint("tasks.delete_many", writes=True)
 def delete_many(call):
     return for_each(call, lambda id_: remove(call, id_, call.data.get("force")))
 
@@ -147,7 +147,10 @@ def _refuse_if_published(db, id_, models) -> None:
 
 
 def _is_used(db, model_id) -> bool:
-    """Is a model the input of any task?"""
-    where, parameters = query.conditions(TASK, {"models.input.model": [model_id]})
-    sql = f"SELECT 1 FROM tasks WHERE {where}"
-    return db.execute(sql, parameters).fetchone() is not None
+    """Does any task take a model as its input, in either of the places for it?"""
+    for field in ("models.input.model", "execution.model"):
+        where, parameters = query.conditions(TASK, {field: [model_id]})
+        sql = f"SELECT 1 FROM tasks WHERE {where}"
+        if db.execute(sql, parameters).fetchone():
+            return True
+    return False

@@ -7,7 +7,7 @@ queries here). Changes of status are in ``task_actions``; artifacts, models and 
 parameters in ``task_parts``.
 """
 
-from .. import documents, query
+from .. import documents, query, schemas
 from ..calls import endpoint
 from ..errors import ApiError
 from ..storage import MODEL, PROJECT, TASK
@@ -16,8 +16,11 @@ from .common import (
     ARCHIVED,
     check_name,
     check_tags,
+    for_each,
+    retag,
     touch_project,
     visible,
+    with_names,
     with_subprojects,
 )
 
@@ -40,21 +43,22 @@ MERGED = ("execution", "script", "output", "models")
 ALWAYS_EDITABLE = ("name", "tags", "system_tags", "comment", "project", "parent")
 
 
-@endpoint("tasks.get_by_id", needs=["task"])
+@endpoint("tasks.get_by_id")
 def get_by_id(call):
     return {"task": documents.get(call.db, TASK, call.data["task"])}
 
 
 @endpoint("tasks.get_all")
-@endpoint("tasks.get_all_ex")
-def get_all(call):
+def get_all(call, complete=None):
     request = with_subprojects(call.db, call.data)
-    return query.search(call.db, TASK, request, also=visible(request))
+    return query.search(call.db, TASK, request, visible(request), complete)
 
 
-@endpoint("tasks.get_by_id_ex", needs=["id"])
-def get_by_id_ex(call):
-    return query.search(call.db, TASK, call.data)
+@endpoint("tasks.get_all_ex")
+@endpoint("tasks.get_by_id_ex")
+def get_all_ex(call):
+    """As get_all, with names beside the ids of other things."""
+    return get_all(call, lambda tasks: with_names(call.db, tasks, TASK))
 
 
 @endpoint("tasks.get_types")
@@ -65,13 +69,13 @@ def get_types(call):
     return {"types": [row["type"] for row in call.db.execute(sql, parameters)]}
 
 
-@endpoint("tasks.validate", needs=["name", "type"])
+@endpoint("tasks.validate")
 def validate(call):
     _checked(call.db, call.data)
     return {}
 
 
-@endpoint("tasks.create", needs=["name", "type"], writes=True)
+@endpoint("tasks.create", writes=True)
 def create(call):
     fields = _checked(call.db, call.data)
     return {"id": insert(call.db, fields)}
@@ -110,7 +114,7 @@ def insert(db, fields: dict) -> str:
     return documents.insert(db, TASK, record)
 
 
-@endpoint("tasks.edit", needs=["task"], writes=True)
+@endpoint("tasks.edit", writes=True)
 def edit(call):
     task = documents.get(call.db, TASK, call.data["task"], "status", *MERGED)
     if not call.data.get("force") and task["status"] != "created":
@@ -122,12 +126,33 @@ def edit(call):
     return change(call.db, call.data["task"], fields)
 
 
-@endpoint("tasks.update", needs=["task"], writes=True)
+@endpoint("tasks.update", writes=True)
 def update(call):
     documents.get(call.db, TASK, call.data["task"], "id")
     fields = _checked(call.db, call.data)
     fields = {name: fields[name] for name in ALWAYS_EDITABLE if name in fields}
     return change(call.db, call.data["task"], fields)
+
+
+@endpoint("tasks.update_batch", writes=True)
+def update_batch(call):
+    """Several updates, one a line; what is wrong with one refuses all."""
+    if not call.batch:
+        raise ApiError("batch_contains_no_items")
+    updated = 0
+    for item in call.batch:
+        call.data = schemas.check("tasks.update", item)
+        updated += update(call)["updated"]
+    return {"updated": updated}
+
+
+@endpoint("tasks.update_tags", writes=True)
+def update_tags(call):
+    def act(id_):
+        return change(call.db, id_, retag(call.db, TASK, id_, call.data))
+
+    done = for_each(call, act)
+    return done | {"updated": len(done["succeeded"])}
 
 
 def change(db, task_id: str, fields: dict) -> dict:
@@ -143,7 +168,7 @@ def change(db, task_id: str, fields: dict) -> dict:
     return {"updated": updated, "fields": fields}
 
 
-@endpoint("tasks.edit_runtime", needs=["task"], writes=True)
+@endpoint("tasks.edit_runtime", writes=True)
 def edit_runtime(call):
     task = documents.get(call.db, TASK, call.data["task"], "runtime")
     runtime = task.get("runtime", {}) | (call.data.get("add_or_update") or {})
@@ -152,7 +177,7 @@ def edit_runtime(call):
     return change(call.db, call.data["task"], {"runtime": runtime})
 
 
-@endpoint("tasks.set_requirements", needs=["task", "requirements"], writes=True)
+@endpoint("tasks.set_requirements", writes=True)
 def set_requirements(call):
     task = documents.get(call.db, TASK, call.data["task"], "id", "script")
     requirements = call.data["requirements"]
@@ -161,7 +186,7 @@ def set_requirements(call):
     return answer | {"fields": {"script.requirements": requirements}}
 
 
-@endpoint("tasks.clone", needs=["task"], writes=True)
+@endpoint("tasks.clone", writes=True)
 def clone(call):
     db, request = call.db, call.data
     source = documents.get(db, TASK, request["task"])
@@ -203,7 +228,7 @@ def clone(call):
     return answer | {"id": insert(db, fields)}
 
 
-@endpoint("tasks.move", needs=["ids"], writes=True)
+@endpoint("tasks.move", writes=True)
 def move(call):
     project = call.data.get("project")
     if not project and (name := call.data.get("project_name")):

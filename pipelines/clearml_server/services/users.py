@@ -4,10 +4,13 @@ Relied on by every Session of the SDK and of agents (``auth.login``), by
 ``clearml-init``, and by `pipelines.tracking.connection` (``embedded.lease``).
 """
 
-from .. import documents
+import json
+
+from .. import documents, query, schemas
 from ..auth import API_VERSION, SERVER_VERSION
 from ..calls import endpoint
 from ..errors import ApiError
+from ..storage import MODEL, PROJECT, TASK
 from . import projects
 
 ME = {"id": documents.USER, "name": documents.USER, "role": "user"}
@@ -20,7 +23,7 @@ def login(call):
     return {"token": call.server.gate.token(float(seconds) if seconds else None)}
 
 
-@endpoint("auth.validate_token", needs=["token"])
+@endpoint("auth.validate_token")
 def validate_token(call):
     try:
         payload = call.server.gate.check_token(call.data["token"])
@@ -60,7 +63,8 @@ def get_user(call):
 @endpoint("users.get_all")
 @endpoint("users.get_all_ex")
 def get_all_users(call):
-    return {"users": [ME]}
+    ids = call.data.get("id")
+    return {"users": [ME] if not ids or ME["id"] in ids else []}
 
 
 @endpoint("organization.get_user_companies")
@@ -72,19 +76,71 @@ def get_user_companies(call):
 def get_tags(call):
     """All tags of tasks and models."""
     wanted = ["tags"] + ["system_tags"] * bool(call.data.get("include_system"))
+    among = call.data.get("filter") or {}
     return {
         name: sorted(
             {
                 tag
-                for table in ("tasks", "models")
-                for tag in projects.distinct(call.db, table, name, "project")
+                for entity in (TASK, MODEL)
+                for tag in projects.distinct(call.db, entity, name, among)
             }
         )
         for name in wanted
     }
 
 
-@endpoint("embedded.lease", needs=["pid"])
+@endpoint("organization.get_entities_count")
+def get_entities_count(call):
+    """How many things match the filters that are given by kind."""
+    kinds = {  # to what is asked, and what it is among
+        "projects": (PROJECT, {}),
+        "tasks": (TASK, {"system_tags": ["__$all", "__$not", "pipeline"]}),
+        "models": (MODEL, {}),
+        "pipelines": (PROJECT, {"system_tags": ["pipeline"]}),
+        "pipeline_runs": (TASK, {"system_tags": ["pipeline"]}),
+        "datasets": (PROJECT, {"system_tags": ["dataset"]}),
+        "dataset_versions": (TASK, {"system_tags": ["dataset"]}),
+    }
+    answer = {}
+    for kind, (entity, also) in kinds.items():
+        asked = call.data.get(kind)
+        if asked is None:
+            continue
+        asked = schemas.check(f"{entity.table}.get_all", asked)
+        answer[kind] = query.count(call.db, entity, asked, also)
+    return answer
+
+
+@endpoint("users.get_preferences")
+def get_preferences(call):
+    row = call.db.execute("SELECT doc FROM preferences").fetchone()
+    return {"preferences": json.loads(row["doc"]) if row else {}}
+
+
+@endpoint("users.set_preferences", writes=True)
+def set_preferences(call):
+    """Add to what a web interface keeps for its user."""
+    found = get_preferences(call)["preferences"] | call.data["preferences"]
+    call.db.execute("DELETE FROM preferences")
+    call.db.execute("INSERT INTO preferences VALUES (?)", (json.dumps(found),))
+    answer = {"updated": 1}
+    if call.data.get("return_updated"):
+        answer["fields"] = {"preferences": found}
+    return answer
+
+
+@endpoint("login.supported_modes")
+def supported_modes(call):
+    return {
+        "authenticated": True,
+        "basic": {"enabled": False, "guest": {"enabled": False}},
+        "sso": {},
+        "sso_providers": [],
+        "server_errors": {"missed_es_upgrade": False, "es_connection_error": False},
+    }
+
+
+@endpoint("embedded.lease")
 def lease(call):
     """Keep the server up for as long as this process of the same machine lives."""
     if not call.server.leases.add(int(call.data["pid"])):

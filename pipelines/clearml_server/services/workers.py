@@ -7,15 +7,17 @@ report every few seconds what they run, and unregister at their end; and by
 
 from datetime import datetime, timedelta, timezone
 
-from .. import documents
+from .. import documents, query
 from ..calls import endpoint
 from ..errors import ApiError
 from ..storage import PROJECT, QUEUE, TASK, WORKER
+from . import statistics
 
 TIMEOUT_SECONDS = 600
+MOST_SECONDS = 10**9
 
 
-@endpoint("workers.register", needs=["worker"], writes=True)
+@endpoint("workers.register", writes=True)
 def register(call):
     db, request = call.db, call.data
     for queue_id in request.get("queues") or []:
@@ -37,13 +39,13 @@ def register(call):
     )
 
 
-@endpoint("workers.unregister", needs=["worker"], writes=True)
+@endpoint("workers.unregister", writes=True)
 def unregister(call):
     if not documents.delete(call.db, WORKER, call.data["worker"]):
         raise ApiError("worker_not_registered", worker=call.data["worker"])
 
 
-@endpoint("workers.status_report", needs=["worker", "timestamp"], writes=True)
+@endpoint("workers.status_report", writes=True)
 def status_report(call):
     db, request = call.db, call.data
     if not documents.exists(db, WORKER, request["worker"]):
@@ -59,6 +61,9 @@ def status_report(call):
         if request.get(name) is not None:
             fields[name] = request[name]
     documents.update(db, WORKER, request["worker"], fields)
+    statistics.note_worker(
+        db, request["worker"], request.get("task"), request.get("machine_stats")
+    )
     if request.get("task"):
         updated = documents.update(
             db,
@@ -77,11 +82,21 @@ def status_report(call):
 @endpoint("workers.get_all")
 def get_all(call):
     seconds = call.data.get("last_seen")
-    seconds = 3600 if seconds is None else max(1, seconds)
-    limit = datetime.now(timezone.utc) - timedelta(seconds=seconds)
-    limit = limit.isoformat(timespec="microseconds")
-    found = documents.select(call.db, WORKER, "last_activity_time >= ?", [limit])
-    return {"workers": [_answer(call.db, worker) for worker in found]}
+    seconds = 3600 if seconds is None else min(max(1, seconds), MOST_SECONDS)
+    now = datetime.now(timezone.utc)
+    asked = {k: v for k, v in call.data.items() if k != "last_seen"}
+    where, parameters = query.conditions(WORKER, asked)
+    found = documents.select(call.db, WORKER, where, parameters)
+    return {
+        "workers": [_answer(call.db, w) for w in found if _is_there(w, now, seconds)]
+    }
+
+
+def _is_there(worker: dict, now: datetime, seconds: int) -> bool:
+    """Has a worker been heard of lately, and within the time it named itself?"""
+    silent = now - datetime.fromisoformat(worker["last_activity_time"])
+    named = worker.get("register_timeout", TIMEOUT_SECONDS)
+    return silent <= timedelta(seconds=min(seconds, named))
 
 
 @endpoint("workers.get_count")
@@ -89,12 +104,12 @@ def get_count(call):
     return {"count": len(get_all(call)["workers"])}
 
 
-@endpoint("workers.get_runtime_properties", needs=["worker"])
+@endpoint("workers.get_runtime_properties")
 def get_runtime_properties(call):
     return {"runtime_properties": []}
 
 
-@endpoint("workers.set_runtime_properties", needs=["worker"], writes=True)
+@endpoint("workers.set_runtime_properties", writes=True)
 def set_runtime_properties(call):
     return {"added": [], "errors": []}
 
