@@ -5,10 +5,12 @@ import stat
 import urllib.request
 from pathlib import Path
 
+import browser
 import pytest
 from demo_command import running
 from drawn_model import jpeg
 from test_gateway import ask
+from test_page import choose, ready, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -91,3 +93,35 @@ def test_what_came_of_requests_is_counted_for_prometheus(kept):
     for outcome in ("answered", "refused"):
         name = f'asl_gateway_requests_total{{kind="photograph",outcome="{outcome}"}}'
         assert int(after[name]) == int(before[name]) + 1
+
+
+def test_the_page_says_what_is_kept_and_takes_a_correction(kept, tmp_path):
+    if browser.find() is None:
+        pytest.skip("no chromium on this machine (scripts/setup browser installs it)")
+    address, folder = kept
+    photograph = tmp_path / "letter.jpg"
+    photograph.write_bytes(jpeg("L"))
+    tab = browser.Browser(tmp_path / "profile")
+    try:
+        ready(tab, address)
+        wait_until(tab, "document.querySelector('#right').options.length > 0")
+        assert "100 % of the answers, with the pictures, for 30 days" in tab.text()
+        choose(tab, photograph)
+        wait_until(tab, "!document.querySelector('#feedback').hidden")
+        before = {path.name for path in files(folder)}
+        tab.run("document.querySelector('#right').value = 'O'")
+        tab.run("document.querySelector('#tell').click()")
+        wait_until(tab, "!document.querySelector('#forget-last').hidden")
+        assert "Thank you: O instead of L." in tab.text()
+        (entry,) = [
+            json.loads(path.read_text())
+            for path in files(folder)
+            if path.suffix == ".json" and path.name not in before
+        ]
+        assert (entry["predicted"], entry["label"]) == ("L", "O")
+        tab.run("document.querySelector('#forget-last').click()")
+        wait_until(tab, "document.querySelector('#forget-last').hidden")
+        assert {path.name for path in files(folder)} == before
+        assert tab.complaints == []
+    finally:
+        tab.close()
