@@ -36,6 +36,9 @@ class Rules(NamedTuple):
     Attributes:
         hold: Time over which a sign is looked at.
         sure: Least mean probability over that time.
+        likely: Least mean probability of a sign that is held `slow` times as long, if
+            it also has `lead` times that of every other sign: models are seldom sure
+            of people they have not seen.
         frames: Least number of frames in it.
         gap: Longest time without a frame in it.
         release: Time over which another sign is looked at, to release the last one.
@@ -50,6 +53,9 @@ class Rules(NamedTuple):
 
     hold: float = 0.7
     sure: float = 0.6
+    likely: float = 0.25
+    lead: float = 2.0
+    slow: float = 1.7
     frames: int = 3
     gap: float = 0.7
     release: float = 0.3
@@ -117,7 +123,7 @@ def step(
     track = _followed(state.track, frame, best, rules)
     resting = not track or movements.speed(track, rules.release / 2) < rules.resting
     seen = (*state.seen, Seen(frame.time, frame.probabilities, resting))
-    first = frame.time - rules.hold * rules.still - 1
+    first = frame.time - rules.hold * rules.still * rules.slow - 1
     seen = tuple(one for one in seen if one.time >= first)
     state = state._replace(seen=seen, track=track, holding="", progress=0.0)
     if frame.landmarks is not None:
@@ -194,11 +200,12 @@ def _held(state, frame, best, rules):
     hold = rules.hold
     if frame.landmarks is not None and best in {m.letter for m in movements.MOVEMENTS}:
         hold *= rules.still
-    window = _window(state.seen, frame.time - hold, rules.gap)
-    shows = next(i for i, one in enumerate(window) if _best(one.probabilities) == best)
-    window = window[shows:]
+    window = _showing(best, state.seen, frame.time - hold, rules)
     if _mean(window, {best}) < rules.sure:
-        return state, None
+        hold *= rules.slow
+        window = _showing(best, state.seen, frame.time - hold, rules)
+        if not _leads(best, window, rules):
+            return state, None
     progress = min(1.0, (frame.time - window[0].time) / hold)
     state = state._replace(holding=best, progress=progress)
     if progress < 1 or len(window) < rules.frames:
@@ -208,6 +215,20 @@ def _held(state, frame, best, rules):
     else:
         event = Event(frame.time, best, " " if best == SPACE else best)
     return state._replace(spent=frozenset({best}), last=event), event
+
+
+def _showing(best, seen, since, rules):
+    """The frames since a time, from the first on that shows a sign."""
+    window = _window(seen, since, rules.gap)
+    shows = next(i for i, one in enumerate(window) if _best(one.probabilities) == best)
+    return window[shows:]
+
+
+def _leads(best, window, rules) -> bool:
+    """Whether a sign is likely, and far before the others."""
+    mean = _mean(window, {best})
+    others = max(_mean(window, {s}) for s in window[-1].probabilities if s != best)
+    return mean >= rules.likely and mean >= rules.lead * others
 
 
 def _window(seen, since, gap):

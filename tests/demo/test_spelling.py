@@ -71,7 +71,17 @@ def test_one_wrong_frame_releases_nothing():
 def test_letters_that_pass_by_or_are_unsure_do_not_count():
     passing = [still(x, i * 0.3, 0.3, 20, hand=False) for i, x in enumerate("HELO")]
     assert read(sum(passing, [])) == ""
-    assert read(still("A", 0, 5, sure=0.5, hand=False)) == ""
+    rivals = {"A": 0.5, "S": 0.35, "T": 0.15}
+    assert read([Frame(i / 10, rivals) for i in range(50)]) == ""
+    assert read(still("A", 0, 5, sure=0.2, hand=False)) == ""
+
+
+def test_a_letter_that_is_likely_and_far_before_the_others_counts_when_held_longer():
+    unsure = still("A", 0, 5, sure=0.4, hand=False)
+    assert read(unsure) == "A"
+    (event,) = spelling.spell(unsure)
+    (surely,) = spelling.spell(still("A", 0, 5, sure=0.9, hand=False))
+    assert event.time > surely.time + 0.3
 
 
 def test_space_and_del_and_nothing_do_what_they_say():
