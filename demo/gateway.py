@@ -5,6 +5,8 @@ GET  /model       which model answers, and how it does
 POST /predict     photographs, raw or as a form, to JSON
 WS   /frames      frames in, answers out; of the frames that wait, the newest counts
 POST /roll-back   to the version before; with --admin and its token only
+GET  /metrics     for Prometheus
+and, with --log, what demo/feedback.py says
 """
 
 import asyncio
@@ -26,10 +28,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from data_prep.errors import InputError
-from demo import spelling
+from demo import counts, feedback, spelling
 from demo.guard import Guard
 from demo.model import Answer, Away, Model, Refused
 from demo.tabs import learn, model_page
+from pipelines.monitoring.request_log import RequestLog
 
 PAGE = Path(__file__).resolve().parent / "page"
 MAX_FRAME_BYTES = 1 << 20
@@ -49,6 +52,7 @@ def create(
     token: str | None = None,
     admin: "model_page.Admin | None" = None,
     server: "model_page.Server | None" = None,
+    log: RequestLog | None = None,
 ):
     """Make the ASGI application.
 
@@ -58,6 +62,7 @@ def create(
         token: Wanted of everybody; None: of nobody.
         admin: Who may roll back; None: nobody.
         server: Where metrics and the model repository are, as far as they are known.
+        log: Of what is asked and answered; None: nothing is kept.
     """
 
     @asynccontextmanager
@@ -73,6 +78,10 @@ def create(
             Route("/signs/{letter}/{side}.png", learn.drawing),
             Route("/predict", _predict, methods=["POST"]),
             Route("/roll-back", model_page.roll_back, methods=["POST"]),
+            Route("/metrics", counts.show),
+            Route("/log", feedback.about),
+            Route("/log/{id}", feedback.forget, methods=["DELETE"]),
+            Route("/correct", _correct, methods=["POST"]),
             WebSocketRoute("/frames", _frames),
             Mount("/page", StaticFiles(directory=PAGE)),
         ],
@@ -80,6 +89,7 @@ def create(
     )
     app.state.model, app.state.connections = model, 0
     app.state.at_once = asyncio.Semaphore(AT_ONCE)
+    app.state.log, app.state.counts = log, counts.Counts()
     app.state.admin, app.state.server = admin, server or model_page.Server()
     return Guard(app, hosts, token)
 
@@ -112,18 +122,39 @@ async def _predicted(request: Request):
     async def answer(name, data):
         try:
             found = (await state.model.ask(data, None)).as_json()
+            await feedback.keep(state, found, data)
+            state.counts.add("photograph", "answered")
         except Refused as error:
+            state.counts.add("photograph", "refused")
             found = {"error": str(error)}
         return {"image": name, **found} if name else found
 
     try:
         answers = await asyncio.gather(*(answer(*one) for one in photographs))
     except Away as error:
+        state.counts.add("photograph", "away")
         return _error(503, str(error), {"retry-after": "1"})
     failed = any("error" in one for one in answers)
     if single:
         return JSONResponse(answers[0], 400 if failed else 200)
     return JSONResponse(answers, 200)
+
+
+async def _correct(request: Request):
+    """One photograph as the body, and by ``label`` what it shows."""
+    async with request.app.state.at_once:
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                photograph = await _photographs(request)
+        except TimeoutError:
+            return _error(408, f"the request took more than {BODY_TIMEOUT_S} s")
+        except (InputError, MultiPartException) as error:
+            return _error(400, str(getattr(error, "message", error)))
+        except ClientDisconnect:
+            return _error(400, "the request ended early")
+        if isinstance(photograph, list):
+            return _error(400, "send one photograph, as the body")
+        return await feedback.correct(request, photograph)
 
 
 async def _photographs(request: Request):
@@ -177,7 +208,7 @@ async def _frames(socket: WebSocket):
         return
     state.connections += 1
     try:
-        await Session(socket, state.model).run()
+        await Session(socket, state).run()
     except WebSocketDisconnect:
         pass
     finally:
@@ -197,8 +228,8 @@ class Frame(NamedTuple):
 class Session:
     """One browser that shows frames and is told what they spell."""
 
-    def __init__(self, socket: WebSocket, model: Model):
-        self.socket, self.model = socket, model
+    def __init__(self, socket: WebSocket, app_state):
+        self.socket, self.app_state = socket, app_state
         self.newest: Frame | None = None  # that is asked about next
         self.arrived = asyncio.Event()
         self.state = spelling.State()
@@ -237,16 +268,21 @@ class Session:
                 continue
             sent, size, photograph, arrived = self.newest
             try:
-                answer = await self.model.ask(photograph, size)
+                answer = await self.app_state.model.ask(photograph, size)
             except Refused as error:
+                self.app_state.counts.add("frame", "refused")
                 await self._tell({"error": str(error), "sent": sent})
                 continue
             except Away as error:
+                self.app_state.counts.add("frame", "away")
                 await self._tell({"away": str(error), "sent": sent})
                 await asyncio.sleep(RETRY_S)
                 continue
             taken = time.monotonic() - arrived
-            await self._tell(self._spelled(answer, sent, size), sent, taken)
+            self.app_state.counts.add("frame", "answered")
+            found = self._spelled(answer, sent, size)
+            await feedback.keep(self.app_state, found, photograph)
+            await self._tell(found, sent, taken)
 
     def _spelled(self, answer: Answer, sent: float, size: tuple[int, int]) -> dict:
         found = answer.as_json()

@@ -24,6 +24,7 @@ from demo import gateway, guard
 from demo.model import Model
 from demo.tabs.model_page import Admin, Server
 from pipelines import loopback
+from pipelines.monitoring.request_log import LOG_FOLDER, Policy, RequestLog
 from pipelines.serving import running_server
 from pipelines.serving.remote_credentials import folder
 from pipelines.serving.triton_server import TritonServer, pick_ports
@@ -87,6 +88,24 @@ def arguments() -> argparse.ArgumentParser:
         action="store_true",
         help="the page may go back to the version before, with a token that is printed",
     )
+    # What is kept of the requests: nothing, unless it is asked for
+    parser.add_argument(
+        "--log",
+        action="store_true",
+        help="keep a sample of the answers, and what people correct on the page, in "
+        "DATA/request_log, for python -m pipelines.collect; the page says so",
+    )
+    for option, kind, default, text in (
+        ("--log-share", float, Policy.share, "share of the answers, 0 to 1"),
+        ("--log-days", int, Policy.days, "days after which they are deleted"),
+        ("--log-bytes", int, Policy.max_bytes, "of more than so many the oldest go"),
+    ):
+        parser.add_argument(
+            option, type=kind, default=default, help=f"of --log: {text}"
+        )
+    parser.add_argument(
+        "--log-photographs", action="store_true", help="of --log: the pictures as well"
+    )
     return parser
 
 
@@ -96,6 +115,7 @@ def main() -> None:
     loopback.bypass_proxies()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the clean-up below
     tls = tls_files(options)
+    log = request_log(options)
     (port,) = pick_ports(options.port, host=options.host)
     outside = not is_loopback(options.host)
     token = guard.new_token() if outside or options.name else None
@@ -116,7 +136,7 @@ def main() -> None:
         elif running_server.find(options.repository) is None:
             server.metrics_url = start(stack, options.repository)
         model = Model(lambda: find(options), options.model)
-        app = gateway.create(model, hosts, token, admin, server)
+        app = gateway.create(model, hosts, token, admin, server, log)
         config = uvicorn.Config(
             app,
             host=options.host,
@@ -135,6 +155,25 @@ def main() -> None:
         listening.listen()  # from now on whoever opens the address is answered
         print(announcement(options, port, token, admin), flush=True)
         uvicorn.Server(config).run([listening])
+
+
+def request_log(options: argparse.Namespace) -> RequestLog | None:
+    """The log of --log.
+
+    Raises:
+        InputError: One of its options is out of range.
+    """
+    if not options.log:
+        if options.log_photographs:
+            raise InputError("--log-photographs is of use with --log only")
+        return None
+    policy = Policy(
+        options.log_share,
+        options.log_photographs,
+        options.log_days,
+        options.log_bytes,
+    )
+    return RequestLog(data_home() / LOG_FOLDER, policy)
 
 
 def tls_files(options: argparse.Namespace) -> dict[str, str]:
@@ -163,7 +202,9 @@ def start(stack: contextlib.ExitStack, repository: Path) -> str:
     print(f"starting tritonserver on {repository}", flush=True)
     server = stack.enter_context(TritonServer(repository))
     stack.enter_context(
-        running_server.noted(repository, server.grpc_url, server.http_url)
+        running_server.noted(
+            repository, server.grpc_url, server.http_url, server.metrics_url
+        )
     )
     stack.enter_context(Watchdog(server, lambda text: print(text, flush=True)))
     return server.metrics_url

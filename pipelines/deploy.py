@@ -18,6 +18,7 @@ that names other classes than the version that is served is refused.
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -29,12 +30,13 @@ from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
 from data_prep.paths import data_home
+from pipelines.repository.expectation import TEST, expectation
 from pipelines.repository.model_config import ACCELERATORS, PRECISIONS, Settings
 from pipelines.serving import deployment, running_server
 from pipelines.tracking.task import set_output, step_task, tell_result
-from pipelines.tracking.trainings import fetch, find_training
+from pipelines.tracking.trainings import artifact, fetch, find_training
 from training.golden import RAW_GOLDEN_FILE
-from training.reports import DEPLOYABLES
+from training.reports import DEPLOYABLES, EVALUATION
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -82,6 +84,13 @@ def arguments() -> argparse.ArgumentParser:
         type=int,
         default=deployment.KEEP,
         help="versions that stay besides the current one (default %(default)s)",
+    )
+    parser.add_argument(
+        "--mix",
+        default=TEST,
+        help="of the classes that will be asked about, which alerts compare with what "
+        "is answered: test (as in the test split), english (letters as in English "
+        "texts), or a JSON file of weights by class (default %(default)s)",
     )
     # How to run it
     parser.add_argument(
@@ -161,7 +170,7 @@ def from_training(args: argparse.Namespace, urls: dict[str, str] | None) -> dict
         return deployment.deploy(
             fetch(training, (*DEPLOYABLES, *raw), Path(folder)),
             place(args),
-            metadata(training),
+            metadata(training) | expected(training, args.mix),
             settings,
             urls,
             args.keep,
@@ -206,6 +215,14 @@ def run_settings(args: argparse.Namespace) -> Settings:
         )
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+def expected(training, mix: str) -> dict[str, str]:
+    """What alerts compare the served answers with, as a part of the metadata."""
+    if EVALUATION not in training.artifacts:
+        return {}  # of an earlier version of this project
+    evaluation = json.loads(artifact(training, EVALUATION).read_text(encoding="utf-8"))
+    return {"expected": json.dumps(expectation(evaluation, mix))}
 
 
 def metadata(training) -> dict[str, str]:

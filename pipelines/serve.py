@@ -86,7 +86,9 @@ def serve(repository: Path, ports: Sequence[int]) -> tuple[TritonServer, int]:
     say(f"starting tritonserver on {repository}")
     with (
         TritonServer(repository, *ports) as server,
-        running_server.noted(repository, server.grpc_url, server.http_url),
+        running_server.noted(
+            repository, server.grpc_url, server.http_url, server.metrics_url
+        ),
     ):
         say(announcement(server, versions.all_current(repository)))
         with Watchdog(server, say):

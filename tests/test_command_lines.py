@@ -25,6 +25,8 @@ MODULES = (
     "pipelines.schedule",
     "pipelines.search",
     "pipelines.migrate",
+    "pipelines.monitor",
+    "pipelines.collect",
     "pipelines.ci.start",
 )
 COMMANDS = {f"python -m {module}": module for module in MODULES} | {

@@ -7,7 +7,7 @@
      "per_class":   {"A": {"precision", "recall", "f1", "images"}, ...},
      "slices":      {"source=kaggle": {"accuracy", "macro_f1", "images"},
                      "brightness=dark": ..., "external=DIR": ...},
-     "calibration": {"ece", "threshold_99", "coverage_99"},
+     "calibration": {"ece", "mean_confidence", "threshold_99", "coverage_99"},
      "confusion":   {"labels": [...], "matrix": [[true rows x predicted columns]]},
      "held_out_signers": {"mean", "worst", "images",
                      "sources": {"kaggle": {"accuracy", "images"}, ...}} or null,
@@ -152,6 +152,7 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray) -> dict:
     good = np.flatnonzero((precision >= PRECISION) & last)
     return {
         "ece": float(ece),
+        "mean_confidence": float(confidence.mean()),
         "threshold_99": float(confidence[order[good[-1]]]) if len(good) else None,
         "coverage_99": float((good[-1] + 1) / len(order)) if len(good) else None,
     }

@@ -2,6 +2,7 @@
 import { $, notice } from "./dom.js";
 import { Stream } from "./stream.js";
 import { addToText, prepareText, showAnswer, showPhotographs } from "./spell.js";
+import { prepareFeedback, remember } from "./feedback.js";
 import { prepareLearn, practise } from "./learn.js";
 import { showModel, leaveModel } from "./model.js";
 
@@ -14,7 +15,10 @@ const stream = new Stream($("video"), {
   answer(found, figures) {
     showAnswer(found, figures);
     if (shown === "learn") practise(found);
-    else if (found.event) addToText(found.event);
+    else if (found.event) {
+      addToText(found.event);
+      remember(figures.picture, found.predicted_class);
+    }
   },
   trouble: notice,
 });
@@ -149,4 +153,5 @@ document.onpaste = (event) => {
 };
 $("video").onended = stop;
 prepareText();
+prepareFeedback();
 prepareLearn({ startCamera: () => stream.running || startCamera() });

@@ -1,5 +1,6 @@
 // The tab Spell: what is seen, the text that grows, and photographs.
 import { $, make, notice, percent, spoken } from "./dom.js";
+import { remember } from "./feedback.js";
 import { drawHand, drawOver } from "./hand.js";
 
 const MAX_PHOTOGRAPHS = 32;
@@ -58,6 +59,7 @@ async function showPhotograph(file) {
     if (found.error) throw new Error(found.error);
     said.replaceChildren(make("strong", {}, found.predicted_class), ` ${percent(found.confidence)}`);
     item.prepend(await thumbnail(file, found.landmarks));
+    remember(file, found.predicted_class);
     $("said").textContent = `${file.name}: ${found.predicted_class}`;
   } catch (error) {
     said.textContent = error instanceof TypeError ? "The page's own server is away." : error.message;

@@ -11,6 +11,7 @@ export class Stream {
     Object.assign(this, { video, answer, trouble });
     this.canvas = document.createElement("canvas");
     this.waiting = [];
+    this.pictures = new Map(); // of the frames on their way, by their time
     this.answered = [];
     this.running = false;
   }
@@ -58,6 +59,7 @@ export class Stream {
     this.waiting.push(now);
     this.canvas.toBlob(async (blob) => {
       if (!blob) return;
+      this.pictures.set(now, blob);
       const header = new DataView(new ArrayBuffer(HEADER_BYTES));
       header.setFloat64(0, now, true);
       header.setUint16(8, width, true);
@@ -70,6 +72,8 @@ export class Stream {
   receive(found) {
     const now = performance.now();
     this.waiting = this.waiting.filter((sent) => sent > found.sent);
+    const picture = this.pictures.get(found.sent);
+    for (const sent of this.pictures.keys()) if (sent <= found.sent) this.pictures.delete(sent);
     if (found.away || found.error) {
       this.trouble(found.away ? `No answer: ${found.away}. Trying again …` : found.error);
       return;
@@ -78,6 +82,7 @@ export class Stream {
     this.answered = [...this.answered.filter((then) => now - then < 3000), now];
     const span = (now - this.answered[0]) / 1000;
     const rate = span > 0.3 ? (this.answered.length - 1) / span : null;
-    this.answer(found, { latency: now - found.sent, rate, width: this.canvas.width, height: this.canvas.height });
+    const { width, height } = this.canvas;
+    this.answer(found, { latency: now - found.sent, rate, width, height, picture });
   }
 }

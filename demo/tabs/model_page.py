@@ -67,7 +67,7 @@ async def show(request: Request):
             "parameters": {
                 key: value
                 for key, value in served.parameters.items()
-                if key != "preprocessing"
+                if key not in ("preprocessing", "expected")
             },
             "links": links(served.parameters),
             "preprocessing": asdict(served.record) if served.record else None,

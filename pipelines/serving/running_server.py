@@ -20,16 +20,20 @@ SUFFIX = ".json"
 
 
 @contextmanager
-def noted(repository: Path, grpc_url: str, http_url: str) -> Iterator[None]:
+def noted(
+    repository: Path, grpc_url: str, http_url: str, metrics_url: str = ""
+) -> Iterator[None]:
     """Let `find` tell a server's addresses until the end of the block."""
-    path = write(repository, grpc_url, http_url)
+    path = write(repository, grpc_url, http_url, metrics_url)
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
 
 
-def write(repository: Path, grpc_url: str, http_url: str) -> Path:
+def write(
+    repository: Path, grpc_url: str, http_url: str, metrics_url: str = ""
+) -> Path:
     """Note a server's addresses for as long as this process runs; return the note.
 
     What servers left that were killed is removed.
@@ -38,6 +42,7 @@ def write(repository: Path, grpc_url: str, http_url: str) -> Path:
     process = os.getpid()
     note = {
         "urls": {"grpc": grpc_url, "http": http_url},
+        "metrics": metrics_url,
         "process": process,
         "started": start_time(process),
         "noted": time.time(),
@@ -56,9 +61,16 @@ def find(repository: Path) -> dict[str, str] | None:
     Returns:
         ``host:port`` by protocol, "grpc" and "http"; None if there is none.
     """
+    note = find_note(repository)
+    return note["urls"] if note else None
+
+
+def find_note(repository: Path) -> dict | None:
+    """As `find`; the whole note, with the address of the metrics and the process that
+    has started the server."""
     notes = map(read, Path(repository).glob(f".server-*{SUFFIX}"))
     running = [note for note in notes if note]
-    return max(running, key=lambda x: x["noted"])["urls"] if running else None
+    return max(running, key=lambda x: x["noted"]) if running else None
 
 
 def read(path: Path) -> dict | None:

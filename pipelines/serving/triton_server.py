@@ -156,6 +156,7 @@ class TritonServer:
             f"--grpc-port={grpc_port}",
             f"--metrics-address={HOST}",
             f"--metrics-port={metrics_port}",
+            "--metrics-config=summary_latencies=true",  # quantiles, for the alerts
             f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
         ]
 

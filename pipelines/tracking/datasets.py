@@ -14,6 +14,8 @@ from pipelines.tracking.connection import quiet_sdk
 
 PROJECT = "ASL"
 PREPARED = "ASL"
+RAW = f"{PREPARED}_raw"  # of the model asl, whose page collects
+COLLECTED = "collected"  # the folder in RAW of what pipelines.collect has added
 
 
 def prepared_name(name: str) -> str:
@@ -37,22 +39,23 @@ def register_raw(
     """Bring raw folders, archives or tables into a model's raw ClearML Dataset.
 
     If its last version holds one of them already, the new version is a child of that:
-    it stores only what was added or changed, and forgets what is gone. Nothing new
-    makes no version.
+    it stores only what was added or changed, and forgets what is gone, but for what
+    was collected from the request log. Nothing new makes no version.
 
     Args:
         folders: Each under its name in the Dataset.
         name: Of the model.
 
     Returns:
-        The id of the version that holds exactly these folders.
+        The id of the version that holds exactly these folders, and what was collected.
     """
     from clearml import Dataset
 
     raw = raw_name(prepared_name(name))
     parent = _newest(raw)
-    known = parent.file_entries_dict if parent else {}
-    if not any(_is_under(file, folders) for file in known):
+    entries = parent.file_entries_dict if parent else {}
+    known = {k: x for k, x in entries.items() if not _is_under(k, [COLLECTED])}
+    if not any(_is_under(file, [*folders, COLLECTED]) for file in entries):
         parent = None
     elif _same(known, folders):
         return parent.id
@@ -74,9 +77,54 @@ def register_raw(
             dataset.add_files(real, dataset_path=f"{name}/{link}")
     if parent:
         for file in dataset.list_files():
-            if not _is_under(file, folders):
+            if not _is_under(file, [*folders, COLLECTED]):
                 dataset.remove_files(file)
     return _finish(dataset, output_uri)
+
+
+def collect_raw(folder: Path) -> tuple[str, set[str]]:
+    """Add class folders to what was collected in ``ASL_raw``: a new version of it.
+
+    Returns:
+        The new version's id, and the classes that have been collected so far.
+    """
+    from clearml import Dataset
+
+    parent = _newest(RAW)
+    dataset = Dataset.create(
+        dataset_name=RAW,
+        dataset_project=PROJECT,
+        parent_datasets=[parent.id] if parent else None,
+    )
+    dataset.add_files(str(folder), dataset_path=COLLECTED)
+    files = [PurePosixPath(x) for x in dataset.list_files()]
+    classes = {x.parent.name for x in files if x.parts[0] == COLLECTED}
+    return _finish(dataset, None), classes
+
+
+def forget_raw(stems: Iterable[str]) -> str | None:
+    """Make a version of ``ASL_raw`` without some files, a child of the newest.
+
+    Args:
+        stems: Names of the files, without folder and suffix.
+
+    Returns:
+        Its id; None if the newest has none of them.
+    """
+    from clearml import Dataset
+
+    parent, wanted = _newest(RAW), set(stems)
+    if parent is None:
+        return None
+    files = [x for x in parent.list_files() if PurePosixPath(x).stem in wanted]
+    if not files:
+        return None
+    dataset = Dataset.create(
+        dataset_name=RAW, dataset_project=PROJECT, parent_datasets=[parent.id]
+    )
+    for file in files:
+        dataset.remove_files(file)
+    return _finish(dataset, None)
 
 
 def linked_folders(folder: Path) -> Iterator[tuple[str, str]]:

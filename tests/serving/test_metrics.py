@@ -17,12 +17,15 @@ from pipelines.serving.client import TritonClient
 pytestmark = pytest.mark.slow
 
 
+def exposed(server) -> str:
+    with urllib.request.urlopen(server.metrics_url) as answer:
+        return answer.read().decode()
+
+
 def counted(server, part) -> dict[tuple[str, str], float]:
     """The sums over a part's instances, by metric and further label."""
-    with urllib.request.urlopen(server.metrics_url) as answer:
-        lines = answer.read().decode().splitlines()
     sums = {}
-    for line in lines:
+    for line in exposed(server).splitlines():
         found = re.fullmatch(r'(asl_\w+)\{(.*)instance="(\w+)_0_\d+"(.*)\} (\S+)', line)
         if found and found[3] == part:
             value = re.search(r'(?:class|le)="([^"]*)"', found[2] + found[4])
@@ -78,3 +81,6 @@ def test_images_failures_classes_and_confidence_are_counted(
             below = (expected.max(1) <= bound).sum()
             assert grown("asl_confidence_bucket", str(bound)) == rounds * below
         assert grown("asl_confidence_bucket", "+Inf") == rounds * len(files)
+        sure = rounds * expected.max(1).sum()
+        assert grown("asl_confidence_sum", "") == pytest.approx(sure, rel=1e-4)
+    assert f'model="asl",version="{record["version"]}"' in exposed(server)

@@ -73,7 +73,7 @@ def request(url, model):
     )
 
 
-def failure(url, count, timeout):
+def failure(url, count, timeout, model=None):
     """Ask the server; return in one line what is wrong with it, or None."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + timeout
@@ -83,13 +83,13 @@ def failure(url, count, timeout):
         return opener.open(what, timeout=max(0.1, deadline - time.monotonic()))
 
     try:
-        models = served(lambda path: ask(url + path))
+        models = [model] if model else served(lambda path: ask(url + path))
         if not models:
             return "it serves no model"
-        for model in models * count:
+        for name in models * count:
             if time.monotonic() > deadline:
                 break
-            with ask(request(url, model)) as answer:
+            with ask(request(url, name)) as answer:
                 json.load(answer)["outputs"]
             answered += 1
     except TimeoutError:

@@ -17,7 +17,7 @@ class TritonPythonModel:
 
     def initialize(self, args):
         self.preprocessing = Preprocessing.load(HERE / FILE_NAME)
-        self.metrics = Metrics(args["model_instance_name"])
+        self.metrics = Metrics(args)
 
     def execute(self, requests):
         start = time.perf_counter()

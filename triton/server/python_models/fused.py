@@ -12,6 +12,7 @@ from pathlib import Path
 import onnxruntime
 
 HERE = Path(__file__).resolve().parent
+HAND = "hand"  # the output, of graphs that look for one
 sys.path.insert(0, str(HERE))
 
 import photographs  # noqa: E402
@@ -35,7 +36,7 @@ class TritonPythonModel:
         # as Triton reads them: only a line feed ends a line
         labels = (HERE.parent / "classes.txt").read_bytes().decode("utf-8")
         labels = labels.removesuffix("\n").split("\n")
-        self.metrics = Metrics(args["model_instance_name"], labels)
+        self.metrics = Metrics(args, labels, looks=HAND in self.outputs)
 
     def execute(self, requests):
         """Infer the images of all requests in one run."""
@@ -46,8 +47,8 @@ class TritonPythonModel:
         if len(pixels):
             arrays = self.session.run(self.outputs, {self.input: pixels})
             answers = dict(zip(self.outputs, arrays))
-        probabilities = answers.get(self.outputs[0])
-        self.metrics.count(requests, places, seconds, probabilities)
+        probabilities, hands = answers.get(self.outputs[0]), answers.get(HAND)
+        self.metrics.count(requests, places, seconds, probabilities, hands)
         return photographs.respond(answers, places)
 
     def finalize(self):

@@ -1,0 +1,157 @@
+"""From served to retrained: logged photographs become raw data, after a look.
+
+    python -m pipelines.collect                          proposes: a sheet and a table
+    python -m pipelines.collect --accept proposals.csv   makes them data
+    python -m pipelines.collect --delete ID              what somebody wants deleted
+
+The first draws what was corrected on the page, and what was answered uncertainly, with
+the proposed labels, and writes a table of them. Look at the sheet; take lines out of
+the table, or mend their labels. Only --accept makes data of it: a new version of the
+ClearML Dataset ASL_raw, a child of the newest one. `python -m pipelines.schedule
+--on-new-data` then trains on it.
+
+There are photographs in the log only where scripts/demo runs with --log and
+--log-photographs.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from data_prep.command_line import command_parser
+from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.paths import data_home
+from pipelines.monitoring import collection, request_log
+from pipelines.tracking.connection import ensure_clearml
+from pipelines.tracking.datasets import collect_raw, forget_raw
+
+COLLECTED_FILE = "collected.json"
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "python -m pipelines.collect",
+        __doc__,
+        "--below 0.6 --limit 100",
+    )
+    parser.add_argument(
+        "--log",
+        type=Path,
+        default=data_home() / request_log.LOG_FOLDER,
+        help="folder of the request log",
+    )
+    # What is proposed
+    parser.add_argument(
+        "--below",
+        type=float,
+        default=0.6,
+        help="confidence under which an answer is uncertain; 0: corrected ones only",
+    )
+    parser.add_argument("--limit", type=int, default=256, help="photographs at most")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=data_home() / "collect",
+        help="folder for sheet and table, one inside for each call",
+    )
+    # What becomes of it
+    parser.add_argument(
+        "--accept", type=Path, metavar="TABLE", help="make data of a table's lines"
+    )
+    parser.add_argument(
+        "--delete",
+        nargs="+",
+        metavar="ID",
+        default=[],
+        help="delete entries, and from a new version of the raw Dataset what they "
+        "have become there",
+    )
+    parser.add_argument(
+        "--delete-before", metavar="DAY", help="delete all older entries: 2026-11-28"
+    )
+    return parser
+
+
+@exit_2_on_input_error
+def main() -> None:
+    args = arguments().parse_args()
+    if not args.log.is_dir():
+        raise InputError(
+            f"there is no request log in {args.log}; scripts/demo --log keeps one"
+        )
+    if args.delete or args.delete_before:
+        forget(args)
+    elif args.accept:
+        accept(args)
+    else:
+        show(args)
+
+
+def show(args: argparse.Namespace) -> None:
+    """Propose, and write the sheet and the table."""
+    if args.limit < 1 or not 0 <= args.below <= 1:
+        raise InputError("--limit must be at least 1, --below between 0 and 1")
+    known = collection.collected(args.log / COLLECTED_FILE)
+    proposals = collection.propose(args.log, args.below, args.limit, known)
+    if not proposals:
+        raise InputError(
+            f"nothing in {args.log} is corrected or below {args.below:g}, and has a "
+            "photograph; scripts/demo keeps those with --log-photographs"
+        )
+    folder = args.out / time.strftime("%Y%m%d-%H%M%S")
+    paths = collection.write_sheets(proposals, folder)
+    corrected = sum(one.why == collection.CORRECTED for one in proposals)
+    print(f"{len(proposals)} photographs, {corrected} of them corrected by people")
+    for path in paths:
+        print(f"  {path}")
+    print("look at them, mend the table, then: python -m pipelines.collect --accept")
+    print(f"  {paths[-1]}")
+
+
+def accept(args: argparse.Namespace) -> None:
+    """Make raw data of a table's lines."""
+    labels = collection.read_table(args.accept)
+    note = args.log / COLLECTED_FILE
+    again = labels.keys() & collection.collected(note).keys()
+    if again:
+        raise InputError(
+            f"{len(again)} of these were collected before, such as {min(again)}; take "
+            "their lines away"
+        )
+    with tempfile.TemporaryDirectory(prefix="asl-collect-") as folder:
+        count = collection.gather(args.log, labels, Path(folder))
+        ensure_clearml()
+        dataset_id, classes = collect_raw(Path(folder))
+    collection.remember(note, labels, dataset_id)
+    print(f"{count} photographs are data now, in a new version of ASL_raw:")
+    if len(classes) == 1:
+        print(
+            f"warning: so far only {min(classes)} was collected; a folder of one class "
+            "is no set, it counts once there is a second",
+            file=sys.stderr,
+        )
+    print(dataset_id)
+
+
+def forget(args: argparse.Namespace) -> None:
+    """Delete entries; of those that are data, say where they still are."""
+    if args.delete_before:
+        days = request_log.delete_before(args.log, args.delete_before)
+        print(f"the entries of {days} days were deleted")
+    known = collection.collected(args.log / COLLECTED_FILE)
+    for id_ in args.delete:
+        files = request_log.delete(args.log, id_)
+        print(f"{id_}: {'deleted' if files else 'not in the log'}")
+    data = {id_: known[id_] for id_ in args.delete if id_ in known}
+    if data:
+        ensure_clearml()
+        dataset_id = forget_raw(data)
+        if dataset_id:
+            print(f"without them: version {dataset_id} of ASL_raw; earlier versions")
+            print("hold them until these are deleted: " + " ".join(set(data.values())))
+
+
+if __name__ == "__main__":
+    main()

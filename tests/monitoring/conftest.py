@@ -1,0 +1,29 @@
+"""Prometheus and Alertmanager as Debian packs them, and stand-ins of who is told."""
+
+import sys
+
+import pytest
+from prometheus import program
+
+from data_prep.paths import ROOT
+
+sys.path.append(str(ROOT / "tests" / "serving"))  # the small model
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    return program("promtool")
+
+
+@pytest.fixture(scope="session")
+def amtool() -> str:
+    return program("amtool")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory):
+    """Keep logs and backends of all servers out of the user's data folder."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASL_HOME", str(home))
+        yield home
