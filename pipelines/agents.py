@@ -155,9 +155,10 @@ class Agent:
             self.log, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8"
         )
         for line in self.process.stdout or ():
-            line = line.rstrip()
+            # it may stand behind a text without a line's end
+            line = IDLE.sub("", line.rstrip())
             self._is_ready = self._is_ready or READY in line
-            if line and not IDLE.match(line):
+            if line:
                 handler.emit(logging.makeLogRecord({"msg": line}))
         handler.close()
 
