@@ -96,7 +96,7 @@ def main() -> None:
         find_images(raw)  # a wrong folder is said at once
     display = RunDisplay(None if args.verbose else asl.log_file("quickstart"))
     print("From photographs to a server that reads signs.", end=" ")
-    print(f"What the steps print is in {display.log}\n" if display.log else "\n")
+    print(f"What the steps print is in {short(display.log)}\n" if display.log else "\n")
     with display.quiet():
         raw = raw or [str(sample_data(display))]
         ensure_clearml()
@@ -163,7 +163,7 @@ def sample_data(display: RunDisplay) -> Path:
         with display.running("draw") as told:
             folder.parent.mkdir(parents=True, exist_ok=True)
             draw_dataset(folder, SAMPLES_PER_CLASS, workers=cpu_count())
-            told.append(f"sample hands, {SAMPLES_PER_CLASS} a sign, in {folder}")
+            told.append(f"sample hands, {SAMPLES_PER_CLASS} a sign, in {short(folder)}")
     return folder
 
 
@@ -242,7 +242,7 @@ def closing_words(ids: dict[str, str], answer: Answer, name: str) -> str:
         "that it has not learned from.",
         which_serves(ids, answer),
         "",
-        f"Look at    {run / PICTURES[0]}",
+        f"Look at    {short(run / PICTURES[0])}",
         "           (what is taken for what)",
         "Next       scripts/demo      a page that reads your hand before a camera",
         "           scripts/serve     keep the server running, then ask it about a "
@@ -251,6 +251,12 @@ def closing_words(ids: dict[str, str], answer: Answer, name: str) -> str:
         "           scripts/quickstart --raw DIR      your photographs, a folder each",
     ]
     return "\n".join(lines)
+
+
+def short(path: Path) -> Path:
+    """A path as seen from the current folder, if it lies in it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def which_serves(ids: dict[str, str], answer: Answer) -> str:
