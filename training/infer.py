@@ -19,6 +19,7 @@ if not __package__:
 from data_prep import packed, preprocessing
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.model_name import DEFAULT
 from data_prep.paths import data_home
 from data_prep.preprocessing import BrokenImage, Preprocessing
 from training.reports import EVALUATION
@@ -73,18 +74,31 @@ def main() -> None:
     run = args.run or newest_run()
     probabilities = infer(run, args.image, args.runtime, args.hand_networks)
     classes = packed.read_classes(run)
-    for row in probabilities:
+    model = {"name": name_of(run), "version": run.resolve().name}
+    print(f"model {model['name']} of {run}", file=sys.stderr)
+    for image, row in zip(args.image, probabilities):
         best = int(row.argmax())
         label = classes[best] if row[best] >= args.threshold else UNKNOWN
         if args.json:
             answer = {
+                "image": image,
                 "predicted_class": label,
                 "confidence": float(row[best]),
                 "all_predictions": dict(zip(classes, map(float, row))),
+                "model": model,
             }
             print(json.dumps(answer))
         else:
             print(f"Result: {label} (confidence: {row[best]:.2f})")
+
+
+def name_of(run: Path) -> str:
+    """The name of a training's model, as its graph keeps it."""
+    import onnx
+
+    graph = onnx.load(run / "model.onnx", load_external_data=False)
+    kept = {entry.key: entry.value for entry in graph.metadata_props}
+    return kept.get("name") or DEFAULT
 
 
 def newest_run() -> Path:

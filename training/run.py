@@ -153,6 +153,8 @@ def train_dataset(
     if run_config.fast_dev_run:  # one step, at the full rate
         train_config = replace(train_config, epochs=1, warmup=0)
     data = open_dataset(dataset, run_config, train_config)
+    if first:
+        print(describe_data(data, metadata), flush=True)
     external = read_all_external(
         run_config.external if first else (), data.record, data.classes
     )
@@ -192,6 +194,19 @@ def train_dataset(
     }
     write_results(out, result, history, exported.test_probabilities, data)
     return result
+
+
+def describe_data(data: Data, metadata: dict[str, str]) -> str:
+    """Say in a line what a training works on."""
+    counts = ", ".join(f"{name} {len(y)}" for name, (_, y) in data.splits.items())
+    sources = sorted(set(data.sources["train"]))
+    shown = ", ".join(sources[:5]) + (", ..." if len(sources) > 5 else "")
+    return (
+        f"training {metadata.get('name') or 'a model'} on dataset "
+        f"{metadata.get('dataset_id') or data.folder}: {counts} images of "
+        f"{data.record.image_size} pixels ({data.record.resize_mode}), "
+        f"{len(data.classes)} classes, {len(sources)} sources ({shown})"
+    )
 
 
 def open_dataset(
