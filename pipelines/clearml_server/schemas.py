@@ -213,6 +213,8 @@ MORE = {
     "workers.status_report": {"is_daemon": "boolean", "machine_stats": "object"},
     "workers.unregister": {"queues": "strings"},
 }
+# What the SDK's triggers on datasets call a field, and its name.
+RENAMED = {"tasks.get_all": {"task_types": "type"}}
 # In the SDK's schema, but nothing here could obey them.
 UNSUPPORTED = {
     "events.download_task_log": ("line_type", "line_format"),
@@ -234,8 +236,9 @@ def check(name: str, request: dict) -> dict:
     Raises:
         ApiError: A field is needed, unknown, or has a value of a wrong type.
     """
+    names = RENAMED.get(name, {})
     request = {
-        field: value
+        names.get(field, field): value
         for field, value in request.items()
         if value is not None and field != SENT_BY
     }

@@ -159,6 +159,7 @@ def test_another_training_follows_into_the_running_server_without_an_edit(
         command = ["-m", "pipelines.asl", "--local", "--raw", str(raw)]
         command += ["--set", "prepare.image-size=64", "train.epochs=2"]
         command += ["train.model=baseline_cnn", "promote.min-recall=0"]
+        command += ["deploy.allow-new-classes=true"]
         run(*command, "--url", server.grpc_url, home=home)
         after = run(*ask, home=home).stdout
     assert before.count("(") == 4 and "nothing (" in before

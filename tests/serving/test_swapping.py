@@ -291,7 +291,9 @@ def test_a_server_that_ends_after_the_swap_serves_the_new_version_when_it_is_bac
         running.process.kill()
         running.process.wait()
         assert record.result(timeout=30)["version"] == 2
-    assert "warning: other versions than 2 have not been" in capsys.readouterr().err
+    assert (
+        "warning: other versions of asl than 2 have not been" in capsys.readouterr().err
+    )
 
     running.stop()
     running.start()

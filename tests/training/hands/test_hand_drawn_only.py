@@ -11,7 +11,7 @@ from data_prep.draw import draw_dataset
 from data_prep.preprocessing import Preprocessing
 from data_prep.sources import find_images
 from data_prep.splitting.methods import SplitOptions
-from pipelines.orchestration.steps import RECIPE
+from pipelines.orchestration import presets
 from pipelines.quickstart import SAMPLE_TRAINING, SAMPLES_PER_CLASS
 from training.config import RunConfig, TrainConfig
 from training.graph import onnx_predict
@@ -38,7 +38,7 @@ def test_a_model_of_drawn_hands_alone_reads_hands_on_real_photographs(tmp_path):
         preparation.Options(record, SplitOptions()),
         workers=2,
     )
-    options = RECIPE["train"] | SAMPLE_TRAINING
+    options = presets.load("asl").settings["train"] | SAMPLE_TRAINING
     train_config = TrainConfig(
         epochs=2,
         lr=float(options["lr"]),
