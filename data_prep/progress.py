@@ -27,9 +27,8 @@ def warn(text: str) -> None:
 def hand_on(**message: str) -> None:
     """Hand a message to the command that runs this one, if one does."""
     if path := os.environ.get(CONSOLE):
-        with open(
-            path, "a", encoding="utf-8"
-        ) as file:  # in one write: lines stay whole
+        with open(path, "a", encoding="utf-8") as file:
+            # in one write: lines stay whole
             file.write(json.dumps(message) + "\n")
 
 

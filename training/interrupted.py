@@ -51,10 +51,21 @@ def options_of(run: Path) -> dict[str, Any]:
     """The options that an interrupted training had, by the names of their fields.
 
     Raises:
-        InputError: They cannot be read.
+        InputError: As `read_origin`.
+    """
+    return read_origin(run)["options"]
+
+
+def read_origin(run: Path) -> dict[str, Any]:
+    """What an interrupted training was of, and its "options".
+
+    Raises:
+        InputError: It cannot be read.
     """
     try:
-        return json.loads((run / ORIGIN_FILE).read_text(encoding="utf-8"))["options"]
+        origin = json.loads((run / ORIGIN_FILE).read_text(encoding="utf-8"))
+        origin["options"]  # KeyError: of a release that kept none
+        return origin
     except (OSError, ValueError, KeyError):
         raise InputError(
             f"{run / ORIGIN_FILE} is missing or damaged; --resume must name the folder "

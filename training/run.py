@@ -54,7 +54,7 @@ from training.hands.pictures import EvenLight, augment_picture, inner
 from training.hands.reader import PICTURE_SIZE
 from training.hands.readings import read_photographs, reader_graph
 from training.hands.training import HandTraining, train_geometry
-from training.interrupted import ORIGIN_FILE
+from training.interrupted import ORIGIN_FILE, read_origin
 from training.loop import BEST_FILE, LAST_FILE, fit, predict, read_last, save
 from training.models import build_model, load_pretrained, load_weights
 from training.network import Classifier, pick_device
@@ -428,13 +428,7 @@ def check_origin(run: Path, origin: dict) -> dict:
     Raises:
         InputError: Nothing, or it is of another origin.
     """
-    try:
-        kept = json.loads((run / ORIGIN_FILE).read_text())
-    except (OSError, ValueError):
-        raise InputError(
-            f"{run / ORIGIN_FILE} is missing or damaged; --resume must name the folder "
-            "of an interrupted training"
-        ) from None
+    kept = read_origin(run)
     for key, value in origin.items():
         if kept.get(key) != value:
             raise InputError(

@@ -33,7 +33,6 @@ class RunDisplay:
         self.log = log
         self.out = sys.stdout
         self.step, self.started, self.said = "", 0.0, 0.0
-        self.messages = None  # file by which steps tell how far they are
         self.lock = threading.Lock()
 
     def start(self, step: str) -> None:
@@ -49,10 +48,6 @@ class RunDisplay:
             seconds = time.monotonic() - self.started if self.step == step else 0.0
             self.step = ""
             self._line(step, result, duration(seconds))
-
-    def warn(self, text: str) -> None:
-        with self.lock:
-            self._line("", f"warning: {text}")
 
     @contextmanager
     def running(self, step: str) -> Iterator[list[str]]:
