@@ -15,7 +15,6 @@ files.
 
 import argparse
 import fcntl
-import functools
 import json
 import logging
 import logging.handlers
@@ -33,7 +32,7 @@ from pathlib import Path
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT, data_home
-from pipelines.child_process import end_with_parent
+from pipelines.child_process import ending_with_us
 from pipelines.clearml_server.home import home_folder
 from pipelines.tracking import checkout
 from pipelines.tracking.connection import ensure_clearml, is_configured
@@ -136,7 +135,7 @@ class Agent:
         self.log.unlink(missing_ok=True)
         self._is_ready = False
         self.process = subprocess.Popen(
-            [str(PROGRAM), "daemon", "--foreground", "--queue", queue],
+            ending_with_us([str(PROGRAM), "daemon", "--foreground", "--queue", queue]),
             cwd=self.log.parent,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -146,7 +145,6 @@ class Agent:
             encoding="utf-8",
             errors="replace",
             start_new_session=True,  # Ctrl-C is for us; `stop` ends all in order
-            preexec_fn=functools.partial(end_with_parent, os.getpid()),
         )
         threading.Thread(target=self._keep_log, daemon=True).start()
 

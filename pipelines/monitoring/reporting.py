@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.monitoring.alerts import Alerts
 from pipelines.monitoring.history import History
 from pipelines.monitoring.rules import Rule
-from pipelines.tracking.connection import ensure_clearml
+from pipelines.tracking.connection import ensure_clearml, report_from_threads
 from pipelines.tracking.datasets import PROJECT
 
 TASK_FILE, KEYS_FILE = "clearml-task", "clearml-keys.json"
@@ -25,6 +25,7 @@ class Reporting:
 
     def __init__(self, state: Path):
         ensure_clearml()
+        report_from_threads()
         from clearml import Task
 
         path = state / TASK_FILE

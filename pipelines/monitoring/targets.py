@@ -13,7 +13,7 @@ from typing import Any
 
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
-from pipelines.child_process import end_with_parent
+from pipelines.child_process import ending_with_us
 from pipelines.monitoring.history import History, Labels, parse
 
 EXPORTER = ROOT / "triton" / "server" / "exporter.py"
@@ -91,14 +91,13 @@ class Exporter:
             self.options = []
         if options != self.options:
             self.stop()
-            parent = os.getpid()
+            command = [sys.executable, str(EXPORTER), "--port", "0", *options]
             self.process = subprocess.Popen(
-                [sys.executable, str(EXPORTER), "--port", "0", *options],
+                ending_with_us(command),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
                 start_new_session=True,  # Ctrl-C reaches us alone
-                preexec_fn=lambda: end_with_parent(parent),
             )
             self.options, self.url = options, self.process.stdout.readline().strip()
             if not self.url:

@@ -8,15 +8,6 @@ from pipelines.repository import versions
 from pipelines.serving.triton_server import TritonServer, pick_ports
 
 
-@pytest.fixture(scope="session", autouse=True)
-def home(tmp_path_factory):
-    """Keep logs and backends of all servers out of the user's data folder."""
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ASL_HOME", str(home))
-        yield home
-
-
 @pytest.fixture(scope="session")
 def triton(tmp_path_factory, home):
     repository = tmp_path_factory.mktemp("served") / "models"

@@ -18,12 +18,3 @@ def promtool() -> str:
 @pytest.fixture(scope="session")
 def amtool() -> str:
     return program("amtool")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def home(tmp_path_factory):
-    """Keep logs and backends of all servers out of the user's data folder."""
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ASL_HOME", str(home))
-        yield home

@@ -12,15 +12,6 @@ from pipelines.serving import deployment
 from pipelines.serving.triton_server import TritonServer
 
 
-@pytest.fixture(scope="session", autouse=True)
-def home(tmp_path_factory):
-    """Keep logs and backends of all servers out of the user's data folder."""
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ASL_HOME", str(home))
-        yield home
-
-
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory) -> Path:
     return make_artifacts(tmp_path_factory.mktemp("artifacts"))

@@ -45,16 +45,3 @@ def letter_network():
     """What knows LETTERS from bent hands alone, without any photograph."""
     hands = bend_hands(LETTERS, each=100, seed=0)
     return train_geometry_network(hands, len(LETTERS), seed=0, steps=120)
-
-
-@pytest.fixture(scope="session")
-def kept(tmp_path_factory):
-    return tmp_path_factory.mktemp("asl")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def data_folder(kept):
-    """Readings are kept here, not in the data folder of the checkout."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ASL_HOME", str(kept))
-        yield
