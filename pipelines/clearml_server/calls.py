@@ -45,6 +45,7 @@ class Call:
         batch: All lines of a JSON-lines request.
         version: Version in the request's path, or "".
         worker: Name the client gives to itself.
+        client: Address it calls from.
         db: Connection inside the call's transaction.
         server: The Server, for gate, files and leases.
         after: Functions to run once the transaction is committed.
@@ -56,6 +57,7 @@ class Call:
     version: str
     worker: str
     server: Any
+    client: str = ""
     db: sqlite3.Connection = None
     after: list = field(default_factory=list)
 

@@ -65,23 +65,32 @@ _QUERY = {
     "_and_": "object",
 } | WITHOUT_EFFECT
 _PROJECT_QUERY = {
-    "include_stats": "boolean",
-    "stats_with_children": "boolean",
-    "stats_for_state": "string",
+    "active_users": "strings",
     "check_own_contents": "boolean",
+    "include_dataset_stats": "boolean",
+    "include_stats": "boolean",
     "shallow_search": "boolean",
+    "stats_for_state": {"enum": ["active", "archived", None]},
+    "stats_with_children": "boolean",
 }
-# Calls that the SDK has no schema of: names of fields to kinds; "!" marks a needed one.
+# Fields of which null says something else than nothing.
+NULLABLE = ("stats_for_state",)
+# Calls that the SDK has no schema of: names of fields to kinds. "!" marks a needed one;
+# "?" one that is not needed, whatever the SDK says.
 OWN = {
     "auth.validate_token": {"token!": "string"},
     "debug.ping": {},
     "embedded.lease": {"pid!": "integer"},
     "server.info": {},
     "server.config": {"path": "string"},
-    "events.get_multi_task_metrics": {"tasks!": "strings", "event_type": "string"},
+    "events.get_multi_task_metrics": {
+        "tasks!": "strings",
+        "event_type": "string",
+        "model_events": "boolean",
+    },
     "login.supported_modes": {"state": "string", "callback_url_prefix": "string"},
     "models.get_by_id_ex": _QUERY | {"id!": "strings"},
-    "models.get_all_ex": _QUERY,
+    "models.get_all_ex": _QUERY | {"include_stats": "boolean"},
     "models.update_tags": {
         "ids!": "strings",
         "add_tags": "strings",
@@ -97,6 +106,7 @@ OWN = {
         "datasets": "object",
         "dataset_versions": "object",
         "search_hidden": "boolean",
+        "active_users": "strings",
     }
     | WITHOUT_EFFECT,
     "pipelines.delete_runs": {"ids!": "strings", "project!": "string"},
@@ -122,7 +132,11 @@ OWN = {
         "remove_tags": "strings",
     },
     "users.get_all": {"id": "strings", "only_fields": "strings"},
-    "users.get_all_ex": {"id": "strings", "only_fields": "strings"},
+    "users.get_all_ex": {
+        "id": "strings",
+        "only_fields": "strings",
+        "active_in_projects": "strings",
+    },
     "users.get_by_id": {"user": "string"},
     "users.get_current_user": {"get_supported_features": "boolean"},
     "users.get_preferences": {},
@@ -161,7 +175,15 @@ _OF_TASKS = _object(
     },
     ["task"],
 )
-_METADATA = {"metadata": _items("key")}
+# A list of items, or a dictionary of them by key.
+_METADATA = {
+    "metadata": {
+        "anyOf": [
+            _items("key"),
+            {"type": "object", "additionalProperties": {"type": "object"}},
+        ]
+    }
+}
 _PARAMETERS = {"hyperparams": _items("section", "name")}
 # Fields beside those of the SDK's schema, from newer releases and from agents; and
 # fields of which that schema leaves out what they need.
@@ -169,17 +191,31 @@ MORE = {
     "events.debug_images": {"metrics!": {"type": "array", "items": _OF_TASKS}},
     "events.delete_for_task": {"task!": {"type": "string", "minLength": 1}},
     "events.get_scalar_metric_data": {"task!": "string"},
+    "events.clear_task_log": {
+        "include_metrics": "strings",
+        "exclude_metrics": "strings",
+    },
+    "events.get_multi_task_plots": {"metrics": _METRICS},
+    "events.get_task_log": {"metrics": _METRICS},
     "events.get_task_plots": {"metrics": _METRICS},
+    "events.get_task_single_value_metrics": {"metrics": _METRICS},
     "events.multi_task_scalar_metrics_iter_histogram": {"metrics": _METRICS},
     "events.plots": {"metrics!": {"type": "array", "items": _OF_TASKS}},
     "events.scalar_metrics_iter_histogram": {"metrics": _METRICS},
     "events.scalar_metrics_iter_raw": {"metric!": _METRIC},
-    "models.add_or_update_metadata": _METADATA,
+    "models.add_or_update_metadata": {"metadata": _items("key")},
     "models.create": _METADATA,
     "models.edit": _METADATA,
-    "models.update": _METADATA,
-    "pipelines.start_pipeline": {"args": _items("name")},
-    "queues.add_or_update_metadata": _METADATA,
+    "models.update": _METADATA | {"labels": "object"},
+    "pipelines.start_pipeline": {
+        "args": _items("name"),
+        "verify_watched_queue": "boolean",
+    },
+    "projects.get_hyperparam_values": {"pattern": "string"},
+    "projects.get_model_metadata_keys": {"project?": "string"},
+    "projects.get_task_parents": {"task_name": "string"},
+    "projects.get_unique_metric_variants": {"ids": "strings"},
+    "queues.add_or_update_metadata": {"metadata": _items("key")},
     "tasks.delete_hyper_params": {"hyperparams": _items("section")},
     "tasks.edit_configuration": {"configuration": _items("name")},
     "tasks.edit_hyper_params": _PARAMETERS,
@@ -190,8 +226,9 @@ MORE = {
     "queues.get_all": _QUERY,
     "queues.get_next_task": {"get_task_info": "boolean", "task": "string"},
     "queues.remove_task": {"update_task_status": "boolean"},
-    "queues.create": _METADATA,
-    "queues.update": {"display_name": "string"},
+    "queues.create": _METADATA | {"display_name": "string"},
+    "queues.update": _METADATA | {"display_name": "string"},
+    "tasks.archive": {"include_pipeline_steps": "boolean"},
     "tasks.archive_many": {"include_pipeline_steps": "boolean"},
     "tasks.create": {"runtime": "object"},
     "tasks.edit": {"runtime": "object"},
@@ -213,8 +250,11 @@ MORE = {
     "workers.status_report": {"is_daemon": "boolean", "machine_stats": "object"},
     "workers.unregister": {"queues": "strings"},
 }
-# What the SDK's triggers on datasets call a field, and its name.
-RENAMED = {"tasks.get_all": {"task_types": "type"}}
+# What the SDK's triggers on datasets and newer clients call a field, and its name.
+RENAMED = {
+    "models.publish_many": {"publish_task": "publish_tasks"},
+    "tasks.get_all": {"task_types": "type"},
+}
 # In the SDK's schema, but nothing here could obey them.
 UNSUPPORTED = {
     "events.download_task_log": ("line_type", "line_format"),
@@ -240,7 +280,7 @@ def check(name: str, request: dict) -> dict:
     request = {
         names.get(field, field): value
         for field, value in request.items()
-        if value is not None and field != SENT_BY
+        if (value is not None or field in NULLABLE) and field != SENT_BY
     }
     schema = of(name)
     needed = [field for field in schema["required"] if field not in request]
@@ -291,15 +331,21 @@ def _all() -> dict[str, dict]:
     for name, entity in QUERIES.items():
         for field in entity.columns:
             schemas[name]["properties"].pop(field, None)
+    for field in TASK.columns:  # all that tasks.get_by_id answers can be validated
+        schemas["tasks.validate"]["properties"].setdefault(field, {})
     return schemas
 
 
 def _extend(schema: dict, fields: dict[str, str | dict]) -> None:
+    required = set(schema["required"])
     for field, kind in fields.items():
+        name = field.rstrip("!?")
         if field.endswith("!"):
-            schema["required"] = [*{*schema["required"], field[:-1]}]
-        kind = kind if isinstance(kind, dict) else KINDS[kind]
-        schema["properties"][field.rstrip("!")] = kind
+            required.add(name)
+        if field.endswith("?"):
+            required.discard(name)
+        schema["properties"][name] = kind if isinstance(kind, dict) else KINDS[kind]
+    schema["required"] = sorted(required)
 
 
 @functools.cache
