@@ -81,7 +81,9 @@ OWN = {
     "auth.validate_token": {"token!": "string"},
     "debug.ping": {},
     "embedded.lease": {"pid!": "integer"},
+    "server.endpoints": {},
     "server.info": {},
+    "server.report_stats_option": {},
     "server.config": {"path": "string"},
     "events.get_multi_task_metrics": {
         "tasks!": "strings",
@@ -435,7 +437,7 @@ def main() -> None:
         missing = [name for name in names if name not in calls.names()]
         print(f"{service}: {len(names) - len(missing)} of {len(names)} answered")
         for name in missing:
-            print(f"    absent: {name}")
+            print(f"    absent: {name}: {calls.why_absent(name)}")
     more = len(calls.names() - names_of_sdk())
     answered = len(calls.names() & names_of_sdk())
     print(f"{answered} of {len(names_of_sdk())} calls of the SDK, and {more} more")

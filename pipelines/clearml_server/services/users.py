@@ -6,7 +6,7 @@ Relied on by every Session of the SDK and of agents (``auth.login``), by
 
 import json
 
-from .. import documents, query, schemas
+from .. import calls, documents, query, schemas
 from ..auth import API_VERSION, SERVER_VERSION
 from ..calls import endpoint
 from ..errors import ApiError
@@ -48,6 +48,22 @@ def ping(call):
 @endpoint("server.config")
 def info(call):
     return {"version": SERVER_VERSION, "api_version": API_VERSION}
+
+
+@endpoint("server.endpoints")
+def endpoints(call):
+    """The calls that are answered, by service."""
+    found = {}
+    for name in sorted(calls.names()):
+        service, _, action = name.partition(".")
+        found.setdefault(service, []).append({"name": action})
+    return {"endpoints": found}
+
+
+@endpoint("server.report_stats_option")
+def report_stats_option(call):
+    """Nothing is reported to anybody."""
+    return {"enabled": False, "supported": False}
 
 
 @endpoint("users.get_current_user")
