@@ -1,7 +1,7 @@
 """What requests may contain, checked in one place before any endpoint sees them.
 
-``schemas.json`` has the schema of each call that ClearML's SDK knows, one a line, read
-from the SDK's source; OWN has those of further calls, and MORE the fields that other
+``schemas.json`` has the schema of each call that ClearML's SDK knows, one a line, see
+`sdk_schemas`; OWN has those of further calls, and MORE the fields that other
 clients send. What is in none of them is refused: a filter that is passed over would
 make a list longer than meant, and such lists are deleted.
 
@@ -10,9 +10,7 @@ make a list longer than meant, and such lists are deleted.
 """
 
 import argparse
-import ast
 import functools
-import importlib.util
 import json
 from pathlib import Path
 
@@ -21,8 +19,6 @@ from .errors import ApiError
 from .storage import MODEL, PROJECT, QUEUE, TASK, WORKER
 
 FILE = Path(__file__).parent / "schemas.json"
-# Services of the hosted server alone.
-HOSTED = ("datasets", "dataviews", "frames")
 SENT_BY = "method"  # the SDK repeats in the body by which method it is sent
 
 # Calls whose fields are those of a query, see `query`: it checks them itself.
@@ -355,68 +351,6 @@ def _read() -> dict[str, dict]:
     return json.loads(FILE.read_text(encoding="utf-8"))
 
 
-# ---- reading the SDK
-
-
-def read_sdk() -> dict[str, dict]:
-    """Read the schemas of requests from the installed SDK: the newest of each call."""
-    package = Path(importlib.util.find_spec("clearml").origin).parent
-    folders = (package / "backend_api" / "services").glob("v*")
-    found = {}
-    for folder in sorted(folders, key=lambda f: [*map(int, f.name[1:].split("_"))]):
-        for path in sorted(folder.glob("*.py")):
-            if path.stem not in HOSTED:
-                found |= _requests(ast.parse(path.read_text(encoding="utf-8")))
-    return dict(sorted(found.items()))
-
-
-UNCHECKED = (
-    "description default format response dependencies minItems maxItems minimum"
-).split()
-
-
-def _requests(module: ast.Module) -> dict[str, dict]:
-    found = {}
-    for part in module.body:
-        if not isinstance(part, ast.ClassDef) or not part.name.endswith("Request"):
-            continue
-        values = {
-            statement.targets[0].id: ast.literal_eval(statement.value)
-            for statement in part.body
-            if isinstance(statement, ast.Assign)
-            and statement.targets[0].id in ("_service", "_action", "_schema")
-        }
-        schema = _without_prose(values.get("_schema") or {})
-        found[f"{values['_service']}.{values['_action']}"] = schema
-    return found
-
-
-def _without_prose(value, of_fields=False):
-    """A schema without what is not checked here; in a table of fields, all stays.
-
-    That is what only people read, and limits that only hyper-datasets have.
-    """
-    if isinstance(value, list):
-        return [_without_prose(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    drop = () if of_fields else UNCHECKED
-    return {
-        key: _without_prose(item, of_fields=key in ("properties", "definitions"))
-        for key, item in value.items()
-        if key not in drop
-    }
-
-
-def as_text(schemas: dict[str, dict]) -> str:
-    """The content of ``schemas.json``."""
-    lines = [
-        f"{json.dumps(name)}: {json.dumps(schema, separators=(',', ':'))}"
-        for name, schema in schemas.items()
-    ]
-    return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.clearml_server.schemas",
@@ -426,7 +360,9 @@ def main() -> None:
         "--write", action="store_true", help="write schemas.json from the installed SDK"
     )
     if parser.parse_args().write:
-        FILE.write_text(as_text(read_sdk()), encoding="utf-8")
+        from . import sdk_schemas
+
+        FILE.write_text(sdk_schemas.as_text(), encoding="utf-8")
         return
     from . import calls, services  # noqa: F401
 

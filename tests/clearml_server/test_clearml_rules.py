@@ -46,6 +46,21 @@ def test_curves_of_several_tasks_are_of_the_metrics_asked_for(embedded, new_task
         assert embedded.call("events.scalar_metrics_iter_raw", body)[0] == 400
 
 
+def test_models_report_as_tasks_do(embedded):
+    model = embedded.data("models.create", {"name": "reports", "uri": "x"})["id"]
+    event = {"task": model, "metric": "m", "variant": "v", "model_event": True}
+    scalar = event | {"type": "training_stats_scalar", "value": 1, "iter": 2}
+    plot = event | {"type": "plot", "plot_str": "{}", "iter": 2}
+    embedded.data("events.add_batch", lines=[scalar, plot])
+    body = {"tasks": [model], "model_events": True}
+    name = "events.multi_task_scalar_metrics_iter_histogram"
+    curves = embedded.data(name, body)["metrics"]
+    assert curves["m"]["v"][model] == {"name": "reports", "x": [2], "y": [1]}
+    plots = embedded.data("events.get_multi_task_plots", body)["plots"]
+    assert plots["m"]["v"][model]["2"]["name"] == "reports"
+    assert embedded.call("events.get_multi_task_plots", {"tasks": [model]})[0] == 400
+
+
 def test_an_image_that_was_written_over_is_shown_where_it_was_last(embedded, new_task):
     task = new_task()
     image = {"type": "training_debug_image", "task": task, "metric": "m"}

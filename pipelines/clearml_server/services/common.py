@@ -164,6 +164,16 @@ def batch_size(call) -> int:
     return min(max(1, size), MAX_BATCH)
 
 
+def reporter(call, id_: str) -> str:
+    """The name of the task (or model, where the call is about models) of events.
+
+    Raises:
+        ApiError: There is none of this id.
+    """
+    entity = MODEL if call.data.get("model_events") else TASK
+    return documents.get(call.db, entity, id_, "name")["name"]
+
+
 def of_metrics(metrics, metric="metric", variant="variant") -> tuple[str, list]:
     """SQL condition and parameters for what a request names in "metrics".
 

@@ -7,12 +7,10 @@ Scalars are in ``scalars``; images and plots one iteration after the other in
 
 import json
 
-from .. import documents
 from ..calls import endpoint
 from ..errors import ApiError
-from ..storage import TASK
 from . import events, scalars
-from .common import batch_size, of_metrics
+from .common import batch_size, of_metrics, reporter
 
 MOST = 2**31
 # Where the names of metrics and variants stand, by type of event.
@@ -145,7 +143,7 @@ def get_multi_task_plots(call):
     """Plots as ``{metric: {variant: {task: {iteration: {"name", "plots"}}}}}``."""
     answer = {}
     for task_id in call.data["tasks"]:
-        name = documents.get(call.db, TASK, task_id, "name")["name"]
+        name = reporter(call, task_id)
         for plot in _latest(call, task_id, events.PLOT):
             variants = answer.setdefault(plot["metric"], {})
             tasks = variants.setdefault(plot["variant"], {})

@@ -13,7 +13,7 @@ from ..calls import endpoint
 from ..errors import ApiError
 from ..storage import TASK
 from . import events
-from .common import MAX_BATCH, batch_size, name_of, of_metrics
+from .common import MAX_BATCH, batch_size, of_metrics, reporter
 
 DEFAULT_SAMPLES = 6000
 SCROLL = re.compile(r"(-?\d{1,19}):(-?\d{1,19}):(\d{1,9})")  # series, iteration, size
@@ -35,9 +35,9 @@ def multi_task_scalar_metrics_iter_histogram(call):
     """Curves by task: ``{"metrics": {metric: {variant: {task: curve}}}}``."""
     answer = {}
     for task_id in call.data["tasks"]:
-        task = documents.get(call.db, TASK, task_id, "name")
+        name = reporter(call, task_id)
         for series in _series_of(call, task_id):
-            curve = _curve(call, series) | {"name": task["name"]}
+            curve = _curve(call, series) | {"name": name}
             if curve["x"]:
                 variants = answer.setdefault(series["metric"], {})
                 variants.setdefault(series["variant"], {})[task_id] = curve
@@ -167,7 +167,7 @@ def get_task_single_value_metrics(call):
             for point in _single_value(call.db, series)
         ]
         if values:
-            name = name_of(call.db, TASK, task_id).get("name")
+            name = reporter(call, task_id)
             answer.append({"task": task_id, "task_name": name, "values": values})
     return {"tasks": answer}
 
