@@ -150,7 +150,8 @@ class Browser:
         if event.get("method") == "Runtime.exceptionThrown":
             self.complaints.append(details["exceptionDetails"])
         elif event.get("method") == "Log.entryAdded":
-            self.complaints.append(details["entry"]["text"])
+            entry = details["entry"]
+            self.complaints.append(f"{entry['text']} {entry.get('url', '')}".strip())
 
     def _receive(self, deadline: float) -> dict:
         while b"\0" not in self._rest:
