@@ -6,9 +6,10 @@
 The pipeline's controller runs on ``services`` and its steps on ``default``: a single
 agent would be busy with the controller and never run its steps. Controllers and
 schedules last long and use little of the machine, so several agents listen to
-``services``, each with folders of its own. (Outside containers, tasks of clearml-agent's
---services-mode share one folder and delete each other's files.) Each task gets a clone of its own at the task's commit,
-with the uncommitted changes that the task carries, and runs in the environment .venv.
+``services``, each with folders of its own. (Outside containers, the tasks of
+clearml-agent's --services-mode share one folder and delete each other's files.) Each
+task gets a clone of its own at the task's commit, with the uncommitted changes that
+the task carries, and runs in the environment .venv.
 All that agents keep lies in ``<data folder>/agents``: clones, caches, logs, temporary
 files.
 """

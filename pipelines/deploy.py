@@ -5,8 +5,8 @@
     python -m pipelines.deploy --rollback
 
 Everything the repository says about the model (names, shapes, labels, image size) is
-read from the training task's artifacts. With --url the Triton server there, started on the
-same repository in explicit model control, loads the version, must answer the golden
+read from the training task's artifacts. With --url the Triton server there, started on
+the same repository in explicit model control, loads the version, must answer the golden
 images rightly, and only then passes clients' requests on to it; if it does not, the
 previous version goes on serving. Without --url the same is done with the server that
 scripts/serve runs on the repository. One that polls it finds the version by itself.

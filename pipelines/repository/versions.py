@@ -19,8 +19,8 @@
 the version 1; see `model_config`.)
 A version is complete once its deployment.json is there: then it has been accepted, and
 only such versions can become current, by a deployment, a rollback or a repair. It is
-withdrawn while it is newer than the current one. If another version is deployed then, it
-stays withdrawn for ever, and the file asl/7/withdrawn says so.
+withdrawn while it is newer than the current one. If another version is deployed then,
+it stays withdrawn for ever, and the file asl/7/withdrawn says so.
 """
 
 import fcntl
@@ -142,7 +142,7 @@ def add(
         for kind, config in parts.items():
             with staged(repository / config.name) as folder:
                 (folder / "1").mkdir()
-                model_parts.fill(kind, artifacts, folder)
+                model_parts.fill(kind, artifacts, folder, settings)
                 write_text(folder / CONFIG_FILE, model_config.to_text(config))
     except BaseException as error:
         remove(repository, version, name)
