@@ -6,12 +6,14 @@
     python3 triton/client/client.py --camera 0
 
 Prints ``photo.jpg: A (0.98)`` for each, and on standard error which model and version
-answers. The files are sent as they are; decoding, labels and batch size are the server's. Needs tritonclient[grpc,http] and numpy, nothing
-else; --video and --camera also need OpenCV and the project around this file.
+answered. The files are sent as they are: the server decodes them, and knows the labels
+and the batch size. Needs only tritonclient[grpc,http] and numpy; --video and --camera
+also need OpenCV and the project around this file.
 
     ... --url asl.example.org:8443 --ssl --ca certificate.pem --header @laptop.header
 
-asks one behind TLS; the token is read from a file, for others see the command line.
+asks a server behind TLS. The token is read from a file, because other users of the
+machine can see the command line.
 Exit code: 0 all answered; 2 bad input, each named in one line on standard error, and
 the others answered; 3 no server answers.
 """
