@@ -68,6 +68,23 @@ def test_one_wrong_frame_releases_nothing():
         assert read(frames) == "A"
 
 
+def test_a_sign_that_is_lost_for_a_moment_is_held_anew_before_it_counts_again():
+    frames = still("A", 0, 4, 8, hand=False)
+    for i in range(8, 12):
+        frames[i] = Frame(frames[i].time, probabilities("B"), None)
+    first, second = spelling.spell(frames)
+    assert first.sign == second.sign == "A"
+    assert second.time - frames[12].time >= 0.7
+
+
+def test_a_sign_is_held_through_jumps_of_the_hand():
+    frames = still("A", 0, 4, 8)
+    for i, frame in enumerate(frames):  # another place each half second
+        moved = frame.landmarks + [i // 4 % 2 * 0.5, 0, 0]
+        frames[i] = frame._replace(landmarks=moved)
+    assert read(frames) == "A"
+
+
 def test_letters_that_pass_by_or_are_unsure_do_not_count():
     passing = [still(x, i * 0.3, 0.3, 20, hand=False) for i, x in enumerate("HELO")]
     assert read(sum(passing, [])) == ""
