@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from signing import probabilities, still, written
+from signing import probabilities, still, wandering, written
 
 from demo import movements, spelling
 from demo.spelling import Event, Frame, apply, read
@@ -167,6 +167,17 @@ def test_hands_that_are_raised_lowered_or_waved_write_nothing():
                 moved = points + np.array([x, y, 0])
                 frames.append(Frame(i / 15, probabilities(letter), moved))
             assert read(frames) == "", corners
+
+
+@pytest.mark.parametrize("letter, most", [("I", 4), ("D", 1)])
+def test_hands_that_move_at_random_seldom_write(letter, most):
+    """Of 20 tracks, half of them of hands that turn as well. By the shape of the track
+    alone, 17 of those of I wrote a J."""
+    wrote = [
+        any(event.sign in "JZ" for event in spelling.spell(wandering(letter, seed)))
+        for seed in range(20)
+    ]
+    assert sum(wrote) <= most, wrote
 
 
 def test_a_hand_held_still_is_no_movement_however_it_trembles():
