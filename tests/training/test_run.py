@@ -367,7 +367,8 @@ def test_infer_prints_the_letter_and_its_confidence(trained, tmp_path, runtime):
     answer = json.loads(strict.stdout)
     assert answer["predicted_class"] == "unknown"
     assert answer["image"] == file
-    assert answer["model"] == {"name": "asl", "version": trained[0].name}
+    known = {"name": "asl", "version": None, "training": trained[0].name}
+    assert answer["model"] == known
     assert max(answer["all_predictions"], key=answer["all_predictions"].get) == "red"
     percent = subprocess.run(
         [*command, "--threshold", "95"], cwd=ROOT, capture_output=True, text=True
