@@ -10,6 +10,7 @@ import atexit
 import codecs
 import functools
 import io
+import itertools
 import lzma
 import os
 import shutil
@@ -31,6 +32,7 @@ from data_prep.preprocessing import MAX_FILE
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 CSV_HEADER = b"label,pixel1,"
+MAX_LINE = 1 << 20  # bytes of a row
 UNPACKED = "asl-unpacked-"
 # what the archives' modules raise
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError)
@@ -261,17 +263,56 @@ def _csv(path: Path, top: PurePosixPath) -> Tree:
             if not line.strip():
                 offset += len(line)
                 continue
-            label, _, _ = line.partition(b",")
-            if not (label.isdigit() and int(label) < 26):
-                raise InputError(
-                    f"{top}, row {row}: label {label.decode(errors='replace')!r}; "
-                    "expected 0 to 25"
-                )
-            folder = top / chr(ord("A") + int(label))
+            folder = top / _letter(line, f"{top}, row {row}")
             place = str(path), (offset, len(line))
             found.setdefault(folder, {})[f"{row}.bmp"] = place
             offset += len(line)
     return found
+
+
+def _letter(line: bytes, said: str) -> str:
+    """The class that a row begins with: 0 is A, 25 is Z."""
+    label = line.partition(b",")[0].strip()
+    if not (label.isdigit() and int(label) < 26):
+        shown = label[:20].decode(errors="replace")
+        raise InputError(f"{said}: label {shown!r}; expected 0 to 25")
+    return chr(ord("A") + int(label))
+
+
+def table_row(path: Path, number: int) -> tuple[str, bytes]:
+    """Read one row of a Sign-MNIST table.
+
+    Args:
+        number: From 1, which is the row below the headings.
+
+    Returns:
+        The class, and the picture as the bytes of a BMP.
+
+    Raises:
+        InputError: It is no such table, has no such row, or the row is damaged.
+    """
+    said = f"{path}, row {number}"
+    try:
+        with open(path, "rb") as file:
+            if not _starts_table(file):
+                raise InputError(
+                    f"{path} is no Sign-MNIST table; its first line must begin with "
+                    f"{CSV_HEADER.decode()}"
+                )
+            file.seek(0)
+            rows = itertools.islice(iter(lambda: file.readline(MAX_LINE), b""), 1, None)
+            line = next(itertools.islice(rows, max(number, 1) - 1, None), b"")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    if number < 1 or not line.strip():
+        raise InputError(f"{said}: there is no such row; the first is 1")
+    label = _letter(line, said)
+    if data := _bitmap(line):
+        return label, data
+    raise InputError(
+        f"{said}: {line.count(b',')} values after the label are no square picture of "
+        "whole numbers from 0 to 255; Sign-MNIST has 784, of 28 x 28 pixels"
+    )
 
 
 def _bitmap(line: bytes) -> bytes:
@@ -281,6 +322,6 @@ def _bitmap(line: bytes) -> bytes:
     except (ValueError, OverflowError):
         return b""  # validation reports it as an empty file
     side = int(len(values) ** 0.5)
-    if side * side != len(values):
+    if not side or side * side != len(values):
         return b""
     return cv2.imencode(".bmp", values.reshape(side, side))[1].tobytes()

@@ -20,7 +20,7 @@ from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
 from data_prep.paths import data_home
-from demo import gateway, guard
+from demo import connections, gateway, guard
 from demo.model import Model
 from demo.tabs.model_page import Admin, Server
 from pipelines import loopback
@@ -144,9 +144,10 @@ def main() -> None:
             log_level="warning",
             access_log=False,
             server_header=False,
+            http=connections.BoundedConnection,
+            loop=f"{connections.__name__}:{connections.Loop.__name__}",
             ws_max_size=gateway.MAX_FRAME_BYTES,
             ws_max_queue=4,
-            limit_concurrency=128,
             timeout_graceful_shutdown=2,
             proxy_headers=False,
             **tls,

@@ -2,8 +2,9 @@
 
 from data_prep import preprocessing
 
+GRAPH_FILE = "model.onnx"  # the graph that is served
 # What a model repository is made from (pipelines/deploy.py).
-DEPLOYABLES = ("model.onnx", "classes.txt", preprocessing.FILE_NAME, "golden.npz")
+DEPLOYABLES = (GRAPH_FILE, "classes.txt", preprocessing.FILE_NAME, "golden.npz")
 EVALUATION = "evaluation.json"
 TEST_PROBABILITIES = "test_probabilities.npy"  # torch's answers to the test split
 PICTURES = ("confusion_matrix.png", "predictions.png")  # that go with it

@@ -15,14 +15,19 @@ from data_prep.preprocessing import Preprocessing
 from pipelines.repository import model_config, preflight
 from pipelines.repository.layout import CLASSIFIER, DECODE, FUSED
 from pipelines.repository.model_config import Settings
+from pipelines.repository.tensorrt_graph import write_for_tensorrt
 from training.golden import RAW_GOLDEN_FILE, read_raw_golden
 
 PYTHON_MODELS = ROOT / "triton" / "server" / "python_models"
 SHARED = ("photographs.py", "metrics.py")  # by fused and decode
 
 
-def fill(kind: str, artifacts: Path, folder: Path) -> None:
-    """Copy what one part consists of, but for its config."""
+def fill(kind: str, artifacts: Path, folder: Path, settings: Settings) -> None:
+    """Copy what one part consists of, but for its config.
+
+    Raises:
+        InputError: The model is not for the accelerator that is wanted.
+    """
     inside = folder / "1"
     labels = artifacts / model_config.LABELS_FILE
     shutil.copyfile(labels, folder / labels.name)
@@ -52,7 +57,10 @@ def fill(kind: str, artifacts: Path, folder: Path) -> None:
         )
     if kind != DECODE:
         model = artifacts / preflight.MODEL_FILE
-        shutil.copyfile(model, inside / model.name)
+        if settings.accelerator == "tensorrt":
+            write_for_tensorrt(model, inside / model.name)
+        else:
+            shutil.copyfile(model, inside / model.name)
 
 
 def golden_files(folder: Path) -> list[bytes]:

@@ -141,7 +141,7 @@ def add(
         for kind, config in parts.items():
             with staged(repository / config.name) as folder:
                 (folder / "1").mkdir()
-                model_parts.fill(kind, artifacts, folder)
+                model_parts.fill(kind, artifacts, folder, settings)
                 write_text(folder / CONFIG_FILE, model_config.to_text(config))
     except BaseException as error:
         remove(repository, version, name)

@@ -41,15 +41,28 @@ def check_step(script: str, options: Mapping[str, str], said: str = "") -> None:
         InputError: One does not exist, cannot have that value, or does not go together
             with another one.
     """
+    args = step_arguments(script, options, said)
     module = _module(script)
-    args = module.arguments().parse_args([])
-    for name, value in read(module.arguments(), options, said).items():
-        setattr(args, name, value)
     if hasattr(module, "check"):
         try:
             module.check(args)
         except InputError as error:
             raise InputError(f"{said.removesuffix('.')}: {error}") from None
+
+
+def step_arguments(
+    script: str, options: Mapping[str, str], said: str = ""
+) -> argparse.Namespace:
+    """What a step's parser would give for these options; the rest has its defaults.
+
+    Raises:
+        InputError: One does not exist, or cannot have that value.
+    """
+    parser = parser_of(script)
+    args = parser.parse_args([])
+    for name, value in read(parser, options, said).items():
+        setattr(args, name, value)
+    return args
 
 
 def check(

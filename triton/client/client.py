@@ -5,8 +5,8 @@
     ... | python3 triton/client/client.py --image - --json
     python3 triton/client/client.py --camera 0
 
-Prints ``photo.jpg: A (0.98)`` for each. The files are sent as they are; decoding,
-labels and batch size are the server's. Needs tritonclient[grpc,http] and numpy, nothing
+Prints ``photo.jpg: A (0.98)`` for each, and on standard error which model and version
+answers. The files are sent as they are; decoding, labels and batch size are the server's. Needs tritonclient[grpc,http] and numpy, nothing
 else; --video and --camera also need OpenCV and the project around this file.
 
     ... --url asl.example.org:8443 --ssl --ca certificate.pem --header @laptop.header
@@ -624,6 +624,9 @@ def main():
         if not options.image:
             film(server, options)
             return 0
+        if not options.json:  # there each answer names it
+            said = "model %s, version %s" % (options.model, server.version)
+            print(said, file=sys.stderr)
         paths = list(find(options.image, fail))
         order = {path: i for i, path in reversed(list(enumerate(paths)))}
         size = min(options.batch_size or server.batch_size, server.batch_size)
