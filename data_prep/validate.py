@@ -44,7 +44,7 @@ def arguments() -> argparse.ArgumentParser:
         "--expected-classes",
         nargs="+",
         metavar="NAME",
-        help="classes there must be, and no others; default: any",
+        help="the expected classes; others are an error; default: any",
     )
     # Output
     add_name(parser, "that the raw ClearML Dataset is for")

@@ -61,7 +61,10 @@ def arguments() -> argparse.ArgumentParser:
     )
     # What becomes of it
     parser.add_argument(
-        "--accept", type=Path, metavar="TABLE", help="make data of a table's lines"
+        "--accept",
+        type=Path,
+        metavar="TABLE",
+        help="turn the lines of this table into raw data",
     )
     parser.add_argument(
         "--delete",

@@ -54,7 +54,9 @@ def arguments() -> argparse.ArgumentParser:
         "validation accuracy) or an id",
     )
     parser.add_argument(
-        "--rollback", action="store_true", help="go back to the version before instead"
+        "--rollback",
+        action="store_true",
+        help="go back to the previous version instead",
     )
     parser.add_argument(
         "--list", action="store_true", help="list the versions, do nothing else"
@@ -62,7 +64,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--allow-new-classes",
         action="store_true",
-        help="replace a version of other classes all the same",
+        help="also replace a version that has other classes",
     )
     # Where to
     parser.add_argument(
@@ -121,7 +123,7 @@ def arguments() -> argparse.ArgumentParser:
         "--precision",
         choices=PRECISIONS,
         default="fp32",
-        help="of the engines that TensorRT builds",
+        help="precision of the engines that TensorRT builds",
     )
     parser.add_argument(
         "--cache",

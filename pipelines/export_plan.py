@@ -42,7 +42,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     add_name(parser, "of which a plan is built: the version that is served")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="where it is put"
+        "--out", type=Path, required=True, metavar="DIR", help="the folder to put it in"
     )
     parser.add_argument(
         "--precision",

@@ -51,7 +51,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--once",
         action="store_true",
-        help="look once, tell, and end; for cron, which then decides how often",
+        help="check once, send alerts, and end; for cron, which then decides how often",
     )
     # Who is told
     parser.add_argument(

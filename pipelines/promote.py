@@ -42,13 +42,13 @@ def arguments() -> argparse.ArgumentParser:
     # What is compared
     add_name(parser, "whose trainings are compared")
     parser.add_argument(
-        "--task", default="", help="a training that is compared however it ranks"
+        "--task", default="", help="a training to compare whatever its rank"
     )
     parser.add_argument(
         "--candidates",
         type=int,
         default=10,
-        help="how many, of the highest validation accuracy, are compared (default 10)",
+        help="how many trainings, by validation accuracy, to compare (default 10)",
     )
     # On what
     parser.add_argument(

@@ -40,7 +40,9 @@ def arguments() -> argparse.ArgumentParser:
     )
     when.add_argument("--daily", metavar="HH:MM", help="every day at this time (UTC)")
     parser.add_argument(
-        "--now", action="store_true", help="with --daily: and once at the beginning"
+        "--now",
+        action="store_true",
+        help="with --daily: also start once at the beginning",
     )
     parser.add_argument(
         "--poll",
