@@ -60,6 +60,4 @@ class Loop(asyncio.SelectorEventLoop):
     async def create_server(self, protocol_factory, *args, ssl=None, **options):
         if ssl:
             options["ssl_handshake_timeout"] = REQUEST_S
-        return await super().create_server(
-            protocol_factory, *args, ssl=ssl, **options
-        )
+        return await super().create_server(protocol_factory, *args, ssl=ssl, **options)

@@ -41,6 +41,28 @@ def header_file(client: str) -> Path:
     return folder() / "clients" / f"{client}.header"
 
 
+def tls_files(certificate: Path | None, key: Path | None) -> tuple[Path, Path]:
+    """The PEM files of a certificate chain and its key, by which a server speaks TLS.
+
+    Args:
+        certificate, key: Of a user's own; None: what `certify` has made.
+
+    Raises:
+        InputError: Only one is given, or one is missing.
+    """
+    if bool(certificate) != bool(key):
+        raise InputError("give both --certificate and --key, or none of them")
+    certificate = certificate or folder() / "certificate.pem"
+    key = key or folder() / "key.pem"
+    for path in certificate, key:
+        if not path.is_file():
+            raise InputError(
+                f"there is no {path}; name others by --certificate and --key, or, for "
+                "trying, make one: scripts/remote-access certify HOST"
+            )
+    return certificate, key
+
+
 def grant(client: str) -> Path:
     """Make a token for a client; return the file to hand over to it.
 

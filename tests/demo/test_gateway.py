@@ -18,6 +18,8 @@ import websockets
 from demo_command import running
 from drawn_model import HEIGHT, SIGNS, WIDTH, jpeg, make_artifacts, points
 
+from data_prep.errors import InputError
+from demo import serve
 from demo.connections import MOST, REQUEST_S
 from pipelines.repository import versions
 from pipelines.serving.remote_credentials import certify
@@ -209,12 +211,26 @@ def test_from_outside_a_token_is_wanted(triton):
             asyncio.run(connect_to(address))
 
 
+def test_files_that_are_no_certificate_are_named(tmp_path):
+    (tmp_path / "bad.pem").write_text("no certificate")
+    line = ["--tls", "--certificate", str(tmp_path / "bad.pem")]
+    with pytest.raises(InputError, match="give both --certificate and --key"):
+        serve.tls(serve.arguments().parse_args(line))
+    line += ["--key", str(tmp_path / "bad.pem")]
+    with pytest.raises(InputError, match="bad.pem are no certificate and its key"):
+        serve.tls(serve.arguments().parse_args(line))
+    with pytest.raises(InputError, match="of use with --tls only"):
+        serve.tls(serve.arguments().parse_args(line[1:]))
+
+
 def test_by_tls_the_page_is_served_with_the_certificate_of_remote_access(triton):
     context = ssl.create_default_context(cafile=str(certify(["localhost"])))
     with running(triton, "--tls") as (address, lines):
         assert lines[0] == f"open {address}/"
-        with urllib.request.urlopen(address, timeout=30, context=context) as answer:
-            assert answer.status == 200
+        with connected(address) as silent:  # not even a handshake
+            with urllib.request.urlopen(address, timeout=30, context=context) as answer:
+                assert answer.status == 200
+            assert ends(silent)
 
 
 async def connect_to(address):
