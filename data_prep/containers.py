@@ -2,8 +2,8 @@
 
 An archive or a Sign-MNIST table looks like a folder of its own name, and is read in
 place. A member's place in it is recorded once, so any process can read any member.
-What is compressed as one piece, and so allows no jumping about, is unpacked to a
-temporary file.
+An archive that is compressed as one piece cannot be read from the middle, so it is
+unpacked to a temporary file.
 """
 
 import atexit
@@ -68,7 +68,7 @@ def tree(path: Path, name: str) -> Tree:
 def read(file: str, member: None | str | tuple[int, int]) -> bytes:
     """The bytes at a `Place`; a row of a table as a grey BMP.
 
-    Of a file larger than any image only so much that this can be seen.
+    Of a file that is too large for an image, only enough is read to see that.
 
     Raises:
         InputError: The file has gone, may not be read, or is damaged.
@@ -138,9 +138,9 @@ def _folder(path: Path, top: PurePosixPath) -> Tree:
 
 
 def _is_file(folder: str, name: str) -> bool:
-    """Is this no pipe, socket or device, which might be read for ever?
+    """Say whether this is a file; reading a pipe, socket or device might never end.
 
-    A link to nothing counts as a file: reading it tells what is wrong.
+    A broken link counts as a file: reading it reports the error.
     """
     try:
         return stat.S_ISREG(os.stat(os.path.join(folder, name)).st_mode)

@@ -234,7 +234,7 @@ def _leads(best, window, rules) -> bool:
 
 
 def _window(seen, since, gap):
-    """The resting frames since a time, and the one before, without those before a gap."""
+    """The resting frames since a time, and the one before; none before a gap."""
     window = []
     for one in reversed(seen):
         if window and window[0].time - one.time > gap:

@@ -1,4 +1,4 @@
-"""From served to retrained: logged photographs become raw data, after a look.
+"""Turn logged photographs into raw data, after a person has looked at them.
 
     python -m pipelines.collect [--name NAME]            proposes: a sheet and a table
     python -m pipelines.collect --accept proposals.csv   makes them data

@@ -1,4 +1,4 @@
-"""Start the pipeline by itself: when there are new photographs, or by the clock.
+"""Start the pipeline automatically: for new photographs, or at a time of day.
 
     python -m pipelines.schedule --on-new-data [--set train.epochs=30 ...]
     python -m pipelines.schedule --daily 02:30 --dataset-id ID|--raw DIR

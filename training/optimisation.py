@@ -1,4 +1,4 @@
-"""What moves the weights: learning rate, optimizer, losses, averaging."""
+"""Learning rate, optimizer, losses, and averaged weights."""
 
 import functools
 import math

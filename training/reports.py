@@ -1,4 +1,4 @@
-"""What a training leaves: names of files, and how scores look on a ClearML task."""
+"""Names of the files that a training writes, and its scores on the ClearML task."""
 
 from data_prep import preprocessing
 

@@ -346,7 +346,7 @@ def warm_up(config: ModelConfig) -> None:
 
 
 def add_outputs(config: ModelConfig, shapes: GraphShapes) -> None:
-    """Name the probabilities, which clients find in the first place, then the rest."""
+    """Add the outputs: the probabilities, which clients expect first, then the rest."""
     config.output.add(
         name=shapes.output_name,
         data_type=shapes.output_dtype,
@@ -366,8 +366,8 @@ def add_processes(config: ModelConfig, settings: Settings) -> None:
 def gather_requests(config: ModelConfig) -> None:
     """Hand a process what is waiting, up to a few images at once.
 
-    That spares switching between processes; nobody waits for others to come. More at
-    once would be little faster, and leave the other processes without work.
+    This saves switching between processes. No request waits for further ones to arrive.
+    Larger batches would be little faster, and leave the other processes without work.
     """
     config.dynamic_batching.preferred_batch_size.append(PREFERRED_BATCH_SIZE)
 

@@ -82,8 +82,8 @@ def golden_images(folder: Path) -> np.ndarray:
 
 
 def identity(artifacts: Path) -> dict[str, str]:
-    """What makes the answers of a version: the preprocessing record, and hashes of it,
-    of model, labels and our code."""
+    """What decides a version's answers: the preprocessing record, and hashes of it, of
+    the model, the labels and our code."""
     hashes = {
         "model_sha256": [artifacts / preflight.MODEL_FILE],
         "preprocessing_sha256": [artifacts / preprocessing.FILE_NAME],
@@ -100,7 +100,7 @@ def identity(artifacts: Path) -> dict[str, str]:
 
 
 def describe(artifacts: Path, metadata: dict[str, str], settings: Settings) -> dict:
-    """What a version's record says but for its number and its time."""
+    """A version's record without its number and time."""
     return {**asdict(settings), "metadata": metadata | identity(Path(artifacts))}
 
 

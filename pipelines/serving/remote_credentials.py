@@ -1,4 +1,4 @@
-"""Who may reach the server from outside, and how it proves itself: tokens, certificate.
+"""Tokens of the clients outside this machine, and the server's certificate.
 
 Each client has a file, ``clients/NAME.header``, with the header that lets it in; what
 nginx reads is made from these files. All lies in ``<data folder>/remote-access``, which

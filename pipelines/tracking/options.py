@@ -1,8 +1,8 @@
-"""Options of steps, checked where they are written and where they arrive.
+"""Check the options of steps, where they are given and in the step that gets them.
 
-ClearML carries options as texts. It passes over those that a step does not know and
-over lists that it cannot read, and takes every word but "false" for true: a misspelt
-option would change nothing, and "no" would mean yes.
+ClearML passes options as texts. It ignores options that a step does not know, and lists
+that it cannot read; and it takes every word but "false" for true. So without a check a
+misspelt option would change nothing, and "no" would mean yes.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def step_arguments(
 def check(
     parser: argparse.ArgumentParser, options: Mapping[str, str], said: str = ""
 ) -> dict[str, str]:
-    """Hold options against the parser that is to read them.
+    """Check options against the parser that will read them.
 
     Args:
         options: Texts, by the names that options have in Python, or one of the names on

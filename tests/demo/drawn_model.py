@@ -138,14 +138,19 @@ def _graph(matrix: np.ndarray) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[opset], ir_version=10)
 
 
-def film(path: Path, shown: list[tuple[str, float]], rate: int = 10) -> Path:
-    """Write what a camera sees, ``[(sign, seconds), ...]``, as Y4M."""
+def film(path: Path, shown: list, rate: int = 10, look=frame) -> Path:
+    """Write what a camera sees as Y4M.
+
+    Args:
+        shown: ``[(sign, seconds), ...]``.
+        look: Makes the picture, as `frame` does, of what stands in place of a sign.
+    """
     with open(path, "wb") as file:
         file.write(
             f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F{rate}:1 Ip A1:1 C420jpeg\n".encode()
         )
         for sign, seconds in shown:
-            picture = cv2.cvtColor(frame(sign), cv2.COLOR_BGR2YUV_I420).tobytes()
+            picture = cv2.cvtColor(look(sign), cv2.COLOR_BGR2YUV_I420).tobytes()
             for _ in range(round(seconds * rate)):
                 file.write(b"FRAME\n" + picture)
     return path
