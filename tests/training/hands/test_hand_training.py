@@ -18,11 +18,12 @@ from data_prep.preparation import Options, prepare
 from data_prep.preprocessing import Preprocessing
 from data_prep.sources import find_images
 from training.config import RunConfig, TrainConfig
+from training.data import sample_weights
 from training.graph import onnx_predict
 from training.hands.training import GEOMETRY_FILE
 from training.infer import infer
 from training.reports import DEPLOYABLES
-from training.run import decide_to_find, sample_weights, train_dataset
+from training.run import decide_to_find, train_dataset
 
 # the first test waits for a training, on a machine that may have other work
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
