@@ -161,9 +161,9 @@ def forget(args: argparse.Namespace) -> None:
     for id_, dataset_id in data.items():
         by_model[datasets.model_of_raw(dataset_id, args.name)].append(id_)
     for name, ids in by_model.items():
-        if dataset_id := datasets.forget_raw(ids, name):
+        if without := datasets.forget_raw(ids, name):
             raw = datasets.raw_name(datasets.prepared_name(name))
-            print(f"without them: version {dataset_id} of {raw}; earlier versions")
+            print(f"without them: version {without} of {raw}; earlier versions")
             holding = sorted({data[id_] for id_ in ids})
             print("hold them until these are deleted: " + " ".join(holding))
 
