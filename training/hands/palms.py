@@ -49,18 +49,35 @@ def decolour(photographs: torch.Tensor) -> torch.Tensor:
 TONES = {"plain": lambda x: x, "bright": brighten, "grey": decolour}
 
 
+def look_at(photographs: torch.Tensor, look: Look) -> tuple[torch.Tensor, ...]:
+    """See photographs ``(N, 3, S, S)`` of 0..1 in one way.
+
+    Returns:
+        The photographs in the look's tone; what the palm network is shown of them,
+        ``(N, 3, size, size)``; and where that lies in the photograph, squares
+        ``(N, 4)`` (training/hands/crops.py).
+    """
+    toned = TONES[look.tone](photographs)
+    side, turn = 1 + 2 * look.border, math.radians(look.turn)
+    frame = torch.tensor([[0.5, 0.5, side, turn]], device=photographs.device)
+    frame = frame.expand(photographs.shape[0], -1)
+    if side == 1 and not turn:  # the same pixels as cut would give, sooner
+        size = [look.size, look.size]
+        return toned, functional.interpolate(toned, size, mode="bilinear"), frame
+    return toned, cut(toned, frame, look.size), frame
+
+
 class PalmDetector(nn.Module):
-    """``(N, 3, S, S)`` of 0..1 -> squares around the likeliest hands, and their scores.
+    """Squares around the likeliest hands, and their scores.
 
     Args:
         network: palm_detection_full or _lite.
-        look: What it sees of a photograph, whose tone is changed already.
+        size: Pixels that the network sees.
     """
 
-    def __init__(self, network: TFLiteNetwork, look: Look):
+    def __init__(self, network: TFLiteNetwork, size: int):
         super().__init__()
-        self.network, self.look = network, look
-        size = look.size
+        self.network, self.size = network, size
         anchors = []
         for stride, each in STRIDES:
             places = (torch.arange(size // stride) + 0.5) / (size // stride)
@@ -68,26 +85,25 @@ class PalmDetector(nn.Module):
             anchors.append(grid.reshape(-1, 1, 2).expand(-1, each, 2).reshape(-1, 2))
         self.register_buffer("anchors", torch.cat(anchors), persistent=False)
 
-    def forward(self, photographs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return squares ``(N, 4)`` (training/hands/crops.py) and scores ``(N, 1)``."""
-        size, side = self.look.size, 1 + 2 * self.look.border
-        turn = math.radians(self.look.turn)
-        frame = torch.tensor([[0.5, 0.5, side, turn]], device=photographs.device)
-        frame = frame.expand(photographs.shape[0], -1)
-        if side == 1 and not turn:  # the same pixels, sooner
-            seen = functional.interpolate(photographs, [size, size], mode="bilinear")
-        else:
-            seen = cut(photographs, frame, size)
+    def forward(
+        self, seen: torch.Tensor, frame: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return squares ``(N, 4)`` in the photograph, and scores ``(N, 1)``.
+
+        Args:
+            seen: ``(N, 3, size, size)`` of 0..1.
+            frame: Where that lies in the photograph, squares ``(N, 4)``.
+        """
         rows, logits = self.network(seen)
         best = logits[..., 0].argmax(1)
         score = logits[..., 0].gather(1, best[:, None]).clamp(-100, 100).sigmoid()
         row = rows.gather(1, best[:, None, None].expand(-1, 1, rows.shape[2]))[:, 0]
         anchor = self.anchors[best]
-        row = row / size
+        row = row / self.size
         points = row[:, 4:].unflatten(1, (7, 2)) + anchor[:, None]
         turned = turn_between(points[:, WRIST], points[:, KNUCKLE])
         up = torch.stack([torch.sin(turned), -torch.cos(turned)], 1)
         centre = row[:, :2] + anchor + SHIFT * row[:, 3:4] * up
         centre = to_photograph(frame, centre[:, None] - 0.5)[:, 0]
         longer = row[:, 2:4].amax(1)
-        return square(centre, SCALE * side * longer, turned + turn), score
+        return square(centre, SCALE * frame[:, 2] * longer, turned + frame[:, 3]), score

@@ -13,19 +13,23 @@ from training.hands.crops import cut, square, to_photograph
 from training.hands.files import COARSE, LANDMARKS, PALMS
 from training.hands.geometry import Hand
 from training.hands.landmarks import HandLandmarks, square_around
-from training.hands.palms import TONES, Look, PalmDetector
+from training.hands.palms import Look, PalmDetector, look_at
 from training.hands.tflite import TFLiteNetwork
 
-# The first look finds hands that fill the photograph; the second small ones and those
-# at the edge; the others those in the dark, before patterns, and lying on their side.
+# The first look finds hands that fill the photograph, the second small ones and those
+# at the edge. The last ones, of which the best counts, find hands in the dark, before
+# patterns, and lying on their side. Looks of a row have one size.
 LOOKS = (
-    Look(128),
-    Look(192, border=0.25),
-    Look(128, border=0.25, tone="bright"),
-    Look(192, border=0.25, tone="grey"),
-    Look(192, border=0.25, turn=-45),
-    Look(192, border=0.25, turn=45),
+    [Look(128)],
+    [Look(192, border=0.25)],
+    [
+        Look(192, border=0.25, tone="bright"),
+        Look(192, border=0.25, tone="grey"),
+        Look(192, border=0.25, turn=-45),
+        Look(192, border=0.25, turn=45),
+    ],
 )
+MOST = 1 << 20  # photographs in a batch
 LIKELY = 0.2  # score of a palm from which on it is read, after the first look
 PICTURE_SIZE = 96  # side of the picture that the letter network sees, pixels
 MARGIN = 14  # pixels around it, which training uses to turn and move it
@@ -61,7 +65,7 @@ class HandReader(nn.Module):
     (a hand seen from the side or close up needs it), and the points in this count.
 
     Most hands are found at the first look. Only photographs in which none is found get
-    the others, one after the other, so that these cost little on the whole.
+    the second one, and after it the last ones, so that these cost little on the whole.
 
     Args:
         palms: The looks at a photograph, in their order.
@@ -85,14 +89,15 @@ class HandReader(nn.Module):
         """Load the networks from a folder that `find_hand_networks` returns."""
         palms = TFLiteNetwork(folder / PALMS)
         return cls(
-            [PalmDetector(palms, look) for look in LOOKS],
+            [PalmDetector(palms, looks[0].size) for looks in LOOKS],
             *(HandLandmarks(TFLiteNetwork(folder / f)) for f in (COARSE, LANDMARKS)),
         )
 
     def forward(self, photographs: torch.Tensor) -> Reading:
         """Read ``(N, S, S, 3)`` uint8 RGB."""
         pixels = photographs.permute(0, 3, 1, 2).float() / 255
-        seen = self.read(pixels, *self.palms[0](pixels))
+        _, shown, frame = look_at(pixels, LOOKS[0][0])
+        seen = self.read(pixels, *self.palms[0](shown, frame))
         for number in range(1, len(self.palms)):
             seen = self.look_again(pixels, seen, number)
         landmarks, metres, around, score, presence, handedness = seen
@@ -146,26 +151,36 @@ class HandReader(nn.Module):
         return landmarks, metres, place, score, presence, handedness
 
     def look_again(self, pixels, seen, number):
-        """Look once more where no hand was found; keep what is surer."""
-        detector = self.palms[number]
+        """Look once more where no hand was found; keep what is surest."""
         rows = torch.nonzero(seen[PRESENCE][:, 0] < FOUND)[:, 0]
-        toned = TONES[detector.look.tone](pixels.index_select(0, rows))
-        place, score = detector(toned)
+        # or the exporter fears four times as many as 64 bits can count
+        torch._check(rows.shape[0] <= MOST)
+        missed = pixels.index_select(0, rows)
+        looks = [look_at(missed, look) for look in LOOKS[number]]
+        toned, shown, frame = (torch.cat(parts) for parts in zip(*looks))
+        place, score = self.palms[number](shown, frame)
         likely = torch.nonzero(score[:, 0] > LIKELY)[:, 0]
-        toned, place, score, rows = (
-            part.index_select(0, likely) for part in (toned, place, score, rows)
+        found = self.read(
+            *(part.index_select(0, likely) for part in (toned, place, score))
         )
         before = [part.index_select(0, rows) for part in seen]
-        after = self.read(toned, place, score)
-        surer = (after[PRESENCE] > before[PRESENCE])[:, 0]
+        # before and, for each look, after; where a palm is unlikely all is as before
+        choices = [
+            torch.cat(
+                [old, old.repeat(len(looks), *_ones(old)).index_copy(0, likely, new)]
+            )
+            for old, new in zip(before, found)
+        ]
+        surest = choices[PRESENCE].reshape(len(looks) + 1, -1).argmax(0)
+        picks = surest * rows.shape[0] + torch.arange(rows.shape[0], device=rows.device)
         return tuple(
-            whole.index_copy(0, rows, torch.where(_as(surer, new), new, old))
-            for whole, new, old in zip(seen, after, before)
+            whole.index_copy(0, rows, choice.index_select(0, picks))
+            for whole, choice in zip(seen, choices)
         )
 
 
-def _as(flags, like):
-    return flags.reshape(-1, *[1] * (like.ndim - 1))
+def _ones(tensor):
+    return [1] * (tensor.ndim - 1)
 
 
 def _mirrored(points, mirror):
