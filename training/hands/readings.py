@@ -90,7 +90,7 @@ def reader_graph(folder: str | Path = "", image_size: int = 256) -> Path:
     kept = cache_folder()
     path = kept / f"reader-{image_size}-{digest.hexdigest()[:16]}.onnx"
     if not path.exists():
-        print("preparing the hand networks (half a minute, once)", file=sys.stderr)
+        print("preparing the hand networks (a minute or two, once)", file=sys.stderr)
         kept.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}")
         _export(HandReader.load(networks), partial, image_size)
