@@ -313,7 +313,7 @@ def test_a_proxy_is_not_asked_for_what_runs_here(repository, photographs):
                 done = subprocess.run(
                     command, env=environment, capture_output=True, timeout=60
                 )
-                assert (done.returncode, done.stderr) == (0, b"")
+                assert (done.returncode, done.stderr) == (0, b"model asl, version 1\n")
             serving.send_signal(signal.SIGINT)
             assert serving.wait(30) == 0
 
