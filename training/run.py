@@ -159,11 +159,10 @@ def learn(
 def make_views(data: Data, run_config: RunConfig, train_config: TrainConfig) -> Views:
     """Make what the network of pixels is shown: read the hands first, if they are to be
     found, and learn from their geometry."""
+    train, val = data.splits["train"], data.splits["val"]
     hands, transform = None, augment
     if run_config.find_hand == "yes":
         data = pick_photographs(data, run_config.most_per_class)
-    train, val = data.splits["train"], data.splits["val"]
-    if run_config.find_hand == "yes":
         hands = train_geometry(
             splits=data.splits,
             sources=data.sources,
@@ -173,8 +172,8 @@ def make_views(data: Data, run_config: RunConfig, train_config: TrainConfig) -> 
             device=pick_device(),
             share_of_steps=0.01 if run_config.fast_dev_run else 1.0,
         )
-        train = hands.readings["train"].pictures, train[1]
-        val = inner(hands.readings["val"].pictures), val[1]
+        train = hands.readings["train"].pictures, data.splits["train"][1]
+        val = inner(hands.readings["val"].pictures), data.splits["val"][1]
         transform = augment_picture
     drawn = None
     if not run_config.fast_dev_run:

@@ -15,9 +15,10 @@ from training.augment import (
     recolour,
     roughen,
 )
+from training.hands.picked import PickedPhotographs
 
 
-class AugmentedPhotographs:
+class AugmentedPhotographs(PickedPhotographs):
     """Some photographs, each varied in one way; made anew whenever they are asked for,
     since they would take much memory.
 
@@ -28,12 +29,9 @@ class AugmentedPhotographs:
     """
 
     def __init__(self, images: np.ndarray, rows: np.ndarray, seed: int):
-        self.images, self.rows, self.seed = images, rows, seed
+        super().__init__(images, rows)
+        self.seed = seed
         self.noise = noise_pool(images.shape[1], seed)
-        self.shape = (len(rows), *images.shape[1:])
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def __getitem__(self, part: slice) -> np.ndarray:
         """Return ``(m, S, S, 3)`` uint8 RGB."""
