@@ -161,13 +161,15 @@ class HandReader(nn.Module):
         place, score = self.palms[number](shown, frame)
         likely = torch.nonzero(score[:, 0] > LIKELY)[:, 0]
         found = self.read(
-            *(part.index_select(0, likely) for part in (toned, place, score))
+            toned.index_select(0, likely),
+            place.index_select(0, likely),
+            score.index_select(0, likely),
         )
         before = [part.index_select(0, rows) for part in seen]
         # before and, for each look, after; where a palm is unlikely all is as before
         choices = [
-            torch.cat(
-                [old, old.repeat(len(looks), *_ones(old)).index_copy(0, likely, new)]
+            torch.cat([old] * (len(looks) + 1)).index_copy(
+                0, rows.shape[0] + likely, new
             )
             for old, new in zip(before, found)
         ]
@@ -177,10 +179,6 @@ class HandReader(nn.Module):
             whole.index_copy(0, rows, choice.index_select(0, picks))
             for whole, choice in zip(seen, choices)
         )
-
-
-def _ones(tensor):
-    return [1] * (tensor.ndim - 1)
 
 
 def _mirrored(points, mirror):
