@@ -156,3 +156,17 @@ def own_embedded(tmp_path):
     server = Embedded(tmp_path)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def two_curves(embedded) -> list[str]:
+    """Ids of two tasks: with five points of "loss", and with five of "accuracy"."""
+    tasks = []
+    for metric in ("loss", "accuracy"):
+        body = {"name": "a task", "type": "training"}
+        task = embedded.data("tasks.create", body)["id"]
+        event = {"type": "training_stats_scalar", "task": task, "metric": metric}
+        lines = [event | {"variant": "v", "value": i, "iter": i} for i in range(5)]
+        embedded.data("events.add_batch", lines=lines)
+        tasks.append(task)
+    return tasks

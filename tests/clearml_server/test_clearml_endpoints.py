@@ -156,12 +156,8 @@ def test_plots_and_images_can_be_gone_through(embedded, new_task):
     assert code == 400
 
 
-def test_points_of_a_metric_and_metrics_of_tasks(embedded, new_task):
-    tasks = [new_task(), new_task()]
-    for task, metric in zip(tasks, ("loss", "accuracy")):
-        event = {"type": "training_stats_scalar", "task": task, "metric": metric}
-        lines = [event | {"variant": "v", "value": i, "iter": i} for i in range(5)]
-        embedded.data("events.add_batch", lines=lines)
+def test_points_of_a_metric_and_metrics_of_tasks(embedded, two_curves):
+    tasks = two_curves
     body = {"task": tasks[0], "metric": "loss"}
     found = embedded.data("events.get_scalar_metric_data", body)
     assert [event["value"] for event in found["events"]] == [0, 1, 2, 3, 4]

@@ -23,12 +23,8 @@ def new_project(embedded):
 # ---- events
 
 
-def test_curves_of_several_tasks_are_of_the_metrics_asked_for(embedded, new_task):
-    tasks = [new_task(), new_task()]
-    for task, metric in zip(tasks, ("loss", "accuracy")):
-        event = {"type": "training_stats_scalar", "task": task, "metric": metric}
-        lines = [event | {"variant": "v", "value": i, "iter": i} for i in range(5)]
-        embedded.data("events.add_batch", lines=lines)
+def test_curves_of_several_tasks_are_of_the_metrics_asked_for(embedded, two_curves):
+    tasks = two_curves
     body = {"tasks": tasks, "metrics": [{"metric": "loss", "variants": ["v"]}]}
     name = "events.multi_task_scalar_metrics_iter_histogram"
     curves = embedded.data(name, body)["metrics"]
