@@ -23,6 +23,7 @@ from data_prep.model_name import add_name
 from data_prep.paths import data_home
 from training.reports import (
     EVALUATION,
+    GRAPH_FILE,
     PICTURES,
     TEST_PROBABILITIES,
     report_evaluation,
@@ -61,7 +62,7 @@ def main(tracking) -> None:
         dataset_id = training.get_parameter("Outputs/dataset_id")
         out = data_home() / "runs" / task.id
         dataset = tracking.local_copy(dataset_id)
-        graph = tracking.artifact(training, "model.onnx")
+        graph = tracking.artifact(training, GRAPH_FILE)
         known = None
         if TEST_PROBABILITIES in training.artifacts:
             known = np.load(tracking.artifact(training, TEST_PROBABILITIES))

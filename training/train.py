@@ -30,6 +30,7 @@ from training.interrupted import find_interrupted, how_to_go_on, options_of
 from training.reports import (
     DEPLOYABLES,
     EVALUATION,
+    GRAPH_FILE,
     TEST_PROBABILITIES,
     report_evaluation,
 )
@@ -198,7 +199,7 @@ def report(task, out: Path, result: dict, name: str, set_output) -> None:
         },
         comment=json.dumps(result["overall"]),
     )
-    model.update_weights(str(out / "model.onnx"), auto_delete_file=False)
+    model.update_weights(str(out / GRAPH_FILE), auto_delete_file=False)
     set_output(task, "dataset_id", result["dataset_id"])
     set_output(task, "model_id", model.id)
     set_output(task, "accuracy", result["overall"]["accuracy"])

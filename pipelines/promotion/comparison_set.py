@@ -18,7 +18,7 @@ from data_prep.splitting.grouping import count_near
 from pipelines.tracking import datasets
 from pipelines.tracking.trainings import artifact, raw_dataset
 from training.graph import onnx_predict, read_external, split_method
-from training.reports import EVALUATION, TEST_PROBABILITIES
+from training.reports import EVALUATION, GRAPH_FILE, TEST_PROBABILITIES
 
 
 class ComparisonSet:
@@ -66,7 +66,7 @@ class ComparisonSet:
             if len(known) == len(self.labels):  # a trial run answered a part only
                 return known.argmax(1)
         pixels = self._pixels(_pixel_rule(training))
-        return onnx_predict(artifact(training, "model.onnx"), pixels).argmax(1)
+        return onnx_predict(artifact(training, GRAPH_FILE), pixels).argmax(1)
 
     def seen_by(self, training) -> np.ndarray:
         """Which test photographs a model was trained on, or on twins of: bool ``(N,)``.
@@ -92,7 +92,7 @@ class ComparisonSet:
         if not self.external:
             return None
         right = []
-        graph = artifact(training, "model.onnx")
+        graph = artifact(training, GRAPH_FILE)
         for folder in self.external:
             pixels, labels = self._outside(folder, _pixel_rule(training))
             right.append(onnx_predict(graph, pixels).argmax(1) == labels)

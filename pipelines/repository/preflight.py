@@ -23,8 +23,8 @@ from pipelines.repository.graph_check import check_graph, first_line
 from pipelines.repository.model_config import LABELS_FILE, GraphShapes
 from training.golden import RAW_GOLDEN_FILE, read_raw_golden
 from training.graph import PARITY
+from training.reports import GRAPH_FILE as MODEL_FILE
 
-MODEL_FILE = "model.onnx"
 GOLDEN_FILE = "golden.npz"
 FILES = (MODEL_FILE, LABELS_FILE, PREPROCESSING_FILE, GOLDEN_FILE)
 

@@ -17,6 +17,7 @@ from data_prep.drawing.scene import draw_image
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
 from data_prep.preprocessing import Preprocessing
+from training.reports import GRAPH_FILE
 from training.trained_model import newest_run
 
 LETTERS = "ASLHANDSYOUR"
@@ -38,7 +39,7 @@ def draw_answers(run: Path, target: Path) -> None:
     record = Preprocessing.load(run / preprocessing.FILE_NAME)
     classes = packed.read_classes(run)
     session = onnxruntime.InferenceSession(
-        run / "model.onnx", providers=["CPUExecutionProvider"]
+        run / GRAPH_FILE, providers=["CPUExecutionProvider"]
     )
     names = [value.name for value in session.get_outputs()]
     if "landmarks" not in names:
