@@ -109,7 +109,10 @@ def test_queues_and_what_is_promoted_are_told(place):
     assert wrong["clearml_up"][()] == 0
 
 
-def test_the_certificate_in_front_and_the_age_of_tokens_are_told(home):
+def test_the_certificate_in_front_and_the_age_of_tokens_are_told(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ASL_HOME", str(tmp_path))
     certificate = remote_credentials.certify(["localhost"])
     remote_credentials.grant("laptop")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

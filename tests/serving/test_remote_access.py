@@ -37,8 +37,17 @@ PROTOCOLS = pytest.mark.parametrize("protocol", ["grpc", "http"])
 
 
 @pytest.fixture(scope="module")
-def front(server, home):
-    front = Front(server, home / "remote-access")
+def tokens_home(server, tmp_path_factory):
+    """A data folder of this file's own: clients' tokens are made in it."""
+    home = tmp_path_factory.mktemp("remote")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASL_HOME", str(home))
+        yield home
+
+
+@pytest.fixture(scope="module")
+def front(server, tokens_home):
+    front = Front(server, tokens_home / "remote-access")
     yield front
     front.process.send_signal(signal.SIGINT)
     assert front.process.wait(20) == 0
