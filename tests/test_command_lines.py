@@ -40,22 +40,6 @@ COMMANDS = {f"python -m {module}": module for module in MODULES} | {
     "scripts/bench data": "benchmarks.data",
     "scripts/bench reliability": "benchmarks.reliability",
 }
-SCRIPTS = (
-    "quickstart",
-    "test",
-    "setup",
-    "serve",
-    "demo",
-    "agents",
-    "bench",
-    "lint",
-    "format",
-    "remote-access",
-    "start-pipeline",
-    "comment",
-    "commit-formatting",
-    "draw-picture",
-)
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
@@ -86,11 +70,6 @@ def test_help_says_what_every_option_does_and_its_default(name):
             assert not has_default or "default" in shown, action.option_strings
 
 
-def test_all_scripts_are_there_and_can_be_run():
-    for name in SCRIPTS:
-        assert (ROOT / "scripts" / name).stat().st_mode & 0o111, name
-
-
 def test_the_version_is_that_of_setup_cfg():
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.deploy", "--version"],
@@ -99,13 +78,3 @@ def test_the_version_is_that_of_setup_cfg():
         text=True,
     )
     assert done.stdout == f"asl-recognition {project_version()}\n"
-
-
-def test_a_step_that_agents_start_as_a_script_knows_its_options():
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "training" / "train.py"), "--help"],
-        cwd="/",
-        capture_output=True,
-        text=True,
-    )
-    assert "--no-baselines" in done.stdout, done.stderr
