@@ -163,12 +163,9 @@ def train_dataset(
     if find_hand == "yes" and first:  # what is missing is said at once
         find_hand_networks(run_config.hand_networks)
 
-    torch.manual_seed(train_config.seed)
-    classifier, loaded = start_network(
+    classifier, views, history = learn(
         data, out, run_config, train_config, metadata.get("dataset_id", "")
     )
-    views = make_views(data, run_config, train_config)
-    history = train_network(classifier, loaded, views, out, run_config, train_config)
     if not first:
         return None
     exported = export(classifier, data, views, out, run_config, train_config, metadata)
@@ -194,6 +191,36 @@ def train_dataset(
     }
     write_results(out, result, history, exported.test_probabilities, data)
     return result
+
+
+def learn(
+    data: Data,
+    out: Path,
+    run_config: RunConfig,
+    train_config: TrainConfig,
+    dataset_id: str = "",
+) -> tuple[Classifier, Views, list[dict]]:
+    """Train a network, without evaluating and exporting it.
+
+    Args:
+        data: Of `open_dataset`.
+        out: Folder for the checkpoints and TensorBoard, made here.
+        run_config: What to train; ``find_hand`` is "yes" or "no".
+        train_config: How to train.
+        dataset_id: Noted in ``out`` for a run that takes this one up again.
+
+    Returns:
+        The classifier with the weights of the best epoch, what it was shown, and the
+        history (`fit`).
+
+    Raises:
+        InputError: The run to resume does not fit, or training diverged.
+    """
+    torch.manual_seed(train_config.seed)
+    classifier, loaded = start_network(data, out, run_config, train_config, dataset_id)
+    views = make_views(data, run_config, train_config)
+    history = train_network(classifier, loaded, views, out, run_config, train_config)
+    return classifier, views, history
 
 
 def describe_data(data: Data, metadata: dict[str, str]) -> str:

@@ -1,3 +1,4 @@
+import subprocess
 import urllib.request
 
 import numpy as np
@@ -6,11 +7,14 @@ import pytest
 import torch
 
 from data_prep.errors import InputError
+from data_prep.paths import ROOT
 from data_prep.preprocessing import Preprocessing
 from training.export import check_parity, export_onnx, golden_inputs
 from training.loop import predict
 from training.models import BUILDERS, build_model, load_pretrained, load_weights
 from training.network import Classifier, autocast_for, computes_bfloat16
+
+FAMILIES = [*BUILDERS, "mobilenet_v3_small", "resnet18"]  # ours, and two of a zoo
 
 
 def classifier(name, size, classes=5):
@@ -89,12 +93,39 @@ def test_the_graph_normalises_as_the_record_says():
     assert np.abs(predict(model, images) - expected).max() < 1e-5
 
 
-@pytest.mark.parametrize("name", [*BUILDERS, "mobilenet_v3_small"])
-def test_the_exported_graph_meets_the_contract_of_the_server(name, tmp_path):
-    model, golden = classifier(name, 64), pixels(7, 64)
-    path = tmp_path / "model.onnx"
-    expected = export_onnx(model, path, golden, {"task_id": "t1", "dataset_id": "d1"})
-    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]  # one file
+SERVE = """
+import sys
+from pathlib import Path
+import numpy as np, onnxruntime
+folder = Path(sys.argv[1])
+golden = np.load(folder / "golden.npy")
+for path in folder.glob("*.onnx"):
+    session = onnxruntime.InferenceSession(path)
+    np.save(path.with_suffix(".npy"), session.run(None, {"image": golden})[0])
+print(onnxruntime.__version__)
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A folder with a graph of each family, the golden pixels, and torch's answers."""
+    folder, golden = tmp_path_factory.mktemp("exported"), pixels(7, 64)
+    np.save(folder / "golden.npy", golden)
+    metadata = {"task_id": "t1", "dataset_id": "d1"}
+    answers = {
+        name: export_onnx(
+            classifier(name, 64), folder / f"{name}.onnx", golden, metadata
+        )
+        for name in FAMILIES
+    }
+    assert len(list(folder.iterdir())) == len(FAMILIES) + 1  # one file each
+    return folder, golden, answers
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_exported_graph_meets_the_contract_of_the_server(name, exported):
+    folder, golden, answers = exported
+    path, expected = folder / f"{name}.onnx", answers[name]
     graph = onnx.load(path)
     assert {p.key: p.value for p in graph.metadata_props}["task_id"] == "t1"
     assert graph.ir_version <= 10
@@ -106,8 +137,21 @@ def test_the_exported_graph_meets_the_contract_of_the_server(name, tmp_path):
     assert dims[0].dim_param and [d.dim_value for d in dims[1:]] == [64, 64, 3]
     assert np.allclose(expected.sum(1), 1, atol=1e-5)
     assert check_parity(path, golden, expected) < 1e-4
-    assert str(tmp_path.parent) not in path.read_bytes().decode("latin-1")
+    assert str(folder.parent) not in path.read_bytes().decode("latin-1")
     assert "site-packages" not in path.read_bytes().decode("latin-1")
+
+
+def test_the_older_runtime_of_the_server_answers_as_torch_does(exported):
+    folder, _, answers = exported
+    python = ROOT / ".venv-serving" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("no serving environment; scripts/setup serving makes it")
+    command = [python, "-c", SERVE, folder]
+    version = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert version.stdout.startswith("1.19.")
+    for name, expected in answers.items():
+        served = np.load(folder / f"{name}.npy")
+        np.testing.assert_allclose(served, expected, rtol=0, atol=1e-4, err_msg=name)
 
 
 def test_a_graph_that_answers_otherwise_is_refused(tmp_path):

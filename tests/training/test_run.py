@@ -1,5 +1,7 @@
 """Small trainings for real: they learn, and leave what deployment needs."""
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -23,29 +25,63 @@ from training import distributed
 from training.config import RunConfig, TrainConfig
 from training.evaluate import calibration, evaluate
 from training.graph import onnx_predict
-from training.infer import infer
-from training.loop import Progress
+from training.infer import infer, main
+from training.loop import Progress, predict
 from training.models import build_model
 from training.optimisation import learning_rate
 from training.reports import DEPLOYABLES
-from training.run import PICTURES, train_dataset
+from training.run import PICTURES, build_classifier, learn, open_dataset, train_dataset
 
 TRAIN_CONFIG = TrainConfig(epochs=6, batch_size=16)
+PLAIN = RunConfig(skip_baselines=True)
 
 
 @pytest.fixture(scope="module")
-def trained(dataset, tmp_path_factory):
+def others(tmp_path_factory):
+    """Two folders of other people's photographs; the first has a class of its own."""
+    folder = tmp_path_factory.mktemp("photographs") / "others"
+    labels = np.arange(12) % 4
+    pictures = coloured_images(np.random.default_rng(9), labels, 50)
+    for i, (picture, label) in enumerate(zip(pictures, labels)):
+        place = folder / CLASSES[label]
+        place.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(place / f"{i}.png"), picture[:, :, ::-1])
+    (folder / "purple").mkdir()
+    cv2.imwrite(str(folder / "purple" / "1.png"), pictures[0])
+    more = folder.parent / "more" / "others"
+    shutil.copytree(folder / "red", more / "red")
+    return folder, more
+
+
+@pytest.fixture(scope="module")
+def trained(dataset, others, tmp_path_factory):
+    """A whole training: its folder, its evaluation, and what it printed."""
     out = tmp_path_factory.mktemp("out") / "run"
-    result = train_dataset(
-        dataset, out, RunConfig(), TRAIN_CONFIG, {"dataset_id": "d1"}
-    )
-    return out, result
+    run_config = RunConfig(external=tuple(map(str, others)))
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        result = train_dataset(
+            dataset, out, run_config, TRAIN_CONFIG, {"dataset_id": "d1"}
+        )
+    return out, result, printed.getvalue()
+
+
+def train_only(dataset, out, run_config, train_config):
+    """Train without evaluating and exporting; the classifier and its history."""
+    data = open_dataset(dataset, run_config, train_config)
+    classifier, _, history = learn(data, out, run_config, train_config)
+    return classifier, history
+
+
+def accuracy_of(classifier, dataset) -> float:
+    images, labels = packed.load_split(dataset, "test")
+    return (predict(classifier, np.array(images)).argmax(1) == labels).mean()
 
 
 def test_a_training_learns_and_its_onnx_file_scores_what_the_evaluation_says(
     trained, dataset
 ):
-    out, result = trained
+    out, result, _ = trained
     assert result["overall"]["accuracy"] > 0.9
     images, labels = packed.load_split(dataset, "test")
     session = onnxruntime.InferenceSession(out / "model.onnx")
@@ -56,12 +92,14 @@ def test_a_training_learns_and_its_onnx_file_scores_what_the_evaluation_says(
 
 
 def test_a_training_leaves_all_that_is_deployed_and_looked_at(trained, dataset):
-    out, result = trained
+    out, result, _ = trained
     for name in (*DEPLOYABLES, *PICTURES, "history.json", "checkpoint.pt"):
         assert (out / name).stat().st_size > 0, name
     assert not list(out.glob("*.partial"))
     assert list((out / "tensorboard").iterdir())
     assert json.loads((out / "evaluation.json").read_text()) == result
+    history = json.loads((out / "history.json").read_text())
+    assert result["epochs"] == len(history) == TRAIN_CONFIG.epochs
     assert (out / "classes.txt").read_text() == (dataset / "classes.txt").read_text()
     assert result["dataset_id"] == "d1"
     assert {"source=left", "source=right", "brightness=dark"} < set(result["slices"])
@@ -78,7 +116,7 @@ def test_the_same_seed_gives_the_same_weights(dataset, tmp_path):
     train_config = TrainConfig(epochs=1, batch_size=16, seed=7)
     weights = []
     for name in ("first", "second"):
-        train_dataset(dataset, tmp_path / name, RunConfig(), train_config, {})
+        train_only(dataset, tmp_path / name, PLAIN, train_config)
         state = torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
         weights.append(torch.cat([v.flatten().float() for v in state.values()]))
     assert torch.equal(*weights)
@@ -87,7 +125,7 @@ def test_the_same_seed_gives_the_same_weights(dataset, tmp_path):
 def test_a_diverging_training_stops_with_the_remedy(dataset, tmp_path):
     with pytest.raises(InputError, match="--lr"):
         wild = TrainConfig(epochs=2, batch_size=16, lr=1e30)
-        train_dataset(dataset, tmp_path / "out", RunConfig("baseline_cnn"), wild, {})
+        train_only(dataset, tmp_path / "out", RunConfig("baseline_cnn"), wild)
 
 
 def test_an_empty_split_is_refused_by_name(tmp_path):
@@ -98,10 +136,9 @@ def test_an_empty_split_is_refused_by_name(tmp_path):
 
 
 def test_the_time_budget_ends_a_training_and_its_schedule(dataset, tmp_path):
-    train_config = TrainConfig(epochs=100000, batch_size=16, max_minutes=0.05)
-    result = train_dataset(dataset, tmp_path / "out", RunConfig(), train_config, {})
-    history = json.loads((tmp_path / "out" / "history.json").read_text())
-    assert result["epochs"] == len(history) < 100000
+    train_config = TrainConfig(epochs=100000, batch_size=16, max_minutes=0.02)
+    _, history = train_only(dataset, tmp_path / "out", PLAIN, train_config)
+    assert 0 < len(history) < 100000
     assert history[-1]["learning_rate"] < 0.1 * train_config.lr
 
 
@@ -158,12 +195,12 @@ def test_a_killed_training_resumes_to_the_very_weights(dataset, tmp_path):
     code = (
         "import sys; from pathlib import Path;"
         "from training.config import RunConfig, TrainConfig;"
-        "from training.run import train_dataset;"
-        "train_dataset(Path(sys.argv[1]), Path(sys.argv[2]),"
-        " RunConfig(skip_baselines=True),"
-        " TrainConfig(epochs=int(sys.argv[3]), batch_size=8), {})"
+        "from training.run import learn, open_dataset;"
+        "how = RunConfig(), TrainConfig(epochs=int(sys.argv[3]), batch_size=16);"
+        "data = open_dataset(Path(sys.argv[1]), *how);"
+        "learn(data, Path(sys.argv[2]), *how)"
     )
-    epochs = "12"
+    epochs = "8"
     killed = tmp_path / "killed"
     command = [sys.executable, "-c", code, str(dataset), str(killed), epochs]
     process = subprocess.Popen(command, cwd=ROOT)
@@ -176,29 +213,27 @@ def test_a_killed_training_resumes_to_the_very_weights(dataset, tmp_path):
     done = torch.load(last, weights_only=True)["counters"][0]
     assert 1 <= done < int(epochs)
 
-    train_config = TrainConfig(epochs=int(epochs), batch_size=8)
-    resumed = RunConfig(skip_baselines=True, resume=str(killed))
-    train_dataset(dataset, tmp_path / "resumed", resumed, train_config, {})
-    train_dataset(
-        dataset, tmp_path / "whole", RunConfig(skip_baselines=True), train_config, {}
-    )
+    train_config = TrainConfig(epochs=int(epochs), batch_size=16)
+    resumed = RunConfig(resume=str(killed))
+    train_only(dataset, tmp_path / "resumed", resumed, train_config)
+    train_only(dataset, tmp_path / "whole", RunConfig(), train_config)
     states = [
         torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
         for name in ("resumed", "whole")
     ]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[1])
     with pytest.raises(InputError, match="lr"):
-        other = TrainConfig(epochs=int(epochs), batch_size=8, lr=1e-3)
-        train_dataset(dataset, tmp_path / "other", resumed, other, {})
+        other = TrainConfig(epochs=int(epochs), batch_size=16, lr=1e-3)
+        train_only(dataset, tmp_path / "other", resumed, other)
     manifest = dataset / "manifest.csv"
     again = shutil.copytree(dataset, tmp_path / "prepared again")
     header, *rows = manifest.read_text().splitlines(keepends=True)
     (again / "manifest.csv").write_text("".join([header, *rows[::-1]]))
     with pytest.raises(InputError, match="another dataset"):
-        train_dataset(again, tmp_path / "other", resumed, train_config, {})
+        train_only(again, tmp_path / "other", resumed, train_config)
     with pytest.raises(InputError, match="another model .small_resnet, not mlp"):
         mlp = RunConfig(model="mlp", resume=str(killed))
-        train_dataset(dataset, tmp_path / "other", mlp, train_config, {})
+        train_only(dataset, tmp_path / "other", mlp, train_config)
 
 
 def test_two_processes_under_torchrun_train_one_model(dataset, tmp_path):
@@ -209,13 +244,14 @@ def test_two_processes_under_torchrun_train_one_model(dataset, tmp_path):
         "from pathlib import Path\n"
         "from training import distributed\n"
         "from training.config import RunConfig, TrainConfig\n"
-        "from training.run import train_dataset\n"
+        "from training.run import learn, open_dataset\n"
+        "how = RunConfig(), TrainConfig(epochs=6, batch_size=16)\n"
         "with distributed.process_group():\n"
         "    order = distributed.share('two' if not distributed.rank() else None)\n"
         f"    out = Path({str(tmp_path)!r}) / order\n"
-        f"    result = train_dataset(Path({str(dataset)!r}), out, RunConfig(),\n"
-        "        TrainConfig(epochs=6, batch_size=16), {})\n"
-        "    assert (result is None) == bool(distributed.rank())\n"
+        f"    data = open_dataset(Path({str(dataset)!r}), *how)\n"
+        "    _, _, history = learn(data, out, *how)\n"
+        "    assert bool(history) != bool(distributed.rank())\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -226,11 +262,12 @@ def test_two_processes_under_torchrun_train_one_model(dataset, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads((tmp_path / "two" / "evaluation.json").read_text())
-    assert result["overall"]["accuracy"] > 0.9
-    assert (
-        len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1
-    )  # of one process
+    data = open_dataset(dataset, PLAIN, TRAIN_CONFIG)
+    classifier, _ = build_classifier(PLAIN, len(data.classes), data.record)
+    checkpoint = tmp_path / "two" / "checkpoint.pt"
+    classifier.load_state_dict(torch.load(checkpoint, weights_only=True))
+    assert accuracy_of(classifier, dataset) > 0.9
+    (log,) = (tmp_path / "two" / "tensorboard").iterdir()  # of one process
 
 
 def test_more_processes_than_gpus_are_refused_with_the_number_to_use():
@@ -263,8 +300,8 @@ def test_a_batch_that_batch_norm_cannot_use_is_refused(dataset, tmp_path):
 
 def test_early_stopping_ends_a_training_that_no_longer_improves(dataset, tmp_path):
     train_config = TrainConfig(epochs=500, batch_size=16, patience=3, lr=1e-9)
-    result = train_dataset(dataset, tmp_path / "out", RunConfig(), train_config, {})
-    assert result["epochs"] < 100
+    _, history = train_only(dataset, tmp_path / "out", PLAIN, train_config)
+    assert len(history) < 100
 
 
 def test_int8_is_kept_only_where_it_answers_nearly_as_well(trained, dataset, tmp_path):
@@ -281,25 +318,14 @@ def test_int8_is_kept_only_where_it_answers_nearly_as_well(trained, dataset, tmp
     assert np.abs(answers - golden["probabilities"]).max() < 1e-4
 
 
-def test_other_peoples_photographs_are_slices_of_their_own(dataset, tmp_path, capsys):
-    folder = tmp_path / "others"
-    labels = np.arange(12) % 4
-    pictures = coloured_images(np.random.default_rng(9), labels, 50)
-    for i, (picture, label) in enumerate(zip(pictures, labels)):
-        place = folder / CLASSES[label]
-        place.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(place / f"{i}.png"), picture[:, :, ::-1])
-    (folder / "purple").mkdir()  # a class that the model does not know
-    cv2.imwrite(str(folder / "purple" / "1.png"), pictures[0])
-    shutil.copytree(folder / "red", tmp_path / "more" / "others" / "red")
-    both = (str(folder), str(tmp_path / "more" / "others"))
-    run_config = RunConfig(external=both, skip_baselines=True)
-    result = train_dataset(dataset, tmp_path / "out", run_config, TRAIN_CONFIG, {})
+def test_other_peoples_photographs_are_slices_of_their_own(trained, others):
+    _, result, printed = trained
+    parent = others[0].parent.name
     outside = [name for name in result["slices"] if name.startswith("external=")]
-    assert outside == [f"external={tmp_path.name}/others", "external=more/others"]
+    assert outside == [f"external={parent}/others", "external=more/others"]
     assert [result["slices"][name]["images"] for name in outside] == [12, 3]
     assert result["slices"][outside[0]]["accuracy"] > 0.5
-    assert "1 photographs of classes" in capsys.readouterr().out
+    assert "1 photographs of classes" in printed
 
 
 @pytest.mark.parametrize(
@@ -313,10 +339,8 @@ def test_other_peoples_photographs_are_slices_of_their_own(dataset, tmp_path, ca
     ids=lambda config: f"{config.optimizer}-{config.contrastive}",
 )
 def test_every_optimizer_and_loss_learns(dataset, tmp_path, train_config):
-    result = train_dataset(
-        dataset, tmp_path / "out", RunConfig(skip_baselines=True), train_config, {}
-    )
-    assert result["overall"]["accuracy"] > 0.7
+    classifier, _ = train_only(dataset, tmp_path / "out", PLAIN, train_config)
+    assert accuracy_of(classifier, dataset) > 0.7
 
 
 def test_a_frozen_backbone_keeps_its_weights_and_the_head_learns(
@@ -325,9 +349,9 @@ def test_a_frozen_backbone_keeps_its_weights_and_the_head_learns(
     source = trained[0] / "checkpoint.pt"
     three = write_dataset(tmp_path / "three", classes=3)
     train_config = TrainConfig(epochs=3, batch_size=16, backbone_lr=0.0)
-    run_config = RunConfig(weights=str(source), skip_baselines=True)
-    result = train_dataset(three, tmp_path / "out", run_config, train_config, {})
-    assert result["overall"]["accuracy"] > 0.8
+    run_config = RunConfig(weights=str(source))
+    classifier, _ = train_only(three, tmp_path / "out", run_config, train_config)
+    assert accuracy_of(classifier, three) > 0.8
     before = torch.load(source, weights_only=True)
     after = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
     frozen = [name for name in before if not name.startswith("network.10.")]
@@ -349,34 +373,42 @@ def test_a_fast_dev_run_touches_every_part_with_one_batch(dataset, tmp_path):
     assert not torch.equal(untrained["0.weight"], after["network.0.weight"])
 
 
+@pytest.fixture
+def run_infer(monkeypatch, capsys):
+    """Runs the command in this process; gives exit code, output and errors."""
+
+    def run_infer(*options):
+        monkeypatch.setattr(sys, "argv", ["infer", *map(str, options)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return run_infer
+
+
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])
-def test_infer_prints_the_letter_and_its_confidence(trained, tmp_path, runtime):
+def test_infer_prints_the_letter_and_its_confidence(
+    trained, tmp_path, runtime, run_infer
+):
     picture = coloured_images(np.random.default_rng(1), [2], 60)[0]
     file = str(tmp_path / "red.png")
     cv2.imwrite(file, picture[:, :, ::-1])
-    command = [sys.executable, "-m", "training.infer", "--run", str(trained[0])]
-    command += ["--image", file, "--runtime", runtime]
-    plain = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert plain.stdout.startswith("Result: red (confidence: "), plain.stderr
-    strict = subprocess.run(
-        [*command, "--json", "--threshold", "1"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    answer = json.loads(strict.stdout)
+    ask = ("--run", trained[0], "--image", file, "--runtime", runtime)
+    code, plain, errors = run_infer(*ask)
+    assert code == 0 and plain.startswith("Result: red (confidence: "), errors
+    _, strict, _ = run_infer(*ask, "--json", "--threshold", "1")
+    answer = json.loads(strict)
     assert answer["predicted_class"] == "unknown"
     assert answer["image"] == file
     assert answer["model"] == {"name": "asl", "version": trained[0].name}
     assert max(answer["all_predictions"], key=answer["all_predictions"].get) == "red"
-    percent = subprocess.run(
-        [*command, "--threshold", "95"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert percent.returncode == 2 and "from 0 to 1" in percent.stderr
-    missing = subprocess.run(
-        [*command, "--image", "none.png"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert missing.returncode == 2 and missing.stderr.startswith("error: none.png")
+    code, _, errors = run_infer(*ask, "--threshold", "95")
+    assert code == 2 and "from 0 to 1" in errors
+    code, _, errors = run_infer(*ask, "--image", "none.png")
+    assert code == 2 and errors.startswith("error: none.png")
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])
