@@ -82,7 +82,7 @@ class Embedded:
         keys = json.loads((self.home / "credentials.json").read_text())
         return f"{keys['access_key']}:{keys['secret_key']}"
 
-    def run(self, program, *arguments, check=True, timeout=300):
+    def run(self, program, *arguments, check=True, timeout=300, **environment):
         """Run a piece of Python; return what it showed (and the process if unchecked).
 
         The program is a file in the folder, as the SDK looks at the script it runs in.
@@ -93,7 +93,7 @@ class Embedded:
         script.write_text(PRELUDE + textwrap.dedent(program))
         done = subprocess.run(
             [sys.executable, str(script), *arguments],
-            env=self.environment,
+            env=self.environment | environment,
             cwd=self.folder,
             capture_output=True,
             text=True,

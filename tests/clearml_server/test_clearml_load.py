@@ -12,16 +12,25 @@ import pytest
 pytestmark = pytest.mark.slow
 
 TASKS, POINTS = 1000, 1000
-CLIENTS, ROUNDS = 16, 20
+REPORTING, FIRST = 100, 20  # of the tasks have points; the memory is read after FIRST
+CLIENTS, ROUNDS = 16, 10
+# Far more than the server's memory may grow by, while points of 80 tasks arrive: held
+# in memory, they would take more than twice as much.
+GROWTH_MIB = 10
 
 
-def peak_memory(embedded):
+def peak_memory(server):
     """Most memory the server ever used, MiB; None where the kernel does not tell."""
+    return memory(server, "VmHWM")
+
+
+def memory(server, what="VmRSS"):
+    """What the server uses now, MiB; None where the kernel does not tell."""
     try:
-        status = Path(f"/proc/{embedded.process.pid}/status").read_text()
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
     except OSError:
         return None
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return int(status.split(f"{what}:")[1].split()[0]) / 1024
 
 
 def scalars(task, metric, first, count):
@@ -59,7 +68,7 @@ def in_parallel(work):
 
 @pytest.fixture(scope="module")
 def loaded(embedded_in, tmp_path_factory):
-    """A server with 1,000 tasks of 1,000 points each, and how long that took."""
+    """A server with 1,000 tasks, of which 100 have 1,000 points each."""
     server = embedded_in(tmp_path_factory.mktemp("loaded")).start()
     project = server.data("projects.create", {"name": "Load"})["id"]
     made = time.perf_counter()
@@ -81,7 +90,9 @@ def loaded(embedded_in, tmp_path_factory):
         f"Bearer {server.data('auth.login')['token']}"  # as the SDK does
     )
     took = time.perf_counter()
-    for id_ in ids:
+    for number, id_ in enumerate(ids[:REPORTING]):
+        if number == FIRST:
+            server.early_mib = memory(server)
         code, answer = server.http(
             "POST",
             "/v2.23/events.add_batch",
@@ -91,15 +102,20 @@ def loaded(embedded_in, tmp_path_factory):
         )
         assert (code, answer["data"]["added"]) == (200, POINTS)
     took = time.perf_counter() - took
-    print(f"\n{TASKS} tasks made in {made:.1f} s; {TASKS * POINTS} scalars in ", end="")
-    print(f"{took:.1f} s, {TASKS * POINTS / took:,.0f}/s")
+    count = REPORTING * POINTS
+    print(f"\n{TASKS} tasks made in {made:.1f} s; {count} scalars in ", end="")
+    print(f"{took:.1f} s, {count / took:,.0f}/s")
     yield server, ids, project
     server.stop()
 
 
-def test_a_million_points_are_all_there_and_memory_stays_below_100_mib(loaded):
+def test_all_points_are_there_and_memory_does_not_grow_with_them(loaded):
     server, ids, _ = loaded
-    for id_ in (ids[0], ids[-1]):
+    if server.early_mib:
+        now = memory(server)
+        print(f"\n{server.early_mib:.1f} MiB, then {now:.1f}")
+        assert now - server.early_mib < GROWTH_MIB
+    for id_ in (ids[0], ids[REPORTING - 1]):
         curve = server.data("events.scalar_metrics_iter_histogram", {"task": id_})
         assert curve["loss"]["train"]["y"] == [i / 2 for i in range(POINTS)]
         body = {"task": id_, "event_type": "training_stats_scalar", "batch_size": 300}
@@ -113,9 +129,9 @@ def test_a_million_points_are_all_there_and_memory_stays_below_100_mib(loaded):
     )["loss"]["train"]
     assert few["x"] == list(range(0, 1000, 100))
     assert few["y"] == [(i + 49.5) / 2 for i in few["x"]]
-    memory = peak_memory(server)
-    print(f"\npeak memory {memory} MiB")
-    assert memory is None or memory < 100
+    most = peak_memory(server)
+    print(f"\npeak memory {most} MiB")
+    assert most is None or most < 100
 
 
 def test_queries_among_a_thousand_tasks(loaded):
@@ -141,12 +157,12 @@ def test_queries_among_a_thousand_tasks(loaded):
     print()
     for name, (body, count) in queries.items():
         times = []
-        for _ in range(9):
+        for _ in range(3):
             start = time.perf_counter()
             answer = server.data("tasks.get_all", body)
             times.append(time.perf_counter() - start)
             assert len(answer["tasks"]) == count
-        print(f"{name}: median {sorted(times)[4] * 1000:.1f} ms")
+        print(f"{name}: median {sorted(times)[1] * 1000:.1f} ms")
 
 
 def test_sixteen_clients_at_once_lose_nothing(loaded):
@@ -199,7 +215,7 @@ def test_one_task_of_a_queue_goes_to_one_of_many_agents(loaded):
 
 def test_a_large_file_passes_through_in_pieces(loaded):
     server, _, _ = loaded
-    size, piece = 1 << 29, bytes(range(256)) * 4096
+    size, piece = 1 << 28, bytes(range(256)) * 4096  # far more than may be in memory
     token = server.data("auth.login")["token"]
     head = (
         b'--b\r\nContent-Disposition: form-data; name="large.bin"; '
@@ -238,5 +254,5 @@ def test_a_large_file_passes_through_in_pieces(loaded):
     assert received == size
     down = time.perf_counter() - start
     print(f"\nup {size / up / 1e6:.0f} MB/s, down {size / down / 1e6:.0f} MB/s")
-    memory = peak_memory(server)
-    assert memory is None or memory < 100
+    most = peak_memory(server)
+    assert most is None or most < 100

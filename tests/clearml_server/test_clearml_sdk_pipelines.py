@@ -1,4 +1,8 @@
-"""Pipelines of the real SDK on the embedded server, run locally."""
+"""Pipelines of the real SDK on the embedded server, run locally.
+
+The steps of one are tasks as strangers make them, which take 10 s each to close, since
+they report from processes. Those of the others report from threads, as ours do.
+"""
 
 import pytest
 
@@ -52,6 +56,15 @@ show({
 """
 
 
+@pytest.fixture(scope="module")
+def quick(embedded):
+    """Environment of programs whose tasks, and whose steps' tasks, close at once."""
+    conf = (embedded.home / "clearml.conf").read_text()
+    more = "sdk.development.report_use_subprocess: false\n"
+    (embedded.folder / "quick.conf").write_text(conf + more)
+    return {"CLEARML_CONFIG_FILE": str(embedded.folder / "quick.conf")}
+
+
 @pytest.fixture
 def step(embedded):
     (embedded.folder / "step.py").write_text(STEP)
@@ -66,14 +79,14 @@ def test_parameters_and_artifacts_reach_the_next_step(embedded, step):
     assert shown["out"] == {"one": {"v": 70}, "two": {"v": 70}}
 
 
-def test_a_failing_step_fails_the_pipeline_and_skips_the_rest(embedded, step):
-    shown, _ = embedded.run(PIPELINE.replace("FAIL", "1"), check=False)
+def test_a_failing_step_fails_the_pipeline_and_skips_the_rest(embedded, step, quick):
+    shown, _ = embedded.run(PIPELINE.replace("FAIL", "1"), check=False, **quick)
     assert shown["pipeline"] == "failed"
     assert shown["steps"] == {"one": "failed", "two": "skipped"}
     assert shown["status"] == {"one": "failed"}
 
 
-def test_function_steps_pass_values_and_are_cached(embedded):
+def test_function_steps_pass_values_and_are_cached(embedded, quick):
     program = """
         from clearml import PipelineController, Task
         def one(v):
@@ -92,7 +105,7 @@ def test_function_steps_pass_values_and_are_cached(embedded):
         show({name: [node.status, node.executed, Task.get_task(node.executed)
                      .get_parameters()["return/r"]] for name, node in steps.items()})
         """
-    first, second = embedded.run(program), embedded.run(program)
+    first, second = (embedded.run(program, **quick) for _ in range(2))
     assert [first[name][::2] for name in ("one", "two")] == [
         ["completed", "6"],
         ["completed", "12"],
@@ -101,8 +114,8 @@ def test_function_steps_pass_values_and_are_cached(embedded):
     assert second["two"][0] == "completed" and second["two"][1] != first["two"][1]
 
 
-def test_a_decorated_pipeline_runs_its_components_as_tasks(embedded):
-    shown = embedded.run("""
+def test_a_decorated_pipeline_runs_its_components_as_tasks(embedded, quick):
+    program = """
         from clearml import PipelineDecorator, Task
         @PipelineDecorator.component(return_values=["total"])
         def add(a, b):
@@ -121,5 +134,6 @@ def test_a_decorated_pipeline_runs_its_components_as_tasks(embedded):
                 Task.get_task(i).name for i in Task.query_tasks(
                     task_filter={"search_hidden": True, "_allow_extra_fields_": True,
                                  "name": "^(add|square)$"}))})
-        """)
+        """
+    shown = embedded.run(program, **quick)
     assert shown == {"result": 49, "steps": ["add", "square"]}
