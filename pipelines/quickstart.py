@@ -36,7 +36,7 @@ from pipelines.serving.verification import short_summary
 from pipelines.tracking import datasets, trainings
 from pipelines.tracking.connection import ensure_clearml
 from pipelines.verify import verify_training
-from training.reports import PICTURES
+from training.reports import EVALUATION, PICTURES
 
 SAMPLES_PER_CLASS = 60
 # Whatever comes out of it is shown.
@@ -240,6 +240,7 @@ def closing_words(ids: dict[str, str], answer: Answer, name: str) -> str:
         "",
         f"The model is right about {share:.1f} % of {result['images']} photographs "
         "that it has not learned from.",
+        *strangers(answer.best),
         which_serves(ids, answer),
         "",
         f"Look at    {short(run / PICTURES[0])}",
@@ -251,6 +252,20 @@ def closing_words(ids: dict[str, str], answer: Answer, name: str) -> str:
         "           scripts/quickstart --raw DIR      your photographs, a folder each",
     ]
     return "\n".join(lines)
+
+
+def strangers(training) -> list[str]:
+    """Say how good a training was about sources that it had left out, if it did so."""
+    evaluation = json.loads(trainings.artifact(training, EVALUATION).read_text())
+    left_out = evaluation.get("held_out_signers")
+    if not left_out:
+        return []
+    best = max(source["accuracy"] for source in left_out["sources"].values())
+    return [
+        f"Of people it has never seen, expect {100 * left_out['mean']:.0f} %: "
+        f"{100 * left_out['worst']:.0f} to {100 * best:.0f} % when each of "
+        f"{len(left_out['sources'])} sources was left out in turn."
+    ]
 
 
 def short(path: Path) -> Path:

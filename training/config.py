@@ -60,6 +60,12 @@ class RunConfig:
         "folder of the networks that find hands (default: fetched once with pip)",
         metavar="DIR",
     )
+    most_per_class: int = _option(
+        0,
+        "photographs of each class and source whose hands are read; 0: 320 of a class, "
+        "shared by the sources, but at least 60 of each",
+        (0, math.inf),
+    )
     pretrained: bool = _option(
         False,
         "start from weights for ImageNet (downloads them once; those of "

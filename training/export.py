@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import torch
 
-from training.graph import onnx_predict
+from training.graph import PARITY, onnx_predict
 from training.hands.model import HandModel
 from training.hands.readings import OPSET
 from training.loop import predict
@@ -15,9 +15,6 @@ from training.network import Classifier
 
 # ONNX Runtime 1.19, in Triton 24.10, reads intermediate representations up to 10.
 IR_VERSION = 10
-# Largest difference to torch, as a probability. Hand models pass points through many
-# layers: a hundred thousandth of a point can move a probability by a ten thousandth.
-TOLERANCE = 1e-3
 
 
 def golden_inputs(images: np.ndarray, labels: np.ndarray, count: int = 32):
@@ -51,7 +48,7 @@ def export_onnx(
         torch's probabilities of ``golden``, ``(n, classes)`` float32.
 
     Raises:
-        RuntimeError: The graph differs from torch by more than `TOLERANCE`, or names
+        RuntimeError: The graph differs from torch by more than `PARITY`, or names
             another best class.
     """
     model = model.cpu().to(memory_format=torch.contiguous_format).eval()
@@ -117,8 +114,8 @@ def check_parity(path: Path, golden: np.ndarray, expected: np.ndarray) -> float:
         difference = float(np.maximum(difference, np.abs(got - expected).max()))
         if (got.argmax(1) != expected.argmax(1)).any():
             raise RuntimeError(f"{path.name} names other classes than torch does")
-    if not difference <= TOLERANCE:  # NaN is no parity either
+    if not difference <= PARITY:  # NaN is no parity either
         raise RuntimeError(
-            f"{path.name} differs from torch by {difference:.2g} (limit {TOLERANCE})"
+            f"{path.name} differs from torch by {difference:.2g} (limit {PARITY})"
         )
     return difference

@@ -14,6 +14,10 @@ from data_prep.preprocessing import BrokenImage, Preprocessing
 from data_prep.sources import find_images, name_folders
 
 PROBABILITIES = "probabilities"  # the output that every model has
+CHECKED = 64  # photographs by which answers that were kept are known to be a graph's
+# Largest difference to torch, as a probability. Hand models pass points through many
+# layers: a hundred thousandth of a point can move a probability by a ten thousandth.
+PARITY = 1e-3
 
 
 def onnx_predict(path: Path, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
@@ -71,11 +75,19 @@ def read_all_external(
     }
 
 
-def score(graph: Path, dataset: Path, external: list[str] = ()) -> tuple[dict, tuple]:
+def score(
+    graph: Path,
+    dataset: Path,
+    external: list[str] = (),
+    known: np.ndarray | None = None,
+) -> tuple[dict, tuple]:
     """Score an ONNX file on the test split of the dataset that it was trained on.
 
     Args:
         dataset: Prepared folder (data_prep/packed.py); only read.
+        known: What training has answered to the test split, ``(N, classes)``. The file
+            is then asked about CHECKED photographs only, and about all of them if it
+            answers otherwise.
         external: Raw folders of other people's photographs, each a slice of its own.
 
     Returns:
@@ -91,7 +103,9 @@ def score(graph: Path, dataset: Path, external: list[str] = ()) -> tuple[dict, t
     record = Preprocessing.load(dataset / preprocessing.FILE_NAME)
     ask = functools.partial(onnx_predict, graph)
     images, labels = packed.load_split(dataset, "test")
-    probabilities = ask(images)
+    probabilities = known
+    if known is None or not answers_alike(ask, images, known):
+        probabilities = ask(images)
     manifest = packed.read_manifest(dataset)
     slices = slice_rows(images, *describe_split(manifest, "test", len(labels)))
     result = evaluate(probabilities, labels, classes, slices)
@@ -99,6 +113,15 @@ def score(graph: Path, dataset: Path, external: list[str] = ()) -> tuple[dict, t
         result["slices"][name] = score_slice(ask(pixels).argmax(1), truth)
     result |= {"split": "test", "split_method": split_method(dataset)}
     return result, (images, labels, probabilities)
+
+
+def answers_alike(ask, images: np.ndarray, known: np.ndarray) -> bool:
+    """Does a graph give the known answers, ``(N, classes)``, to images spread over a
+    split?"""
+    if len(known) != len(images):  # a trial run answered a part only
+        return False
+    rows = np.unique(np.linspace(0, len(images) - 1, CHECKED).astype(int))
+    return bool(np.abs(ask(images[rows]) - known[rows]).max() <= PARITY)
 
 
 def describe_split(

@@ -50,6 +50,11 @@ from training.golden import RAW_GOLDEN_FILE, write_raw_golden
 from training.graph import describe_split, onnx_predict, read_all_external, split_method
 from training.hands.files import find_hand_networks
 from training.hands.model import HandModel, Letters
+from training.hands.picked import (
+    PickedPhotographs,
+    most_of_a_source,
+    pick_evenly,
+)
 from training.hands.pictures import EvenLight, augment_picture, inner
 from training.hands.reader import PICTURE_SIZE
 from training.hands.readings import read_photographs, reader_graph
@@ -301,12 +306,10 @@ def start_network(
 def make_views(data: Data, run_config: RunConfig, train_config: TrainConfig) -> Views:
     """Make what the network of pixels is shown: read the hands first, if they are to be
     found, and learn from their geometry."""
-    train, val, hands, transform = (
-        data.splits["train"],
-        data.splits["val"],
-        None,
-        augment,
-    )
+    hands, transform = None, augment
+    if run_config.find_hand == "yes":
+        data = pick_photographs(data, run_config.most_per_class)
+    train, val = data.splits["train"], data.splits["val"]
     if run_config.find_hand == "yes":
         hands = train_geometry(
             splits=data.splits,
@@ -324,6 +327,31 @@ def make_views(data: Data, run_config: RunConfig, train_config: TrainConfig) -> 
     if not run_config.fast_dev_run:
         drawn = sample_weights(data.sources["train"], train[1], train_config.balance)
     return Views(train, val, transform, drawn, hands)
+
+
+def pick_photographs(data: Data, most: int) -> Data:
+    """Leave out what a reading of hands would learn nothing from; test stays whole.
+
+    Args:
+        data: The dataset.
+        most: Photographs of each class and source; 0: `most_of_a_source`.
+    """
+    splits, sources = dict(data.splits), dict(data.sources)
+    most = most or most_of_a_source(len(set(sources["train"])))
+    for name in ("train", "val"):
+        images, labels = splits[name]
+        from_whom = np.array(sources[name], dtype=object)
+        rows = pick_evenly(labels, from_whom, most)
+        splits[name] = PickedPhotographs(images, rows), labels[rows]
+        sources[name] = list(from_whom[rows])
+    total, read = (len(x["train"][1]) for x in (data.splits, splits))
+    if read < total and distributed.rank() == 0:
+        print(
+            f"hands are read in {read} of {total} photographs: {most} of each class "
+            "and source (--most-per-class)",
+            flush=True,
+        )
+    return replace(data, splits=splits, sources=sources)
 
 
 def train_network(

@@ -15,11 +15,18 @@ from pathlib import Path
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
+
 from data_prep.command_line import command_parser
 from data_prep.errors import exit_2_on_input_error
 from data_prep.model_name import add_name
 from data_prep.paths import data_home
-from training.reports import EVALUATION, PICTURES, report_evaluation
+from training.reports import (
+    EVALUATION,
+    PICTURES,
+    TEST_PROBABILITIES,
+    report_evaluation,
+)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -55,7 +62,10 @@ def main(tracking) -> None:
         out = data_home() / "runs" / task.id
         dataset = tracking.local_copy(dataset_id)
         graph = tracking.artifact(training, "model.onnx")
-        result = evaluate_graph(graph, dataset, args.external, out)
+        known = None
+        if TEST_PROBABILITIES in training.artifacts:
+            known = np.load(tracking.artifact(training, TEST_PROBABILITIES))
+        result = evaluate_graph(graph, dataset, args.external, out, known)
         result |= {"task_id": training.id, "dataset_id": dataset_id}
         (out / EVALUATION).write_text(json.dumps(result, indent=1) + "\n")
         report(task, out, result)
@@ -76,8 +86,17 @@ def main(tracking) -> None:
             print(f"{name}: accuracy {scores['accuracy']:.4f} on {scores['images']}")
 
 
-def evaluate_graph(graph: Path, dataset: Path, external: list[str], out: Path) -> dict:
+def evaluate_graph(
+    graph: Path,
+    dataset: Path,
+    external: list[str],
+    out: Path,
+    known: np.ndarray | None = None,
+) -> dict:
     """Score an ONNX file on a prepared folder; write pictures to ``out``.
+
+    Args:
+        known: As `training.graph.score` takes it.
 
     Returns:
         The content of evaluation.json.
@@ -88,7 +107,7 @@ def evaluate_graph(graph: Path, dataset: Path, external: list[str], out: Path) -
     from training.graph import score
     from training.pictures import plot_confusion, plot_predictions
 
-    result, (images, labels, probabilities) = score(graph, dataset, external)
+    result, (images, labels, probabilities) = score(graph, dataset, external, known)
     out.mkdir(parents=True, exist_ok=True)
     plot_confusion(result["confusion"]).savefig(out / PICTURES[0])
     classes = result["confusion"]["labels"]

@@ -22,12 +22,12 @@ from data_prep.preprocessing import Preprocessing
 from pipelines.repository.graph_check import check_graph, first_line
 from pipelines.repository.model_config import LABELS_FILE, GraphShapes
 from training.golden import RAW_GOLDEN_FILE, read_raw_golden
+from training.graph import PARITY
 
 MODEL_FILE = "model.onnx"
 GOLDEN_FILE = "golden.npz"
 FILES = (MODEL_FILE, LABELS_FILE, PREPROCESSING_FILE, GOLDEN_FILE)
 
-TOLERANCE = 1e-3  # largest difference of a probability to training's
 SUM_TOLERANCE = 1e-3  # of the probabilities of one image to 1
 
 
@@ -214,7 +214,7 @@ def infer(
                 f"{one.shape} for one; the graph says {wanted}; export it again"
             )
     together, alone = arrays[0][:1], alone[0]
-    if not np.allclose(alone, together, rtol=0, atol=TOLERANCE, equal_nan=True):
+    if not np.allclose(alone, together, rtol=0, atol=PARITY, equal_nan=True):
         raise InputError(
             f"{path}: one image is answered otherwise alone than among "
             f"{len(images)}; export it again"
@@ -230,9 +230,9 @@ def compare(
     remedy: str = "export it again",
 ) -> None:
     difference = float(np.abs(answers.astype(float) - expected).max())
-    if not difference <= TOLERANCE:  # so that NaN fails too
+    if not difference <= PARITY:  # so that NaN fails too
         raise InputError(
-            f"{what} by {difference:.2g} on {where} ({TOLERANCE} at most); {remedy}"
+            f"{what} by {difference:.2g} on {where} ({PARITY} at most); {remedy}"
         )
 
 

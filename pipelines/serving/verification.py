@@ -19,6 +19,8 @@ TIES = {precision: 2 * tolerance for precision, tolerance in TOLERANCES.items()}
 # The golden images of a deployment are within the tolerance; of thousands of
 # photographs one may be ten times as sensitive. More is another model.
 LIMITS = {precision: 10 * tolerance for precision, tolerance in TOLERANCES.items()}
+# So many photographs are asked about in every way, each further one in one of them.
+IN_EVERY_WAY = 64
 COLUMNS = ("protocol", "batch size", "images", "right", "agreeing", "max difference")
 
 
@@ -31,6 +33,9 @@ def verify(
 ) -> dict:
     """Compare the server's answers with torch's and with the truth.
 
+    The first IN_EVERY_WAY photographs are sent in every way, by each protocol and in
+    each batch size; the ways take turns with the others.
+
     Args:
         photographs: Encoded raw test images, in the order of the other two.
         labels: ``(N,)`` int64, the truth.
@@ -40,20 +45,27 @@ def verify(
         precision: Of the served model; a key of TIES.
 
     Returns:
-        images; left_out, how many more there are that preprocessing does not accept
-        any more; ways, a list with a comparison for each protocol and batch size (see
-        `compare`); of its values also the worst of all ways; allowed_difference, above
-        which max_difference is a fault; and torch_accuracy.
+        As `compare`, of all photographs; left_out, how many more there are that
+        preprocessing does not accept any more; ways, a list with a comparison for each
+        protocol and batch size; allowed_difference, above which max_difference is a
+        fault; and torch_accuracy.
     """
     sizes = [size for size in BATCH_SIZES if size <= max(1, len(labels))]
     ways = [(protocol, size) for protocol in askers for size in sizes]
-    answers = {way: [] for way in ways}
+    answers, rows = {way: [] for way in ways}, {way: [] for way in ways}
     refused = {}  # row: why
+    asked = 0
     with Progress("asking the server", len(labels), "images") as bar:
-        for chunk in chunks(within_limits(photographs, refused), max(sizes)):
-            for protocol, size in ways:
+        groups = chunks(within_limits(photographs, refused), max(sizes))
+        for number, chunk in enumerate(groups):
+            here = range(asked, asked + len(chunk))
+            asked += len(chunk)
+            turn = number % len(ways)
+            for way in ways if asked <= IN_EVERY_WAY else ways[turn : turn + 1]:
+                protocol, size = way
                 for part in requests(chunk, size):
-                    answers[protocol, size].extend(askers[protocol](part))
+                    answers[way].extend(askers[protocol](part))
+                rows[way].extend(here)
             bar.update(len(chunk))
     if refused:
         row, why = next(iter(refused.items()))
@@ -64,48 +76,64 @@ def verify(
     if len(refused) == len(labels):
         raise InputError("no photograph can be sent; prepare the dataset again")
     labels, expected = (np.delete(x, list(refused), 0) for x in (labels, expected))
-    compared = [
-        {"protocol": protocol, "batch_size": size}
-        | compare(np.array(answers[protocol, size]), labels, expected, TIES[precision])
-        for protocol, size in ways
-    ]
-    worst = {
-        name: (max if name == "max_difference" else min)(way[name] for way in compared)
-        for name in compared[0]
-        if name not in ("protocol", "batch_size")
-    }
+
+    def compared(*chosen):
+        asked = np.concatenate([rows[way] for way in chosen]).astype(int)
+        found = np.array([answer for way in chosen for answer in answers[way]])
+        return compare(asked, found, labels, expected, TIES[precision])
+
     torchs = float((expected.argmax(1) == labels).mean())
     return {
-        **worst,
+        **compared(*ways),
         "left_out": len(refused),
         "allowed_difference": LIMITS[precision],
         "torch_accuracy": torchs,
-        "ways": compared,
+        "ways": [
+            {"protocol": way[0], "batch_size": way[1]} | compared(way)
+            for way in ways
+            if rows[way]
+        ],
     }
 
 
 def compare(
-    answers: np.ndarray, labels: np.ndarray, expected: np.ndarray, tie: float
+    rows: np.ndarray,
+    answers: np.ndarray,
+    labels: np.ndarray,
+    expected: np.ndarray,
+    tie: float,
 ) -> dict:
-    """Hold ``(N, classes)`` answers against truth and torch.
+    """Hold answers against truth and torch. Of several answers to one photograph, the
+    worst counts.
+
+    Args:
+        rows: ``(M,)`` int64, of which photograph each answer is.
+        answers: ``(M, classes)`` float32.
+        labels: ``(N,)`` int64, of all photographs.
+        expected: ``(N, classes)`` float32, torch's answers to them.
+        tie: Two of its probabilities as close as this may change places.
 
     Returns:
-        images; correct and accuracy (server against truth); agreeing and agreement
-        (same best class as torch, up to a tie); max_difference of a probability, 1
-        where the server has none (NaN).
+        images, how many were asked about; correct and accuracy (server against truth);
+        agreeing and agreement (same best class as torch, up to a tie); max_difference
+        of a probability, 1 where the server has none (NaN).
     """
+    asked = np.unique(rows)
+    wanted = expected[rows]
     finite = np.isfinite(answers).all(1)
     best = answers.argmax(1)
-    correct = finite & (best == labels)
-    short = expected.max(1) - expected[np.arange(len(best)), best]
-    agreeing = finite & (short <= tie)
-    difference = np.where(finite[:, None], np.abs(answers - expected), 1)
+    short = wanted.max(1) - wanted[np.arange(len(best)), best]
+    wrong = rows[~finite | (best != labels[rows])]
+    differing = rows[~finite | (short > tie)]
+    correct = len(asked) - len(np.unique(wrong))
+    agreeing = len(asked) - len(np.unique(differing))
+    difference = np.where(finite[:, None], np.abs(answers - wanted), 1)
     return {
-        "images": len(labels),
-        "correct": int(correct.sum()),
-        "accuracy": float(correct.mean()),
-        "agreeing": int(agreeing.sum()),
-        "agreement": float(agreeing.mean()),
+        "images": len(asked),
+        "correct": correct,
+        "accuracy": correct / len(asked),
+        "agreeing": agreeing,
+        "agreement": agreeing / len(asked),
         "max_difference": float(difference.max()),
     }
 

@@ -68,23 +68,3 @@ def augment_photograph(
     )
     varied = cv2.warpAffine(image, where, (size, size), borderMode=cv2.BORDER_REPLICATE)
     return roughen(recolour(varied, rng, OTHER_ROOMS), rng, noise)
-
-
-def pick_evenly(labels: np.ndarray, sources: np.ndarray, each: int) -> np.ndarray:
-    """Pick photographs of every class of every source, spread over what there are.
-
-    Args:
-        labels: ``(N,)`` int64.
-        sources: ``(N,)`` texts.
-        each: At most so many.
-
-    Returns:
-        Rows ``(M,)`` int64, ascending.
-    """
-    picked = []
-    for source in np.unique(sources):
-        for label in np.unique(labels[sources == source]):
-            rows = np.flatnonzero((sources == source) & (labels == label))
-            places = np.linspace(0, len(rows) - 1, min(each, len(rows)))
-            picked.append(rows[places.round().astype(int)])
-    return np.sort(np.concatenate(picked))

@@ -9,7 +9,7 @@ import torch
 
 from data_prep.errors import InputError
 from training import distributed
-from training.hands.augmented import AugmentedPhotographs, pick_evenly
+from training.hands.augmented import AugmentedPhotographs
 from training.hands.bent_hands import bend_hands
 from training.hands.geometry import unpack
 from training.hands.held_out_signers import leave_sources_out
@@ -20,6 +20,7 @@ from training.hands.letters import (
     train_geometry_network,
 )
 from training.hands.model import GEOMETRY, WORTH_ASKING, Letters
+from training.hands.picked import pick_evenly
 from training.hands.pictures import inner
 from training.hands.reader import FOUND
 from training.hands.readings import Readings, read_photographs, reader_graph
@@ -27,7 +28,7 @@ from training.loop import predict
 
 GEOMETRY_FILE = "geometry.pt"  # state dict of the geometry network, and temperature
 BENT = 200  # bent hands a class
-AUGMENTED = 40  # photographs of a class and source that are varied and read once more
+AUGMENTED = 20  # photographs of a class and source that are varied and read once more
 STEPS, FOLD_STEPS = 1500, 600  # of the geometry network, of 256 hands each
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hand_photographs import photographs
 
-from training.hands.augmented import AugmentedPhotographs, pick_evenly
+from training.hands.augmented import AugmentedPhotographs
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +38,3 @@ def test_the_other_hand_is_seen_in_half_of_the_cases():
     whole = AugmentedPhotographs(image[None], np.zeros(200, int), seed=0)[:]
     mirrored = whole[:, :, 32:].mean((1, 2, 3)) > whole[:, :, :32].mean((1, 2, 3))
     assert 0.4 < mirrored.mean() < 0.6
-
-
-def test_photographs_are_picked_of_each_class_of_each_source_and_spread():
-    labels = np.array([0] * 10 + [1] * 3 + [0] * 2)
-    sources = np.array(["large"] * 13 + ["small"] * 2, dtype=object)
-    assert pick_evenly(labels, sources, 4).tolist() == [0, 3, 6, 9, 10, 11, 12, 13, 14]
-    assert pick_evenly(labels, sources, 1).tolist() == [0, 10, 13]
