@@ -9,12 +9,13 @@ import torch
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from data_prep.preprocessing import Preprocessing
+from training.config import NETWORKS
 from training.export import check_parity, export_onnx, golden_inputs
 from training.loop import predict
 from training.models import BUILDERS, build_model, load_pretrained, load_weights
 from training.network import Classifier, autocast_for, computes_bfloat16
 
-FAMILIES = [*BUILDERS, "mobilenet_v3_small", "resnet18"]  # ours, and two of a zoo
+FAMILIES = [*NETWORKS, "mobilenet_v3_small", "resnet18"]  # ours, and two of a zoo
 
 
 def classifier(name, size, classes=5):
