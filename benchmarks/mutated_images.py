@@ -352,6 +352,6 @@ def table(result: Result) -> str:
     ]
     lines += [f"{name}: {value}" for name, value in result.bad.items()]
     for name, part in (("decoder", result.decoder), ("server", result.server)):
-        for reason, often in part.reasons.most_common():
+        for reason, often in part.reasons.most_common(10):
             lines.append(f"{name}: {often} x {reason}")
     return "\n".join(lines)

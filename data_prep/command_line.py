@@ -1,4 +1,4 @@
-"""One kind of command line: what --help and --version say is alike everywhere."""
+"""The parser of every command: --help and --version look the same everywhere."""
 
 import argparse
 import configparser
@@ -32,10 +32,10 @@ def command_parser(
     """Make the parser of a command.
 
     Args:
-        name: As people call it: "python -m pipelines.asl", "scripts/serve".
+        name: What people type: "python -m pipelines.asl", "scripts/serve".
         description: What it does.
         example: What follows the name in one common use.
-        exit_codes: What others there are, and when.
+        exit_codes: Exit codes other than the usual ones, and when they occur.
         more: Handed on to ArgumentParser.
     """
     codes = f"{EXIT_CODES}; {exit_codes}" if exit_codes else EXIT_CODES

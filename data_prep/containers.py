@@ -2,14 +2,15 @@
 
 An archive or a Sign-MNIST table looks like a folder of its own name, and is read in
 place. A member's place in it is recorded once, so any process can read any member.
-What is compressed as one piece, and so allows no jumping about, is unpacked to a
-temporary file.
+An archive that is compressed as one piece cannot be read from the middle, so it is
+unpacked to a temporary file.
 """
 
 import atexit
 import codecs
 import functools
 import io
+import itertools
 import lzma
 import os
 import shutil
@@ -31,6 +32,7 @@ from data_prep.preprocessing import MAX_FILE
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 CSV_HEADER = b"label,pixel1,"
+MAX_LINE = 1 << 20  # bytes of a row
 UNPACKED = "asl-unpacked-"
 # what the archives' modules raise
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError)
@@ -66,7 +68,7 @@ def tree(path: Path, name: str) -> Tree:
 def read(file: str, member: None | str | tuple[int, int]) -> bytes:
     """The bytes at a `Place`; a row of a table as a grey BMP.
 
-    Of a file larger than any image only so much that this can be seen.
+    Of a file that is too large for an image, only enough is read to see that.
 
     Raises:
         InputError: The file has gone, may not be read, or is damaged.
@@ -136,9 +138,9 @@ def _folder(path: Path, top: PurePosixPath) -> Tree:
 
 
 def _is_file(folder: str, name: str) -> bool:
-    """Is this no pipe, socket or device, which might be read for ever?
+    """Say whether this is a file; reading a pipe, socket or device might never end.
 
-    A link to nothing counts as a file: reading it tells what is wrong.
+    A broken link counts as a file: reading it reports the error.
     """
     try:
         return stat.S_ISREG(os.stat(os.path.join(folder, name)).st_mode)
@@ -261,17 +263,56 @@ def _csv(path: Path, top: PurePosixPath) -> Tree:
             if not line.strip():
                 offset += len(line)
                 continue
-            label, _, _ = line.partition(b",")
-            if not (label.isdigit() and int(label) < 26):
-                raise InputError(
-                    f"{top}, row {row}: label {label.decode(errors='replace')!r}; "
-                    "expected 0 to 25"
-                )
-            folder = top / chr(ord("A") + int(label))
+            folder = top / _letter(line, f"{top}, row {row}")
             place = str(path), (offset, len(line))
             found.setdefault(folder, {})[f"{row}.bmp"] = place
             offset += len(line)
     return found
+
+
+def _letter(line: bytes, said: str) -> str:
+    """The class that a row begins with: 0 is A, 25 is Z."""
+    label = line.partition(b",")[0].strip()
+    if not (label.isdigit() and int(label) < 26):
+        shown = label[:20].decode(errors="replace")
+        raise InputError(f"{said}: label {shown!r}; expected 0 to 25")
+    return chr(ord("A") + int(label))
+
+
+def table_row(path: Path, number: int) -> tuple[str, bytes]:
+    """Read one row of a Sign-MNIST table.
+
+    Args:
+        number: From 1, which is the row below the headings.
+
+    Returns:
+        The class, and the picture as the bytes of a BMP.
+
+    Raises:
+        InputError: It is no such table, has no such row, or the row is damaged.
+    """
+    said = f"{path}, row {number}"
+    try:
+        with open(path, "rb") as file:
+            if not _starts_table(file):
+                raise InputError(
+                    f"{path} is no Sign-MNIST table; its first line must begin with "
+                    f"{CSV_HEADER.decode()}"
+                )
+            file.seek(0)
+            rows = itertools.islice(iter(lambda: file.readline(MAX_LINE), b""), 1, None)
+            line = next(itertools.islice(rows, max(number, 1) - 1, None), b"")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    if number < 1 or not line.strip():
+        raise InputError(f"{said}: there is no such row; the first is 1")
+    label = _letter(line, said)
+    if data := _bitmap(line):
+        return label, data
+    raise InputError(
+        f"{said}: {line.count(b',')} values after the label are no square picture of "
+        "whole numbers from 0 to 255; Sign-MNIST has 784, of 28 x 28 pixels"
+    )
 
 
 def _bitmap(line: bytes) -> bytes:
@@ -281,6 +322,6 @@ def _bitmap(line: bytes) -> bytes:
     except (ValueError, OverflowError):
         return b""  # validation reports it as an empty file
     side = int(len(values) ** 0.5)
-    if side * side != len(values):
+    if not side or side * side != len(values):
         return b""
     return cv2.imencode(".bmp", values.reshape(side, side))[1].tobytes()

@@ -119,7 +119,9 @@ def arguments():
     )
     parser.add_argument("--out", required=True, help="folder to make; must be empty")
     parser.add_argument("--per-class", type=int, default=120, help="images a class")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed; the same one gives the same bytes"
+    )
     parser.add_argument(
         "--classes", nargs="+", default=CLASSES, metavar="NAME", help="default: all 29"
     )

@@ -1,7 +1,7 @@
-"""What killed processes leave behind, found and removed by later ones.
+"""Remove temporary files and folders that killed processes have left behind.
 
-Who makes something temporary holds a lock on it. The system lifts the lock when the
-process ends, even if it is killed; what nobody holds any more is left over.
+A process holds a lock on each temporary thing that it makes. The system releases the
+lock when the process ends, even if it is killed. What nobody locks is a leftover.
 """
 
 import fcntl
@@ -40,7 +40,7 @@ def remove_files(files: Iterable[Path]) -> None:
 
 
 def remove_folders(folders: Iterable[Path]) -> None:
-    """Remove the folders around which nobody holds the folder."""
+    """Remove the folders that nobody holds."""
     for folder in folders:
         with _lock(folder.parent) as ours:
             if ours:

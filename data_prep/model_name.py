@@ -1,7 +1,7 @@
-"""The name of a model: what its datasets, trainings, versions and answers go by.
+"""The name of a model, which its datasets, trainings, versions and answers carry.
 
-"newest", "last" and "best" are meant among what has the same name; a Triton server
-serves one model of each name. Datasets and trainings from before models had names are
+"newest", "last" and "best" mean those of the same name; a Triton server serves one
+model of each name. Datasets and trainings from before models had names are
 those of `DEFAULT`.
 """
 

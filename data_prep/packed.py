@@ -171,8 +171,8 @@ def _read(folder: str | Path, name: str) -> str:
 def write_samples(folder: Path, files: Iterable[bytes]) -> None:
     """Keep a few encoded images, but none above LARGEST_SAMPLE.
 
-    Training answers them, so that whoever serves the model can hold the whole way
-    against its answers.
+    Training computes its answers to them. A deployment compares its own answers with
+    these, from decoding the file to the probabilities.
     """
     kept = [file for file in files if len(file) <= LARGEST_SAMPLE]
     np.savez(

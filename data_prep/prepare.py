@@ -124,10 +124,10 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def check(args: argparse.Namespace) -> preparation.Options:
-    """Make of the command line what preparation takes.
+    """Turn the command line into the options of a preparation.
 
     Returns:
-        Them; what the photographs decide stands at its default.
+        The options; values that depend on the photographs have their defaults.
 
     Raises:
         InputError: One of them is out of range.
@@ -154,7 +154,7 @@ def check(args: argparse.Namespace) -> preparation.Options:
 
 
 def all_folders(args: argparse.Namespace) -> list[str]:
-    """What is named on the command line: --raw, then the sets that are splits."""
+    """All folders on the command line: --raw, then --val-set and --test-set."""
     return [*(args.raw or ()), *(args.val_set or ()), *(args.test_set or ())]
 
 
@@ -174,7 +174,7 @@ def set_names(args: argparse.Namespace, folders: list[str] | None) -> tuple[str,
 def choose_pixels(
     pixels: Preprocessing, args: argparse.Namespace, images: list[RawImage]
 ) -> Preprocessing:
-    """Let the photographs decide what the options leave open, and say what."""
+    """Choose size and resize mode from the photographs where no option gives them."""
     size, mode, line = resolution.choose(
         {image.label for image in images},
         resolution.typical_shorter_side(images),

@@ -172,18 +172,22 @@ class Preprocessing:
         """Say where points of the result lie in the upright photograph it was made of.
 
         Args:
-            points: ``(..., 2)``, x and y in shares of the result's side.
+            points: ``(..., 2)`` or ``(..., 3)``: x, y and, if given, depth, in shares
+                of the result's side.
             height, width: Of the photograph, pixels.
 
         Returns:
-            ``(..., 2)`` float64, in shares of the photograph's width and height.
+            Of the same shape, float64: x in shares of the photograph's width, y of its
+            height, depth of its width.
         """
         y, x, tall, wide = self._layout(height, width)
         size = self.image_size
         left, top = (size - wide) // 2, (size - tall) // 2
-        share = (np.asarray(points) * size - (left, top)) / (wide, tall)
+        points = np.asarray(points, np.float64)
+        share = (points[..., :2] * size - (left, top)) / (wide, tall)
         pixels = share * (width - 2 * x, height - 2 * y) + (x, y)
-        return pixels / (width, height)
+        depth = points[..., 2:] * size / wide * (width - 2 * x) / width
+        return np.concatenate([pixels / (width, height), depth], -1)
 
     def _layout(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Rows and columns cut from each side; rows and columns of what is left, once

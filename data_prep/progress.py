@@ -1,9 +1,9 @@
-"""What a person is told while something runs: warnings, and one live line.
+"""Messages while a command runs: warnings, and one live line of progress.
 
 On a terminal the live line changes in place; elsewhere it is written now and then. A
-command that runs others (scripts/quickstart) names a file in CONSOLE: what they tell
-goes there as well, as a JSON object a line, for it to show; all else that they print
-goes into its log.
+command that runs others (scripts/quickstart) names a file in the variable CONSOLE.
+The others write their messages there as well, one JSON object a line, and it shows
+them. Everything else that they print goes into its log.
 """
 
 import json
@@ -19,13 +19,13 @@ REFRESH = 0.2  # seconds between two changes of one on a terminal
 
 
 def warn(text: str) -> None:
-    """Tell of something that does not stop the work, and that people should know."""
+    """Print a warning: something people should know that does not stop the work."""
     print(f"warning: {text}", file=sys.stderr, flush=True)
     hand_on(warning=text)
 
 
 def hand_on(**message: str) -> None:
-    """Hand a message to the command that runs this one, if one does."""
+    """Pass a message to the command that runs this one, if one does."""
     if path := os.environ.get(CONSOLE):
         with open(path, "a", encoding="utf-8") as file:
             # in one write: lines stay whole

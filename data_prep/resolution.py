@@ -1,4 +1,4 @@
-"""How large the prepared images become, where the options leave it open.
+"""Choose the size of the prepared images if no option gives it.
 
 Photographs of hand signs keep their proportions, and enough pixels for the networks
 that look for a hand in them. Other pictures are squashed to what plain networks take.
@@ -26,7 +26,7 @@ def choose(
     image_size: int = 0,
     resize_mode: str = AUTO,
 ) -> tuple[int, str, str]:
-    """Choose image size and resize mode; one that is given stays as it is.
+    """Choose image size and resize mode; a given one is not changed.
 
     Args:
         classes: Names of all classes.

@@ -44,7 +44,7 @@ def arguments() -> argparse.ArgumentParser:
         "--expected-classes",
         nargs="+",
         metavar="NAME",
-        help="classes there must be, and no others; default: any",
+        help="the expected classes; others are an error; default: any",
     )
     # Output
     add_name(parser, "that the raw ClearML Dataset is for")
@@ -84,7 +84,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def check(args: argparse.Namespace) -> Thresholds:
-    """Make of the command line what validation takes.
+    """Turn the command line into the options of a validation.
 
     Raises:
         InputError: One of the options is out of range.
@@ -128,7 +128,7 @@ def main(tracking) -> None:
 
 
 def summary(result: dict) -> str:
-    """Say in a line what validation has found."""
+    """Summarise the result of a validation in one line."""
     severities = Counter(finding["severity"] for finding in result["findings"])
     found = ", ".join(f"{n} {s}{'s' * (n > 1)}" for s, n in severities.items())
     return f"{result['images']} images in {len(result['classes'])} classes, " + (
@@ -164,7 +164,7 @@ def _report(task, result: dict, listing: Listing, folder: Path) -> None:
 
 
 def _report_finding(logger, finding: dict) -> None:
-    """Plot what a finding knows of each class."""
+    """Plot the numbers of a finding for each class."""
     for name, values in finding["details"].items():
         if name.endswith("by_class"):
             logger.report_histogram(

@@ -155,11 +155,8 @@ def _landmarks(outputs, preprocessing, frame):
     if float(outputs["hand"][0]) <= FOUND:
         return None
     height, width = frame.shape[:2]
-    points = np.asarray(outputs["landmarks"], float)
-    inside = preprocessing.in_photograph(points[:, :2], height, width)
-    edges = preprocessing.in_photograph(np.array([[0.0, 0], [1, 0]]), height, width)
-    depth = points[:, 2:] * (edges[1, 0] - edges[0, 0])
-    return np.concatenate([inside * [1, height / width], depth], 1)
+    points = preprocessing.in_photograph(outputs["landmarks"], height, width)
+    return points * (1, height / width, 1)
 
 
 def _smaller(frame):

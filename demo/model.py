@@ -139,7 +139,8 @@ class Model:
         if hand is not None and hand > FOUND and served.record and LANDMARKS in values:
             if size is None:
                 size = await asyncio.to_thread(_size, photograph)
-            landmarks = _placed(values[LANDMARKS], served.record, size)
+            width, height = size
+            landmarks = served.record.in_photograph(values[LANDMARKS], height, width)
         right = float(values[HANDEDNESS][0]) if HANDEDNESS in values else None
         return Answer(served, probabilities, landmarks, hand, right)
 
@@ -284,15 +285,6 @@ def _size(photograph: bytes) -> tuple[int, int]:
     except BrokenImage as error:
         raise Refused(str(error)) from None
     return width, height
-
-
-def _placed(points, record, size):
-    """Landmarks ``(21, 3)`` of the model's square, in the photograph."""
-    width, height = size
-    inside = record.in_photograph(points[:, :2], height, width)
-    origin = record.in_photograph(np.array([[0.0, 0.0], [1.0, 0.0]]), height, width)
-    depth = points[:, 2:] * (origin[1, 0] - origin[0, 0])
-    return np.concatenate([inside, depth], 1)
 
 
 def parse_record(text: str) -> dict:

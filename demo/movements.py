@@ -26,12 +26,19 @@ class Movement(NamedTuple):
         hands: The letters that a hand looks like meanwhile. They do not count after
             the movement until the hand has been released, and one of them that counted
             just before was its beginning.
+        begins: Those of them that it begins with.
+        turn: How much the writing finger turns or is foreshortened: least change of it
+            in the second half of the way, in shares of its length at first.
+        upright: Whether it points up at first.
     """
 
     letter: str
     finger: int
     strokes: tuple[tuple[tuple[float, float], ...], ...]
     hands: frozenset[str]
+    begins: frozenset[str]
+    turn: float
+    upright: bool
 
 
 class Rules(NamedTuple):
@@ -44,6 +51,8 @@ class Rules(NamedTuple):
         gap: Longest time without a frame in it.
         size: Least height or width of it.
         likeness: Mean distance from the stroke, both of size 1, up to which it is one.
+        length: How many times as long as the stroke, both of size 1, it may be at most,
+            and as short at least.
         shaped: Least share of the frames in which only the writing finger is stretched.
     """
 
@@ -52,7 +61,8 @@ class Rules(NamedTuple):
     points: int = 5
     gap: float = 0.5
     size: float = 0.55
-    likeness: float = 0.2
+    likeness: float = 0.14
+    length: float = 1.4
     shaped: float = 0.6
 
 
@@ -62,6 +72,7 @@ class Point(NamedTuple):
     Attributes:
         time: Seconds.
         tips: ``(4, 2)``, of index, middle, ring and little finger.
+        fingers: ``(4, 2)``, from their knuckles to their tips.
         stretched: Which of these fingers are.
         size: Of the hand, in the unit of the tips.
         best: The letter that the hand looks like in this frame.
@@ -69,6 +80,7 @@ class Point(NamedTuple):
 
     time: float
     tips: np.ndarray
+    fingers: np.ndarray
     stretched: tuple[bool, ...]
     size: float
     best: str
@@ -83,12 +95,18 @@ MOVEMENTS = (
             ((0, 0), (0, 0.8), (0.3, 1.0), (0.9, 0.95)),
         ),
         hands=frozenset("IJY"),
+        begins=frozenset("IJ"),
+        turn=0.18,  # by the wrist
+        upright=True,
     ),
     Movement(
         letter="Z",
         finger=0,
         strokes=(((0, 0), (-0.8, 0), (0, 0.8), (-0.8, 0.8)),),
         hands=frozenset("DGLQXZ"),
+        begins=frozenset("DGLQXZ"),
+        turn=0.0,
+        upright=False,
     ),
 )
 # Ways of a hand that is raised, lowered, waved or shaken: what is rather one of these
@@ -114,7 +132,9 @@ def point(time: float, best: str, landmarks: np.ndarray) -> Point:
         bool(reach[tip] > STRETCHED * reach[joint]) for _, joint, tip in FINGERS
     )
     tips = landmarks[[tip for _, _, tip in FINGERS], :2]
-    return Point(time, tips, stretched, float(reach[MIDDLE_KNUCKLE]), best)
+    fingers = tips - landmarks[[knuckle for knuckle, _, _ in FINGERS], :2]
+    size = float(reach[MIDDLE_KNUCKLE])
+    return Point(time, tips, fingers, stretched, size, best)
 
 
 def find(track: Sequence[Point], rules: Rules = Rules()) -> Movement | None:
@@ -169,16 +189,48 @@ def _written(track, movement, rules) -> bool:
         if seconds < rules.shortest or np.ptp(tips[start:], axis=0).max() < rules.size:
             continue
         shaped = np.mean([_looks(p, movement) for p in way])
-        if shaped >= rules.shaped and _alike(tips[start:], movement, rules):
+        if (
+            shaped >= rules.shaped
+            and _begins(way, movement)
+            and _turns(way, movement)
+            and _alike(tips[start:], movement, rules)
+        ):
             return True
     return False
 
 
+def _begins(way, movement) -> bool:
+    """Whether most of the first third of a way shows what the movement begins with."""
+    first = way[: max(2, len(way) // 3)]
+    return sum(p.best in movement.begins for p in first) > len(first) / 2
+
+
+def _turns(way, movement) -> bool:
+    """Whether the writing finger points and turns as it should."""
+    fingers = np.array([p.fingers[movement.finger] / max(p.size, 1e-6) for p in way])
+    first = fingers[: max(2, len(way) // 5)].mean(0)
+    length = max(float(np.linalg.norm(first)), 1e-6)
+    if movement.upright and -first[1] < _UPRIGHT * length:
+        return False
+    changes = np.linalg.norm(fingers[len(way) // 2 :] - first, axis=1)
+    return changes.mean() >= movement.turn * length
+
+
 def _alike(tips, movement, rules) -> bool:
     """Whether a way is rather the movement's than any other that is known."""
-    distances = np.linalg.norm(_WAYS - _even(tips), axis=2).mean(1)
+    way = _even(tips)
+    distances = np.linalg.norm(_WAYS - way, axis=2).mean(1)
     nearest = int(distances.argmin())
-    return _LETTERS[nearest] == movement.letter and distances[nearest] < rules.likeness
+    longer = _length(way) / _length(_WAYS[nearest])
+    return (
+        _LETTERS[nearest] == movement.letter
+        and distances[nearest] < rules.likeness
+        and 1 / rules.length <= longer <= rules.length
+    )
+
+
+def _length(way) -> float:
+    return float(np.linalg.norm(np.diff(way, axis=0), axis=1).sum())
 
 
 def _smooth(tips):
@@ -217,5 +269,6 @@ _WAYS = np.array(
         for up in (1, -1)
     ]
 )
+_UPRIGHT = 0.75  # cosine of the angle to the vertical
 _APART = 0.08  # seconds between the starts of a movement that are tried
 _SMOOTHED = 0.07  # seconds a frame, up to which jitter is smoothed

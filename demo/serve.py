@@ -11,6 +11,7 @@ import contextlib
 import ipaddress
 import signal
 import socket
+import ssl
 import sys
 from pathlib import Path
 
@@ -20,13 +21,13 @@ from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
 from data_prep.paths import data_home
-from demo import gateway, guard
+from demo import connections, gateway, guard
 from demo.model import Model
 from demo.tabs.model_page import Admin, Server
 from pipelines import loopback
 from pipelines.monitoring.request_log import LOG_FOLDER, Policy, RequestLog
 from pipelines.serving import running_server
-from pipelines.serving.remote_credentials import folder
+from pipelines.serving.remote_credentials import tls_files
 from pipelines.serving.triton_server import TritonServer, pick_ports
 from pipelines.serving.watchdog import Watchdog
 
@@ -114,7 +115,7 @@ def main() -> None:
     options = arguments().parse_args()
     loopback.bypass_proxies()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the clean-up below
-    tls = tls_files(options)
+    tls_options = tls(options)
     log = request_log(options)
     (port,) = pick_ports(options.port, host=options.host)
     outside = not is_loopback(options.host)
@@ -144,12 +145,13 @@ def main() -> None:
             log_level="warning",
             access_log=False,
             server_header=False,
+            http=connections.BoundedConnection,
+            loop=f"{connections.__name__}:{connections.Loop.__name__}",
             ws_max_size=gateway.MAX_FRAME_BYTES,
             ws_max_queue=4,
-            limit_concurrency=128,
             timeout_graceful_shutdown=2,
             proxy_headers=False,
-            **tls,
+            **tls_options,
         )
         listening = config.bind_socket()
         listening.listen()  # from now on whoever opens the address is answered
@@ -176,24 +178,23 @@ def request_log(options: argparse.Namespace) -> RequestLog | None:
     return RequestLog(data_home() / LOG_FOLDER, policy)
 
 
-def tls_files(options: argparse.Namespace) -> dict[str, str]:
+def tls(options: argparse.Namespace) -> dict[str, str]:
     """What uvicorn needs for TLS; nothing without --tls.
 
     Raises:
-        InputError: A file is missing.
+        InputError: A file is missing, or is no certificate or key.
     """
     if not options.tls:
         if options.certificate or options.key:
             raise InputError("--certificate and --key are of use with --tls only")
         return {}
-    certificate = options.certificate or folder() / "certificate.pem"
-    key = options.key or folder() / "key.pem"
-    for path in certificate, key:
-        if not path.is_file():
-            raise InputError(
-                f"there is no {path}; name others by --certificate and --key, or make "
-                "one: scripts/remote-access certify HOST"
-            )
+    certificate, key = tls_files(options.certificate, options.key)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError as error:  # ssl.SSLError is one
+        raise InputError(
+            f"{certificate} and {key} are no certificate and its key ({error})"
+        ) from None
     return {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
 
 

@@ -197,13 +197,15 @@ def _mean(seen, signs) -> float:
 
 def _held(state, frame, best, rules):
     """The best sign of a frame counts if it has been held for long enough."""
-    hold = rules.hold
+    hold, seen, last = rules.hold, state.seen, state.last
+    if last and last.sign == best:  # what it counted by counts no second time
+        seen = tuple(one for one in seen if one.time > last.time)
     if frame.landmarks is not None and best in {m.letter for m in movements.MOVEMENTS}:
         hold *= rules.still
-    window = _showing(best, state.seen, frame.time - hold, rules)
+    window = _showing(best, seen, frame.time - hold, rules)
     if _mean(window, {best}) < rules.sure:
         hold *= rules.slow
-        window = _showing(best, state.seen, frame.time - hold, rules)
+        window = _showing(best, seen, frame.time - hold, rules)
         if not _leads(best, window, rules):
             return state, None
     progress = min(1.0, (frame.time - window[0].time) / hold)
@@ -232,13 +234,13 @@ def _leads(best, window, rules) -> bool:
 
 
 def _window(seen, since, gap):
-    """The frames since a time, and the one before, without those before a gap."""
+    """The resting frames since a time, and the one before; none before a gap."""
     window = []
     for one in reversed(seen):
         if window and window[0].time - one.time > gap:
             break
         if one.resting:
             window.insert(0, one)
-        if one.time <= since:
-            break
+            if one.time <= since:
+                break
     return window

@@ -4,11 +4,12 @@
     scripts/agents --execute ID    one task, without a daemon
 
 The pipeline's controller runs on ``services`` and its steps on ``default``: a single
-agent would wait for itself. Controllers and schedules last long and use little of the
-machine, so several agents listen to ``services``, each with folders of its own
-(clearml-agent's --services-mode lets its tasks share one, and clear it for each other,
-outside containers). Each task gets a clone of its own at the task's commit,
-with the uncommitted changes that the task carries, and runs in the environment .venv.
+agent would be busy with the controller and never run its steps. Controllers and
+schedules last long and use little of the machine, so several agents listen to
+``services``, each with folders of its own. (Outside containers, the tasks of
+clearml-agent's --services-mode share one folder and delete each other's files.) Each
+task gets a clone of its own at the task's commit, with the uncommitted changes that
+the task carries, and runs in the environment .venv.
 All that agents keep lies in ``<data folder>/agents``: clones, caches, logs, temporary
 files.
 """

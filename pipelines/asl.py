@@ -151,7 +151,7 @@ def add_verbose(parser: argparse.ArgumentParser) -> None:
 
 
 def log_file(name: str) -> Path:
-    """Where what a run prints is kept: a file of its own."""
+    """The file that keeps what this run prints."""
     moment = time.strftime("%Y-%m-%d_%H.%M.%S")
     return data_home() / "logs" / f"{name}-{moment}-{os.getpid()}.log"
 
@@ -250,7 +250,7 @@ def check_source(raw: list[str] | None, dataset_id: str) -> None:
 
 
 def can_run(node, parameters: dict) -> bool:
-    """Leave verification out where nobody knows the photographs that a model is of."""
+    """Leave verification out where the model's raw photographs are not known."""
     known = node.name != "verify" or parameters["Args/dataset_id"]
     if not known:
         print(
@@ -397,7 +397,7 @@ def all_settings(args: argparse.Namespace) -> dict[str, dict[str, str]]:
 
 
 def all_layers(args: argparse.Namespace) -> dict[str, dict[str, dict]]:
-    """Where options of steps come from, and what they are, the last on top.
+    """The origins of step options, each with its options; later ones override earlier.
 
     Raises:
         InputError: --set or a preset is misspelt.

@@ -1,14 +1,14 @@
-"""From served to retrained: logged photographs become raw data, after a look.
+"""Turn logged photographs into raw data, after a person has looked at them.
 
-    python -m pipelines.collect                          proposes: a sheet and a table
+    python -m pipelines.collect [--name NAME]            proposes: a sheet and a table
     python -m pipelines.collect --accept proposals.csv   makes them data
     python -m pipelines.collect --delete ID              what somebody wants deleted
 
 The first draws what was corrected on the page, and what was answered uncertainly, with
 the proposed labels, and writes a table of them. Look at the sheet; take lines out of
 the table, or mend their labels. Only --accept makes data of it: a new version of the
-ClearML Dataset ASL_raw, a child of the newest one. `python -m pipelines.schedule
---on-new-data` then trains on it.
+model's raw ClearML Dataset (ASL_raw, or flowers_raw of --name flowers), a child of the
+newest one. `python -m pipelines.schedule --on-new-data` then trains on it.
 
 There are photographs in the log only where scripts/demo runs with --log and
 --log-photographs.
@@ -18,14 +18,16 @@ import argparse
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.model_name import DEFAULT, add_name
 from data_prep.paths import data_home
 from pipelines.monitoring import collection, request_log
+from pipelines.tracking import datasets
 from pipelines.tracking.connection import ensure_clearml
-from pipelines.tracking.datasets import collect_raw, forget_raw
 
 COLLECTED_FILE = "collected.json"
 
@@ -43,6 +45,7 @@ def arguments() -> argparse.ArgumentParser:
         help="folder of the request log",
     )
     # What is proposed
+    add_name(parser, "whose answers are looked at, and whose raw Dataset they go into")
     parser.add_argument(
         "--below",
         type=float,
@@ -58,7 +61,10 @@ def arguments() -> argparse.ArgumentParser:
     )
     # What becomes of it
     parser.add_argument(
-        "--accept", type=Path, metavar="TABLE", help="make data of a table's lines"
+        "--accept",
+        type=Path,
+        metavar="TABLE",
+        help="turn the lines of this table into raw data",
     )
     parser.add_argument(
         "--delete",
@@ -94,11 +100,12 @@ def show(args: argparse.Namespace) -> None:
     if args.limit < 1 or not 0 <= args.below <= 1:
         raise InputError("--limit must be at least 1, --below between 0 and 1")
     known = collection.collected(args.log / COLLECTED_FILE)
-    proposals = collection.propose(args.log, args.below, args.limit, known)
+    proposals = collection.propose(args.log, args.below, args.limit, known, args.name)
     if not proposals:
         raise InputError(
-            f"nothing in {args.log} is corrected or below {args.below:g}, and has a "
-            "photograph; scripts/demo keeps those with --log-photographs"
+            f"nothing of the model {args.name} in {args.log} is corrected or below "
+            f"{args.below:g}, and has a photograph; scripts/demo keeps those with "
+            "--log-photographs"
         )
     folder = args.out / time.strftime("%Y%m%d-%H%M%S")
     paths = collection.write_sheets(proposals, folder)
@@ -106,8 +113,9 @@ def show(args: argparse.Namespace) -> None:
     print(f"{len(proposals)} photographs, {corrected} of them corrected by people")
     for path in paths:
         print(f"  {path}")
-    print("look at them, mend the table, then: python -m pipelines.collect --accept")
-    print(f"  {paths[-1]}")
+    option = "" if args.name == DEFAULT else f"--name {args.name} "
+    print("look at them, mend the table, then: python -m pipelines.collect", end=" ")
+    print(f"{option}--accept\n  {paths[-1]}")
 
 
 def accept(args: argparse.Namespace) -> None:
@@ -121,11 +129,12 @@ def accept(args: argparse.Namespace) -> None:
             "their lines away"
         )
     with tempfile.TemporaryDirectory(prefix="asl-collect-") as folder:
-        count = collection.gather(args.log, labels, Path(folder))
+        count = collection.gather(args.log, labels, Path(folder), args.name)
         ensure_clearml()
-        dataset_id, classes = collect_raw(Path(folder))
+        dataset_id, classes = datasets.collect_raw(Path(folder), args.name)
     collection.remember(note, labels, dataset_id)
-    print(f"{count} photographs are data now, in a new version of ASL_raw:")
+    raw = datasets.raw_name(datasets.prepared_name(args.name))
+    print(f"{count} photographs are data now, in a new version of {raw}:")
     if len(classes) == 1:
         print(
             f"warning: so far only {min(classes)} was collected; a folder of one class "
@@ -145,12 +154,18 @@ def forget(args: argparse.Namespace) -> None:
         files = request_log.delete(args.log, id_)
         print(f"{id_}: {'deleted' if files else 'not in the log'}")
     data = {id_: known[id_] for id_ in args.delete if id_ in known}
-    if data:
-        ensure_clearml()
-        dataset_id = forget_raw(data)
-        if dataset_id:
-            print(f"without them: version {dataset_id} of ASL_raw; earlier versions")
-            print("hold them until these are deleted: " + " ".join(set(data.values())))
+    if not data:
+        return
+    ensure_clearml()
+    by_model = defaultdict(list)
+    for id_, dataset_id in data.items():
+        by_model[datasets.model_of_raw(dataset_id, args.name)].append(id_)
+    for name, ids in by_model.items():
+        if dataset_id := datasets.forget_raw(ids, name):
+            raw = datasets.raw_name(datasets.prepared_name(name))
+            print(f"without them: version {dataset_id} of {raw}; earlier versions")
+            holding = sorted({data[id_] for id_ in ids})
+            print("hold them until these are deleted: " + " ".join(holding))
 
 
 if __name__ == "__main__":

@@ -4,17 +4,17 @@
     python -m pipelines.deploy --list
     python -m pipelines.deploy --rollback
 
-Everything the repository says of the model (names, shapes, labels, image size) is read
-from the training task's artifacts. With --url the Triton server there, started on the
-same repository in explicit model control, loads the version, must answer the golden
+Everything the repository says about the model (names, shapes, labels, image size) is
+read from the training task's artifacts. With --url the Triton server there, started on
+the same repository in explicit model control, loads the version, must answer the golden
 images rightly, and only then passes clients' requests on to it; if it does not, the
-version before goes on. Without --url the same is done with the server that
+previous version goes on serving. Without --url the same is done with the server that
 scripts/serve runs on the repository. One that polls it finds the version by itself.
 
 Models of several names are served side by side; each has versions of its own. A model
 that names other classes than the version that is served is refused.
 
---rollback passes over versions that were gone back from before.
+--rollback skips versions from which somebody has rolled back before.
 """
 
 import argparse
@@ -54,7 +54,9 @@ def arguments() -> argparse.ArgumentParser:
         "validation accuracy) or an id",
     )
     parser.add_argument(
-        "--rollback", action="store_true", help="go back to the version before instead"
+        "--rollback",
+        action="store_true",
+        help="go back to the previous version instead",
     )
     parser.add_argument(
         "--list", action="store_true", help="list the versions, do nothing else"
@@ -62,7 +64,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--allow-new-classes",
         action="store_true",
-        help="replace a version of other classes all the same",
+        help="also replace a version that has other classes",
     )
     # Where to
     parser.add_argument(
@@ -121,7 +123,7 @@ def arguments() -> argparse.ArgumentParser:
         "--precision",
         choices=PRECISIONS,
         default="fp32",
-        help="of the engines that TensorRT builds",
+        help="precision of the engines that TensorRT builds",
     )
     parser.add_argument(
         "--cache",
@@ -218,7 +220,7 @@ def run_settings(args: argparse.Namespace) -> Settings:
 
 
 def expected(training, mix: str) -> dict[str, str]:
-    """What alerts compare the served answers with, as a part of the metadata."""
+    """The answers to expect: alerts compare the served ones with them."""
     if EVALUATION not in training.artifacts:
         return {}  # of an earlier version of this project
     evaluation = json.loads(artifact(training, EVALUATION).read_text(encoding="utf-8"))
@@ -226,7 +228,7 @@ def expected(training, mix: str) -> dict[str, str]:
 
 
 def metadata(training) -> dict[str, str]:
-    """What the repository keeps of where a model comes from."""
+    """The origin of a model, as the repository keeps it."""
     values = training.get_parameters()
     known = {
         "task_id": training.id,

@@ -1,4 +1,4 @@
-"""What runs on this machine is asked directly, whatever proxy the environment names."""
+"""Connect to this machine directly, whatever proxy the environment names."""
 
 import os
 

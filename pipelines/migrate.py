@@ -37,8 +37,7 @@ TASK_FIELDS = (
     "container execution models runtime"
 ).split()
 MODEL_FIELDS = (
-    "name uri comment tags system_tags framework design labels ready parent task "
-    "metadata"
+    "name uri comment tags system_tags framework design labels parent task metadata"
 ).split()
 
 
@@ -201,6 +200,7 @@ class Migration:
 
     def _copy_model(self, model: dict) -> str:
         fields = {key: model[key] for key in MODEL_FIELDS if model.get(key)}
+        fields["ready"] = bool(model.get("ready"))  # published is the default
         fields = self.translation.of(fields)
         origin = {"key": ORIGIN, "type": "str", "value": model["id"]}
         metadata = list((fields.pop("metadata", None) or {}).values())

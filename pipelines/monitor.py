@@ -1,12 +1,12 @@
-"""Tell somebody before users notice, without Prometheus.
+"""Send alerts when the server has a fault, without Prometheus.
 
     python -m pipelines.monitor [--every 15s] [--receivers FILE] [--once]
 
 Reads the metrics of Triton, of the exporter beside it, which it runs, and of the page's
 gateway; computes the rules of triton/monitoring/rules.yaml, the very ones that
-Prometheus reads; and tells the receivers of FILE (docs/monitoring.md) what fires and
-what is well again. What has been seen and told is kept in a folder, so that neither its
-own restart nor the server's makes it tell anything twice. The recorded series become
+Prometheus reads; and tells the receivers of FILE (docs/monitoring.md) which alerts fire
+and which are resolved. It keeps in a folder what it has seen and sent, so a restart of
+the monitor or of the server makes it send nothing twice. The recorded series become
 scalars of the ClearML task ``monitor``.
 """
 
@@ -37,7 +37,7 @@ TRITON, METRICS = "http://127.0.0.1:8000", "http://127.0.0.1:8002/metrics"
 def arguments() -> argparse.ArgumentParser:
     parser = command_parser(
         "python -m pipelines.monitor",
-        "Tell somebody before users notice, without Prometheus.",
+        "Send alerts when the server has a fault, without Prometheus.",
         "--every 5m --receivers receivers.yaml",
     )
     # How often, and for how long
@@ -51,7 +51,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--once",
         action="store_true",
-        help="look once, tell, and end; for cron, which then decides how often",
+        help="check once, send alerts, and end; for cron, which then decides how often",
     )
     # Who is told
     parser.add_argument(
@@ -171,7 +171,7 @@ class Monitor:
         return found
 
     def tell(self) -> None:
-        """Tell each receiver what is new to it; who is not reached is told later."""
+        """Send each receiver what is new to it; try again later where that fails."""
         for receiver in self.receivers:
             news = self.alerts.news(receiver.name, self.inhibitions)
             if not news:

@@ -2,15 +2,14 @@
 
     python -m pipelines.promote [--name NAME] [--external DIR ...] [--dry-run]
 
-Compares completed trainings of the model of that name and of the same classes, whose
-images were divided by the same method, on one test set: that of the newest prepared
-dataset, and, if given, other people's photographs, which then come first; before both
-the accuracy on signers left out of the training, where it was measured. The best of
-them wins if it is better than the one promoted before by more than chance explains, and
-no class collapses.
+Compares completed trainings of one model name, with the same classes and the same split
+method. Three figures are compared, in this order: the accuracy on signers left out of
+the training, where it was measured; other people's photographs, if given; the test
+split of the newest prepared dataset. The best training wins if it is better than the
+one promoted before by more than chance explains, and if every class has enough recall.
 Its model is published; task and model are tagged ``best``, and nothing else of that
 name is: so ``python -m pipelines.deploy --task best`` takes it. A training that is
-archived, or tagged ``rejected``, is no candidate.
+archived, or tagged ``rejected``, does not take part.
 """
 
 import argparse
@@ -43,13 +42,13 @@ def arguments() -> argparse.ArgumentParser:
     # What is compared
     add_name(parser, "whose trainings are compared")
     parser.add_argument(
-        "--task", default="", help="a training that is compared however it ranks"
+        "--task", default="", help="a training to compare whatever its rank"
     )
     parser.add_argument(
         "--candidates",
         type=int,
         default=10,
-        help="how many, of the highest validation accuracy, are compared (default 10)",
+        help="how many trainings, by validation accuracy, to compare (default 10)",
     )
     # On what
     parser.add_argument(
@@ -173,10 +172,10 @@ def promote(task, args: argparse.Namespace) -> None:
 def gather(
     comparison, always: list, limit: int, name: str
 ) -> tuple[list, dict[str, str]]:
-    """Ask the models of the same classes about the comparison's photographs.
+    """Collect the candidates' answers about the photographs of the comparison set.
 
     Args:
-        always: Trainings that are looked at however they rank, the first first.
+        always: Trainings that are compared whatever their rank, in this order.
         limit: How many more, of the highest validation accuracy.
         name: Of the model whose trainings these are.
 

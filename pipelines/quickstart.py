@@ -132,7 +132,7 @@ def all_settings(args: argparse.Namespace) -> dict[str, dict[str, str]]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the running server said.
+    """The answers of the running server.
 
     Attributes:
         result: Of all test photographs, as `verify` returns it.
@@ -255,7 +255,7 @@ def closing_words(ids: dict[str, str], answer: Answer, name: str) -> str:
 
 
 def strangers(training) -> list[str]:
-    """Say how good a training was about sources that it had left out, if it did so."""
+    """Say how good a training was on sources that it left out, if it left any out."""
     evaluation = json.loads(trainings.artifact(training, EVALUATION).read_text())
     left_out = evaluation.get("held_out_signers")
     if not left_out:
@@ -288,7 +288,7 @@ def which_serves(ids: dict[str, str], answer: Answer) -> str:
 
 
 def judge(ids: dict[str, str], answer: Answer, least_accuracy: float) -> int:
-    """The exit code: 3 if what came out is not what was wanted; says why."""
+    """Choose the exit code: 3 if the result is not good enough; then say why."""
     accuracy = answer.result["accuracy"]
     if accuracy < least_accuracy:
         print(

@@ -1,4 +1,4 @@
-"""Start the pipeline by itself: when there are new photographs, or by the clock.
+"""Start the pipeline automatically: for new photographs, or at a time of day.
 
     python -m pipelines.schedule --on-new-data [--set train.epochs=30 ...]
     python -m pipelines.schedule --daily 02:30 --dataset-id ID|--raw DIR
@@ -40,7 +40,9 @@ def arguments() -> argparse.ArgumentParser:
     )
     when.add_argument("--daily", metavar="HH:MM", help="every day at this time (UTC)")
     parser.add_argument(
-        "--now", action="store_true", help="with --daily: and once at the beginning"
+        "--now",
+        action="store_true",
+        help="with --daily: also start once at the beginning",
     )
     parser.add_argument(
         "--poll",

@@ -3,8 +3,8 @@
     python -m pipelines.search --trials 20 [--queue default --workers 2 | --local]
 
 Each trial is a training of its own, with a child's link to the search. Optuna chooses
-the options by the best validation accuracy so far; the test split stays out of it, and
-is there for pipelines.promote, for which trials are trainings like any other.
+the options by the best validation accuracy so far. It never sees the test split. Trials
+are trainings like any other, so pipelines.promote compares them on that split.
 A range is LOW:HIGH, LOW:HIGH:log or A,B,C. Needs requirements-search.txt.
 """
 

@@ -42,13 +42,22 @@ def arguments() -> argparse.ArgumentParser:
         help="Triton model repository (default %(default)s)",
     )
     parser.add_argument(
-        "--http-port", type=int, default=8000, help="0: any free one (default 8000)"
+        "--http-port",
+        type=int,
+        default=8000,
+        help="HTTP port; 0: any free one (default 8000)",
     )
     parser.add_argument(
-        "--grpc-port", type=int, default=8001, help="0: any free one (default 8001)"
+        "--grpc-port",
+        type=int,
+        default=8001,
+        help="gRPC port; 0: any free one (default 8001)",
     )
     parser.add_argument(
-        "--metrics-port", type=int, default=8002, help="0: any free one (default 8002)"
+        "--metrics-port",
+        type=int,
+        default=8002,
+        help="port of the metrics; 0: any free one (default 8002)",
     )
     parser.add_argument(
         "--docker", action="store_true", help="build and run the Docker image instead"

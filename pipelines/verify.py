@@ -226,7 +226,8 @@ def verify_training(
         name: Of the model that is asked.
 
     Returns:
-        As `verify`, and the photographs.
+        As `verify`, with the name, the version and the training of the model; and the
+        photographs.
 
     Raises:
         InputError: A photograph is missing, or the server serves another model.
@@ -245,9 +246,12 @@ def verify_training(
             check_model(ask, training.id)
             usable = within_limits((image.read() for image in images), {})
             check_labels(ask.labels(next(usable, b"")), packed.read_classes(dataset))
-        precision = ask.metadata().get("precision", "fp32")
+        served = ask.metadata()
         photographs = (image.read() for image in images)
+        precision = served.get("precision", "fp32")
         result = verify(photographs, labels[picks], expected[picks], askers, precision)
+    version = served.get("version", "")
+    result["model"] = {"name": name, "version": version, "training": training.id}
     return result, images
 
 
@@ -281,7 +285,11 @@ def check_labels(served: list[str], expected: list[str]) -> None:
 
 def report(task, result: dict) -> None:
     """Print the outcome, put it on the ClearML task and into its folder."""
-    rows = table(result)
+    rows, model = table(result), result["model"]
+    print(
+        f"model {model['name']}, version {model['version']}, of training "
+        f"{model['training']}"
+    )
     print(text_table(rows))
     print(summary(result))
     set_output(task, RESULT, short_summary(result))

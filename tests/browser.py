@@ -14,6 +14,9 @@ import time
 from pathlib import Path
 
 SECONDS = 30.0
+SHIFT = 8
+# Of keys that do something by themselves: their number, and what they type.
+KEYS = {"Tab": (9, ""), "Enter": (13, "\r")}
 OPTIONS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
     "--disable-background-networking --disable-component-update --disable-sync "
@@ -115,10 +118,27 @@ class Browser:
         )
         self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
-    def key(self, name: str) -> None:
+    def key(self, name: str, shift: bool = False) -> None:
         """Press and release a key, such as "ArrowLeft"."""
-        for kind in ("keyDown", "keyUp"):
-            self.send("Input.dispatchKeyEvent", type=kind, key=name, code=name)
+        number, text = KEYS.get(name, (0, ""))
+        event = {"key": name, "code": name, "windowsVirtualKeyCode": number}
+        event["modifiers"] = SHIFT if shift else 0
+        self.send("Input.dispatchKeyEvent", type="keyDown", text=text, **event)
+        self.send("Input.dispatchKeyEvent", type="keyUp", **event)
+
+    def tab_to(self, text: str) -> None:
+        """Press Tab until the element with this text (or label) has the focus."""
+        deadline = time.monotonic() + SECONDS
+        while self.focused() != text:
+            assert time.monotonic() < deadline, f"Tab does not lead to {text!r}"
+            self.key("Tab")
+
+    def focused(self) -> str:
+        """Text of the element that has the focus, or its label."""
+        return self.run("""
+            (one => one.getAttribute("aria-label") ?? one.labels?.[0]?.textContent
+              ?? one.querySelector("title")?.textContent ?? one.textContent.trim()
+            )(document.activeElement)""")
 
     def picture(self, path: Path) -> None:
         """Keep a picture of the whole page."""
@@ -130,7 +150,8 @@ class Browser:
         if event.get("method") == "Runtime.exceptionThrown":
             self.complaints.append(details["exceptionDetails"])
         elif event.get("method") == "Log.entryAdded":
-            self.complaints.append(details["entry"]["text"])
+            entry = details["entry"]
+            self.complaints.append(f"{entry['text']} {entry.get('url', '')}".strip())
 
     def _receive(self, deadline: float) -> dict:
         while b"\0" not in self._rest:

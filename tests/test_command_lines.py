@@ -27,6 +27,7 @@ MODULES = (
     "pipelines.migrate",
     "pipelines.monitor",
     "pipelines.collect",
+    "pipelines.export_plan",
     "pipelines.ci.start",
 )
 COMMANDS = {f"python -m {module}": module for module in MODULES} | {
@@ -38,6 +39,7 @@ COMMANDS = {f"python -m {module}": module for module in MODULES} | {
     "scripts/bench serve": "benchmarks.serve",
     "scripts/bench train": "benchmarks.train",
     "scripts/bench data": "benchmarks.data",
+    "scripts/bench folds": "benchmarks.folds",
     "scripts/bench reliability": "benchmarks.reliability",
 }
 

@@ -11,6 +11,7 @@ from data_prep.paths import ROOT
 
 MODULES = (
     "benchmarks.data",
+    "benchmarks.folds",
     "benchmarks.serve",
     "benchmarks.train",
     "data_prep.download",
@@ -24,6 +25,7 @@ MODULES = (
     "pipelines.collect",
     "pipelines.clearml_server",
     "pipelines.deploy",
+    "pipelines.export_plan",
     "pipelines.migrate",
     "pipelines.monitor",
     "pipelines.promote",

@@ -1,7 +1,7 @@
 """What is trained and how: every option of a training, with its default and its limits.
 
-The command line is made of these two classes, and so are the checks of ``--set``. This
-module imports neither torch nor ClearML, so a mistake is told within a second.
+The command line and the checks of ``--set`` are made from these two classes. This
+module imports neither torch nor ClearML, so a mistake is reported within a second.
 """
 
 import argparse
@@ -24,7 +24,7 @@ FIND_HAND = ("yes", "no", "auto")
 
 
 class Option(NamedTuple):
-    """How a field is shown, and what it may be."""
+    """How a field is shown on the command line, and which values it may have."""
 
     help: str
     limits: tuple[float, float] | None = None
@@ -212,10 +212,10 @@ def from_options(kind: type, values: dict[str, Any]) -> Any:
 
 
 def check_values(config: Any) -> None:
-    """Hold a configuration's values against the limits and choices of its fields.
+    """Check a configuration's values against the limits and choices of its fields.
 
     Raises:
-        InputError: One is beyond them.
+        InputError: A value is not allowed.
     """
     for field in dataclasses.fields(config):
         option: Option = field.metadata["option"]

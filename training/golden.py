@@ -1,8 +1,8 @@
-"""A few photographs as they were taken, with what training answers to them.
+"""A few raw photographs with the answers that the model gave in training.
 
 ``golden_raw.npz`` lies beside ``golden.npz``, whose images are prepared already. With
-it whoever serves a model can hold the whole way against training: decoding, the
-preprocessing record and the graph. Three arrays, none of objects:
+it a deployment can check its answers against those of training, from decoding through
+the preprocessing record to the graph. Three arrays, none of objects:
 
     files           uint8 (all bytes,), one file after the other
     lengths         int64 (n,), how many bytes each one has

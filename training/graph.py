@@ -1,4 +1,4 @@
-"""The exported graph without torch: what it answers, and how good that is."""
+"""Run and score the exported graph without torch."""
 
 import functools
 import json
@@ -130,7 +130,7 @@ def describe_split(
     """What the manifest says of the first images of a split.
 
     Returns:
-        Of each its source, and whether its group has other images.
+        Two lists, an item an image: its source, and whether its group has other images.
     """
     sizes = Counter(row.group for row in manifest)
     rows = [row for row in manifest if row.split == split][:count]

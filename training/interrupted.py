@@ -1,6 +1,6 @@
 """Trainings that were interrupted: where they lie, and with which options they ran.
 
-No torch here, so that what is wrong with ``--resume`` is told at once.
+This module does not import torch, so a mistake in ``--resume`` is reported at once.
 """
 
 import json
@@ -57,7 +57,7 @@ def options_of(run: Path) -> dict[str, Any]:
 
 
 def read_origin(run: Path) -> dict[str, Any]:
-    """What an interrupted training was of, and its "options".
+    """What an interrupted training had learned from, and its "options".
 
     Raises:
         InputError: It cannot be read.

@@ -1,8 +1,8 @@
 """Batches of a packed split: shuffled, augmented, and where a fast device would have to
 wait for them made by processes before they are due.
 
-Threads would not do: much of what augmentation costs is Python, which runs in one of
-them at a time.
+Threads would not help: much of augmentation is Python code, and only one thread of a
+process runs Python at a time.
 """
 
 import itertools

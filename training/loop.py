@@ -170,7 +170,7 @@ def fit(
 
 
 def train_mode(module: torch.nn.Module) -> None:
-    """Switch to training all but frozen parts, whose batch norm and dropout rest."""
+    """Switch to training mode; batch norm and dropout of frozen parts stay off."""
     module.train()
     for part in module.modules():
         frozen = [not parameter.requires_grad for parameter in part.parameters()]
@@ -179,7 +179,7 @@ def train_mode(module: torch.nn.Module) -> None:
 
 
 class Progress:
-    """How far a run is, and what it needs to be taken up again."""
+    """How far a run is, and what it needs to be resumed."""
 
     def __init__(self, train_config: TrainConfig, steps_per_epoch: int):
         self.train_config = train_config

@@ -1,4 +1,4 @@
-"""What moves the weights: learning rate, optimizer, losses, averaging."""
+"""Learning rate, optimizer, losses, and averaged weights."""
 
 import functools
 import math
@@ -8,6 +8,7 @@ from torch import nn
 
 from data_prep.errors import InputError
 from training.config import TrainConfig
+from training.contrastive import supervised_contrastive
 from training.muon import Muon, matrices_of
 
 # fused: one pass over the memory, 0.8 instead of 4 ms a step of 45 (small_resnet, CPU)
@@ -17,7 +18,6 @@ OPTIMIZERS = {
     "adam": functools.partial(torch.optim.Adam, fused=True),
     "sgd": functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
 }
-TEMPERATURE = 0.1  # of the contrastive loss, as in its paper
 
 
 def learning_rate(progress: float, train_config: TrainConfig) -> float:
@@ -122,29 +122,6 @@ class Criterion:
                 self.features.float(), labels
             )
         return loss
-
-
-def supervised_contrastive(features: torch.Tensor, labels: torch.Tensor):
-    """Pull images of a class together and push others away (Khosla et al. 2020, L_out).
-
-    Args:
-        features: ``(N, D)`` float; their length does not matter.
-        labels: ``(N,)`` int64.
-
-    Returns:
-        Mean over the images that have another one of their class in the batch; 0 where
-        none has.
-    """
-    features = nn.functional.normalize(features, dim=1)
-    similarity = features @ features.T / TEMPERATURE
-    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    log_share = similarity - torch.logsumexp(
-        similarity.masked_fill(itself, -torch.inf), 1, keepdim=True
-    )
-    same = (labels[:, None] == labels) & ~itself
-    count = same.sum(1)
-    loss = -(log_share * same).sum(1) / count.clamp(min=1)
-    return loss[count > 0].mean() if (count > 0).any() else log_share.sum() * 0
 
 
 class EMA:

@@ -1,9 +1,10 @@
-"""What a training leaves: names of files, and how scores look on a ClearML task."""
+"""Names of the files that a training writes, and its scores on the ClearML task."""
 
 from data_prep import preprocessing
 
+GRAPH_FILE = "model.onnx"  # the graph that is served
 # What a model repository is made from (pipelines/deploy.py).
-DEPLOYABLES = ("model.onnx", "classes.txt", preprocessing.FILE_NAME, "golden.npz")
+DEPLOYABLES = (GRAPH_FILE, "classes.txt", preprocessing.FILE_NAME, "golden.npz")
 EVALUATION = "evaluation.json"
 TEST_PROBABILITIES = "test_probabilities.npy"  # torch's answers to the test split
 PICTURES = ("confusion_matrix.png", "predictions.png")  # that go with it

@@ -68,7 +68,6 @@ from training.quantize import quantize
 from training.torch_setup import keep_freed_memory
 
 PICTURES = ("curves.png", *reports.PICTURES)
-GRAPH_FILE = "model.onnx"
 LEAST_SIZE = 192  # of photographs in which hands are found, pixels
 
 
@@ -184,7 +183,7 @@ def train_dataset(
         "model": run_config.model,
         "grey": run_config.grey,
         "find_hand": run_config.find_hand,
-        "parameters": graph_parameters(out / GRAPH_FILE),
+        "parameters": graph_parameters(out / reports.GRAPH_FILE),
         "precision": exported.precision,
         "int8": exported.int8,
         "name": metadata.get("name", DEFAULT),
@@ -251,19 +250,24 @@ def open_dataset(
     """
     splits = read_splits(dataset, run_config, train_config)
     record = Preprocessing.load(dataset / preprocessing.FILE_NAME)
-    if run_config.model == BACKBONE:
-        record = replace(record, mean=3 * (MEAN,), std=3 * (STD,))
     manifest = packed.read_manifest(dataset)
     return Data(
         folder=dataset,
         classes=packed.read_classes(dataset),
-        record=record,
+        record=record_for(run_config, record),
         splits=splits,
         sources={
             name: describe_split(manifest, name, len(labels))[0]
             for name, (_, labels) in splits.items()
         },
     )
+
+
+def record_for(run_config: RunConfig, record: Preprocessing) -> Preprocessing:
+    """The preprocessing record of a model: published weights want pixels their way."""
+    if run_config.model == BACKBONE:
+        return replace(record, mean=3 * (MEAN,), std=3 * (STD,))
+    return record
 
 
 def start_network(
@@ -408,7 +412,7 @@ def export(
     images, labels = data.splits["test"]
     shutil.copyfile(data.folder / packed.CLASSES_FILE, out / packed.CLASSES_FILE)
     data.record.save(out / preprocessing.FILE_NAME)
-    golden, graph = golden_inputs(images, labels), out / GRAPH_FILE
+    golden, graph = golden_inputs(images, labels), out / reports.GRAPH_FILE
     letters = views.hands.save(classifier, out) if views.hands else None
     model = HandModel.load(letters, run_config.hand_networks) if letters else classifier
     expected = export_onnx(model, graph, golden, metadata)

@@ -5,7 +5,7 @@
     clearml-task --project ASL --name train --script training/train.py --queue default
 
 Without --dataset-id it takes the newest completed dataset of the model that --name
-names (``ASL``, which that of the name asl is called, by default). Results lie in
+names; for the default name, asl, that is the Dataset ``ASL``. Results lie in
 ``<data folder>/runs/<task id>``, and on the task: artifacts, the OutputModel, plots,
 scalars and, for comparisons, single values.
 """
@@ -54,7 +54,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def check(args: argparse.Namespace) -> tuple[RunConfig, TrainConfig]:
-    """Make of the command line what a training takes.
+    """Turn the command line into the configuration of a training.
 
     Raises:
         InputError: An option is out of range, or a model or its package unknown.
@@ -148,7 +148,7 @@ def describe_epochs(result: dict, args: argparse.Namespace) -> str:
 
 
 def train(order: dict | None) -> dict | None:
-    """Train as ordered; further processes of torchrun learn the order from the first.
+    """Train; further processes of torchrun get their configuration from the first one.
 
     Returns:
         The content of evaluation.json, in the first process.

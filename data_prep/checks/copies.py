@@ -1,4 +1,4 @@
-"""What is twice in a raw set: the same bytes, the same picture, the whole set."""
+"""Find duplicates in a raw set: equal files, near-duplicate pictures, copied sets."""
 
 from collections import Counter, defaultdict
 from itertools import permutations

@@ -1,7 +1,7 @@
-"""What a finding about a raw set is, and from when on something is one.
+"""The form of a finding about a raw set, and the thresholds for reporting one.
 
-Errors would spoil a model or break its training and stop the pipeline; warnings are
-things a person should have looked at once. What is looked for is in sets (names and
+An error would spoil a model or break its training, so it stops the pipeline. A warning
+is something that a person should look at once. What is looked for is in sets (names and
 classes), images (files and pixels) and copies.
 """
 

@@ -1,4 +1,4 @@
-"""What is wrong with single images of a raw set, and with all of them alike."""
+"""Checks of single images of a raw set, and of faults that all its images share."""
 
 from collections import Counter, defaultdict
 from typing import Iterator

@@ -1,4 +1,4 @@
-"""What is wrong with the names and classes of a raw set: no image is opened for it."""
+"""Checks of the names and classes of a raw set; no image is opened."""
 
 import unicodedata
 from collections import Counter, defaultdict
@@ -11,7 +11,7 @@ from data_prep.sources import Listing
 def check_classes(
     listing: Listing, expected: set[str], thresholds: Thresholds
 ) -> Iterator[Finding]:
-    """Hold the classes against the expected ones (empty: any) and each other."""
+    """Compare the classes with the expected ones (empty: any) and with each other."""
     counts = Counter(image.label for image in listing.images)
     empty = sorted({label for _, label in listing.empty} - set(counts))
     if empty:

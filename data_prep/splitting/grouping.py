@@ -1,9 +1,9 @@
 """Which images belong together: near-duplicates, neighbouring video frames, one photo.
 
 A *group* is never divided between training and test. A *twin* of an image is one of the
-same class whose perceptual hash differs in at most `TWIN_DISTANCE` of 64 bits: having
-seen one, a network knows the other. Across classes such pairs are mostly different
-letters before one background, which give nothing away.
+same class whose perceptual hash differs in at most `TWIN_DISTANCE` of 64 bits: a
+network that has learned one knows the other. Such pairs of two classes are mostly
+different letters before the same background, so they do not count as twins.
 
 Groups are arrays of int64 ``(N,)``: for each image the least index of its group.
 """

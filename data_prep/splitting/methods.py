@@ -8,8 +8,7 @@ source   test is what other signers (sets) recorded; the rest is divided by grou
 random   each image by itself: measures memory where frames resemble each other
 =======  ==============================================================================
 
-Sets that somebody else has made for validation or test are taken as they are; the rest
-is divided.
+Data sets that come with their own validation or test set keep it; the rest is divided.
 """
 
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Start the pipeline on agents, wait for its end, and say in Markdown what came of it.
+"""Start the pipeline on agents, wait for its end, and report the result in Markdown.
 
     python -m pipelines.ci.start [--wait] [--report FILE] OPTIONS
 

@@ -7,11 +7,13 @@ beside this file says what it answers and what it does not.
 How a request flows:
 
 - ``web``         sockets, paths, headers; hands API calls to ``calls``
+- ``connections``  how long each may take, and which gives way
 - ``calls``       the table of endpoints, one transaction a call, answers and errors
 - ``auth``        keys and signed tokens
-- ``schemas``     what requests may contain
+- ``schemas``     what requests may contain; ``sdk_schemas`` reads the SDK's part of it
 - ``services``    what each endpoint does: tasks, models, projects, queues, events, ...
 - ``query``       the query language of the ``get_all`` endpoints, translated to SQL
+- ``list_filters``  its filters on tags and other lists
 - ``patterns``    regular expressions in it, in bounded time
 - ``projection``  which parts of records an answer has
 - ``documents``   reading and writing one record

@@ -28,6 +28,26 @@ log = logging.getLogger(__name__)
 PATH = re.compile(r"/(?:v(\d+(?:\.\d+)?)/)?([a-z_]+\.[a-z_0-9]+)/?$")
 # Their items are checked one by one: one that is wrong does not spoil the others.
 BATCHES = ("events.add", "events.add_batch", "tasks.update_batch")
+# Why calls of these services, or of these names, are not answered.
+ABSENT = {
+    "datasets": "hyper-datasets are part of the hosted server",
+    "dataviews": "hyper-datasets are part of the hosted server",
+    "frames": "hyper-datasets are part of the hosted server",
+    "reports": "reports are documents of the web application",
+    "serving": "Triton has metrics of its own",
+    "storage": "settings of cloud storage stand in clearml.conf",
+    "create_credentials": "there is one user with one key",
+    "edit_credentials": "there is one user with one key",
+    "revoke_credentials": "there is one user with one key",
+    "create_user": "there is one user with one key",
+    "edit_user": "there is one user with one key",
+    "make_public": "nothing is shared",
+    "make_private": "nothing is shared",
+    "share": "nothing is shared",
+    "get_vector_metrics_and_variants": "no SDK reports vectors",
+    "vector_metrics_iter_histogram": "no SDK reports vectors",
+    "get_project_usages": "usage is counted for many users",
+}
 MAX_DEPTH = 100  # of lists and objects within each other; SQLite reads up to 1000
 MAX_WHOLE = 2**63
 _endpoints = {}
@@ -45,6 +65,7 @@ class Call:
         batch: All lines of a JSON-lines request.
         version: Version in the request's path, or "".
         worker: Name the client gives to itself.
+        client: Address it calls from.
         db: Connection inside the call's transaction.
         server: The Server, for gate, files and leases.
         after: Functions to run once the transaction is committed.
@@ -56,6 +77,7 @@ class Call:
     version: str
     worker: str
     server: Any
+    client: str = ""
     db: sqlite3.Connection = None
     after: list = field(default_factory=list)
 
@@ -85,6 +107,12 @@ def names() -> set[str]:
     return set(_endpoints)
 
 
+def why_absent(name: str) -> str | None:
+    """Why an endpoint of the real server is not answered, if that is by choice."""
+    service, _, action = name.partition(".")
+    return ABSENT.get(service) or ABSENT.get(action)
+
+
 def writes(name: str) -> bool:
     """Does a call change anything?"""
     return name in _endpoints and _endpoints[name].writes
@@ -99,7 +127,8 @@ def run(call: Call) -> dict:
     found = _endpoints.get(call.name)
     if found is None:
         _log_unknown(call.name)
-        raise ApiError("endpoint_not_found", name=call.name, version=call.version)
+        reason = why_absent(call.name) or "not in this server"
+        raise ApiError("endpoint_not_found", reason, name=call.name)
     if call.name not in BATCHES:
         call.data = schemas.check(call.name, call.data)
     storage = call.server.storage

@@ -2,6 +2,17 @@
 
 ERRORS = {
     "batch_contains_no_items": (400, 17, "Batch request contains no items"),
+    "cannot_be_merged_into_its_child": (
+        400,
+        412,
+        "Project can not be merged into its own child",
+    ),
+    "cannot_remove_all_runs": (400, 160, "At least one pipeline run should be left"),
+    "cannot_update_project_location": (
+        400,
+        408,
+        "Cannot update project location. Use projects.move instead",
+    ),
     "data_validation_error": (400, 800, "Data validation error"),
     "endpoint_not_found": (404, 0, "Unable to find endpoint"),
     "events_not_added": (400, 131, "Events not added"),
@@ -32,7 +43,18 @@ ERRORS = {
     "model_is_ready": (400, 203, "Model is ready"),
     "no_credentials": (401, 20, "Unauthorized (missing credentials)"),
     "no_default_queue": (400, 707, "No queue is tagged as the default queue"),
+    "project_cannot_be_moved_under_itself": (
+        400,
+        411,
+        "Project can not be moved under itself in the projects hierarchy",
+    ),
+    "project_has_datasets": (400, 406, "Project has associated non-empty datasets"),
     "project_has_models": (400, 405, "Project has associated models"),
+    "project_has_pipelines": (
+        400,
+        413,
+        "Project has associated pipelines with active controllers",
+    ),
     "project_has_tasks": (400, 402, "Project has associated tasks"),
     "queue_not_empty": (400, 702, "Queue is not empty"),
     "request_too_large": (413, 0, "Request too large"),
@@ -45,6 +67,7 @@ ERRORS = {
     "task_cannot_be_deleted": (400, 123, "Task cannot be deleted"),
     "validation_error": (400, 12, "Validation error"),
     "worker_not_registered": (400, 1004, "Worker is not registered"),
+    "worker_stats_not_found": (400, 1005, "Worker stats not found"),
 }
 
 

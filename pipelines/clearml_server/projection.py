@@ -2,6 +2,7 @@
 
 ``["runtime.version", "-script.diff"]`` includes the first path and excludes the second.
 The id is always there, and so are containers on the way, even if they are empty.
+``execution.*`` is all that is in the execution.
 """
 
 from .storage import Entity
@@ -56,6 +57,7 @@ def cut(record: dict, include: list, exclude: list) -> dict:
 
 def _copy_path(source, target, path):
     key, *rest = path
+    rest = [] if rest == ["*"] else rest
     if not isinstance(source, dict) or key not in source:
         return
     value = source[key]

@@ -16,7 +16,7 @@ does:
 - dates take ``[from, to]`` (None is open) or conditions such as ``>=2024-01-01``.
 - numbers take ``[from, to]``.
 - dotted fields (``hyperparams.Args.lr.value``, ``models.input.model``) reach inside.
-- ``filters`` takes, for list fields, the same in a longer form; see `_filters`.
+- ``filters`` takes, for list fields, the same in a longer form; see `list_filters`.
 - ``_any_`` and ``_all_`` look for one pattern or date in several fields.
 - a field that does not exist is refused: a filter that did nothing would make a list
   longer than meant, and such lists are deleted.
@@ -27,15 +27,13 @@ import json
 import re
 from datetime import datetime, timezone
 
-from . import documents, patterns, projection
+from . import documents, list_filters, patterns, projection
 from .errors import ApiError
 from .projection import split_path
 from .storage import Entity
 
 MAX_PAGE_SIZE = 500
 MOST = 2**31  # pages, and records of one
-OR_OPERATORS = ("__$any", "__$or")
-AND_OPERATORS = ("__$all", "__$and")
 COMPARISONS = {">=": ">=", "<=": "<=", ">": ">", "<": "<", "": "="}
 
 
@@ -94,7 +92,7 @@ def conditions(entity: Entity, request: dict) -> tuple[str, list]:
         if field in ("_any_", "_or_", "_all_", "_and_"):
             clause = _several_fields(entity, field, value)
         elif field == "filters":
-            clause = _filters(entity, value)
+            clause = list_filters.long_form(entity, value)
         elif field == "search_text":
             clause = _text_search(entity, value)
         else:
@@ -118,57 +116,7 @@ def _field_condition(entity, field, value):
         return _range(field, _value_of(column, path), value)
     if column in entity.boolean:
         return f"ifnull({column}, 0) = ?", [int(bool(value))]
-    return _list(entity, field, column, path, value)
-
-
-def _filters(entity, filters):
-    """``{"tags": {"any": {"include": [...], "exclude": [...]}, "all": ...}}``.
-
-    What is in "any" is combined by *or*, what is in "all" by *and*, both by
-    "op", beside them ("and" unless given). None stands for a missing or empty field.
-    """
-    clauses, parameters = [], []
-    for field, wanted in filters.items():
-        column, *path = split_path(field)
-        if column not in entity.columns or not isinstance(wanted, dict):
-            raise ApiError("fields_value_error", "no filter of this", field=field)
-        if not set(wanted) <= {"any", "all", "op"} or wanted.get("op", "and") not in (
-            "and",
-            "or",
-        ):
-            raise ApiError("fields_value_error", "any, all and op are known", **wanted)
-        groups = []
-        for kind, joint in (("any", " OR "), ("all", " AND ")):
-            terms = _terms(field, wanted.get(kind) or {})
-            found = [_list(entity, field, column, path, term) for term in terms]
-            if found:
-                groups.append(f"({joint.join(sql for sql, _ in found)})")
-                parameters += [value for _, values in found for value in values]
-        if groups:
-            joint = f" {wanted.get('op', 'and').upper()} "
-            clauses.append(f"({joint.join(groups)})")
-    return (" AND ".join(clauses), parameters) if clauses else None
-
-
-def _terms(field, group):
-    """One list query, see `parse_list`, for each value of a group of a filter."""
-    if not isinstance(group, dict) or not set(group) <= {"include", "exclude"}:
-        raise ApiError("fields_value_error", "include, exclude are known", field=field)
-    for kind in ("include", "exclude"):
-        values = group.get(kind) or []
-        if not isinstance(values, list):
-            raise ApiError("fields_value_error", "a list is wanted", field=field)
-        for value in values:
-            if isinstance(value, str) and value.startswith("__$"):
-                raise ApiError("fields_value_error", "no operators here", field=field)
-            if kind == "include":
-                yield [None] if value is None else ["__$any", value]
-            elif value is None:
-                raise ApiError(
-                    "fields_value_error", "null excludes nothing", field=field
-                )
-            else:
-                yield ["__$not", value]
+    return list_filters.condition(entity, field, column, path, value)
 
 
 def _value_of(column, path):
@@ -246,93 +194,6 @@ def _dates(column, value):
     return f"({sql})", [date for _, date in limits]
 
 
-def parse_list(field: str, values: list) -> tuple[bool, bool, dict]:
-    """Read a list of values and operators.
-
-    Returns:
-        Whether groups are combined by *or*; whether a missing or empty field matches
-        too; and the groups: a dictionary of "all", "in" and "not in" to values.
-
-    Raises:
-        ApiError: An operator is unknown or lacks its value.
-    """
-    any_of, combine_by_or, empty_too = True, None, False
-    negated, legacy, groups = False, True, {}
-    for value in values:
-        if value is None:
-            empty_too, negated = True, False
-        elif not isinstance(value, str):
-            raise ApiError("fields_value_error", "text wanted", field=field, got=value)
-        elif value == "__$nop":
-            any_of, negated, legacy = True, False, True
-            combine_by_or = bool(combine_by_or)
-        elif value.startswith("__$"):
-            if negated:
-                raise ApiError("fields_value_error", "__$not wants a value")
-            if value == "__$not":
-                negated = True
-            elif value in OR_OPERATORS + AND_OPERATORS:
-                any_of, legacy = value in OR_OPERATORS, False
-                if combine_by_or is None:
-                    combine_by_or = any_of
-            else:
-                raise ApiError(
-                    "fields_value_error", "no such operator", field=field, got=value
-                )
-        else:
-            combine_by_or = bool(combine_by_or)
-            if legacy and not negated and value.startswith("-"):
-                value, negated = value[1:], True
-            group = "not in" if negated else "in" if any_of else "all"
-            groups.setdefault(group, []).append(value)
-            negated = False
-    if negated:
-        raise ApiError("fields_value_error", "__$not wants a value", field=field)
-    return bool(combine_by_or), empty_too, groups
-
-
-def _list(entity, field, column, path, values):
-    values = values if isinstance(values, list) else [values]
-    by_or, empty_too, groups = parse_list(field, values)
-    # qualified, as json_each has columns such as "type" of its own
-    name = f"{entity.table}.{column}"
-    if column not in entity.json:
-        source, at = f"json_array({name})", []
-    elif path:
-        source, at = f"values_at({name}, ?)", [json.dumps(path)]
-    else:
-        source, at = name, []
-    clauses, parameters = [], []
-    for group, members in groups.items():
-        members = json.dumps(sorted(set(members)))
-        if group == "all":
-            clauses.append(
-                "NOT EXISTS (SELECT value FROM json_each(?) EXCEPT "
-                f"SELECT value FROM json_each({source}))"
-            )
-            parameters += [members, *at]
-        elif column == "id":  # so that the index is used
-            clauses.append(f"id {group.upper()} (SELECT value FROM json_each(?))")
-            parameters.append(members)
-        else:
-            negation = "NOT " if group == "not in" else ""
-            clauses.append(
-                f"{negation}EXISTS (SELECT 1 FROM json_each({source}) AS has "
-                "WHERE has.value IN (SELECT value FROM json_each(?)))"
-            )
-            parameters += [*at, members]
-    sql = f"({(' OR ' if by_or else ' AND ').join(clauses)})" if clauses else "0"
-    if empty_too:
-        sql = (
-            f"({sql} OR NOT EXISTS (SELECT 1 FROM json_each({source}) AS has "
-            "WHERE has.value IS NOT NULL AND has.value != ''))"
-        )
-        parameters += at
-    elif not clauses:
-        return None
-    return sql, parameters
-
-
 def _several_fields(entity, operator, value):
     """``_any_``/``_all_``: ``{"fields": [...], "pattern": ...}`` or ``"datetime"``."""
     if not isinstance(value, dict) or not isinstance(value.get("fields"), list):
@@ -395,8 +256,9 @@ def _page(request):
         scroll = str(request.get("scroll_id") or "at:0")
         if not re.fullmatch(r"at:\d+", scroll):
             raise ApiError("invalid_scroll_id", scroll_id=scroll)
-        start = 0 if request.get("refresh_scroll") else int(scroll[3:])
-        return start, _whole(request, "size", 1)
+        start, size = int(scroll[3:]), _whole(request, "size", 1)
+        # a refresh shows anew all that was shown
+        return (0, max(start, size)) if request.get("refresh_scroll") else (start, size)
     page = _whole(request, "page", 0, default=0)
     size = _whole(request, "page_size", 1, default=MAX_PAGE_SIZE)
     size = min(size, MAX_PAGE_SIZE)

@@ -1,7 +1,7 @@
 """What requests may contain, checked in one place before any endpoint sees them.
 
-``schemas.json`` has the schema of each call that ClearML's SDK knows, one a line, read
-from the SDK's source; OWN has those of further calls, and MORE the fields that other
+``schemas.json`` has the schema of each call that ClearML's SDK knows, one a line, see
+`sdk_schemas`; OWN has those of further calls, and MORE the fields that other
 clients send. What is in none of them is refused: a filter that is passed over would
 make a list longer than meant, and such lists are deleted.
 
@@ -10,9 +10,7 @@ make a list longer than meant, and such lists are deleted.
 """
 
 import argparse
-import ast
 import functools
-import importlib.util
 import json
 from pathlib import Path
 
@@ -21,8 +19,6 @@ from .errors import ApiError
 from .storage import MODEL, PROJECT, QUEUE, TASK, WORKER
 
 FILE = Path(__file__).parent / "schemas.json"
-# Services of the hosted server alone.
-HOSTED = ("datasets", "dataviews", "frames")
 SENT_BY = "method"  # the SDK repeats in the body by which method it is sent
 
 # Calls whose fields are those of a query, see `query`: it checks them itself.
@@ -65,23 +61,34 @@ _QUERY = {
     "_and_": "object",
 } | WITHOUT_EFFECT
 _PROJECT_QUERY = {
-    "include_stats": "boolean",
-    "stats_with_children": "boolean",
-    "stats_for_state": "string",
+    "active_users": "strings",
     "check_own_contents": "boolean",
+    "include_dataset_stats": "boolean",
+    "include_stats": "boolean",
     "shallow_search": "boolean",
+    "stats_for_state": {"enum": ["active", "archived", None]},
+    "stats_with_children": "boolean",
 }
-# Calls that the SDK has no schema of: names of fields to kinds; "!" marks a needed one.
+# Fields of which null says something else than nothing.
+NULLABLE = ("stats_for_state",)
+# Calls that the SDK has no schema of: names of fields to kinds. "!" marks a needed one;
+# "?" one that is not needed, whatever the SDK says.
 OWN = {
     "auth.validate_token": {"token!": "string"},
     "debug.ping": {},
     "embedded.lease": {"pid!": "integer"},
+    "server.endpoints": {},
     "server.info": {},
+    "server.report_stats_option": {},
     "server.config": {"path": "string"},
-    "events.get_multi_task_metrics": {"tasks!": "strings", "event_type": "string"},
+    "events.get_multi_task_metrics": {
+        "tasks!": "strings",
+        "event_type": "string",
+        "model_events": "boolean",
+    },
     "login.supported_modes": {"state": "string", "callback_url_prefix": "string"},
     "models.get_by_id_ex": _QUERY | {"id!": "strings"},
-    "models.get_all_ex": _QUERY,
+    "models.get_all_ex": _QUERY | {"include_stats": "boolean"},
     "models.update_tags": {
         "ids!": "strings",
         "add_tags": "strings",
@@ -97,6 +104,7 @@ OWN = {
         "datasets": "object",
         "dataset_versions": "object",
         "search_hidden": "boolean",
+        "active_users": "strings",
     }
     | WITHOUT_EFFECT,
     "pipelines.delete_runs": {"ids!": "strings", "project!": "string"},
@@ -122,7 +130,11 @@ OWN = {
         "remove_tags": "strings",
     },
     "users.get_all": {"id": "strings", "only_fields": "strings"},
-    "users.get_all_ex": {"id": "strings", "only_fields": "strings"},
+    "users.get_all_ex": {
+        "id": "strings",
+        "only_fields": "strings",
+        "active_in_projects": "strings",
+    },
     "users.get_by_id": {"user": "string"},
     "users.get_current_user": {"get_supported_features": "boolean"},
     "users.get_preferences": {},
@@ -161,7 +173,15 @@ _OF_TASKS = _object(
     },
     ["task"],
 )
-_METADATA = {"metadata": _items("key")}
+# A list of items, or a dictionary of them by key.
+_METADATA = {
+    "metadata": {
+        "anyOf": [
+            _items("key"),
+            {"type": "object", "additionalProperties": {"type": "object"}},
+        ]
+    }
+}
 _PARAMETERS = {"hyperparams": _items("section", "name")}
 # Fields beside those of the SDK's schema, from newer releases and from agents; and
 # fields of which that schema leaves out what they need.
@@ -169,17 +189,31 @@ MORE = {
     "events.debug_images": {"metrics!": {"type": "array", "items": _OF_TASKS}},
     "events.delete_for_task": {"task!": {"type": "string", "minLength": 1}},
     "events.get_scalar_metric_data": {"task!": "string"},
+    "events.clear_task_log": {
+        "include_metrics": "strings",
+        "exclude_metrics": "strings",
+    },
+    "events.get_multi_task_plots": {"metrics": _METRICS},
+    "events.get_task_log": {"metrics": _METRICS},
     "events.get_task_plots": {"metrics": _METRICS},
+    "events.get_task_single_value_metrics": {"metrics": _METRICS},
     "events.multi_task_scalar_metrics_iter_histogram": {"metrics": _METRICS},
     "events.plots": {"metrics!": {"type": "array", "items": _OF_TASKS}},
     "events.scalar_metrics_iter_histogram": {"metrics": _METRICS},
     "events.scalar_metrics_iter_raw": {"metric!": _METRIC},
-    "models.add_or_update_metadata": _METADATA,
+    "models.add_or_update_metadata": {"metadata": _items("key")},
     "models.create": _METADATA,
     "models.edit": _METADATA,
-    "models.update": _METADATA,
-    "pipelines.start_pipeline": {"args": _items("name")},
-    "queues.add_or_update_metadata": _METADATA,
+    "models.update": _METADATA | {"labels": "object"},
+    "pipelines.start_pipeline": {
+        "args": _items("name"),
+        "verify_watched_queue": "boolean",
+    },
+    "projects.get_hyperparam_values": {"pattern": "string"},
+    "projects.get_model_metadata_keys": {"project?": "string"},
+    "projects.get_task_parents": {"task_name": "string"},
+    "projects.get_unique_metric_variants": {"ids": "strings"},
+    "queues.add_or_update_metadata": {"metadata": _items("key")},
     "tasks.delete_hyper_params": {"hyperparams": _items("section")},
     "tasks.edit_configuration": {"configuration": _items("name")},
     "tasks.edit_hyper_params": _PARAMETERS,
@@ -190,8 +224,9 @@ MORE = {
     "queues.get_all": _QUERY,
     "queues.get_next_task": {"get_task_info": "boolean", "task": "string"},
     "queues.remove_task": {"update_task_status": "boolean"},
-    "queues.create": _METADATA,
-    "queues.update": {"display_name": "string"},
+    "queues.create": _METADATA | {"display_name": "string"},
+    "queues.update": _METADATA | {"display_name": "string"},
+    "tasks.archive": {"include_pipeline_steps": "boolean"},
     "tasks.archive_many": {"include_pipeline_steps": "boolean"},
     "tasks.create": {"runtime": "object"},
     "tasks.edit": {"runtime": "object"},
@@ -213,8 +248,11 @@ MORE = {
     "workers.status_report": {"is_daemon": "boolean", "machine_stats": "object"},
     "workers.unregister": {"queues": "strings"},
 }
-# What the SDK's triggers on datasets call a field, and its name.
-RENAMED = {"tasks.get_all": {"task_types": "type"}}
+# What the SDK's triggers on datasets and newer clients call a field, and its name.
+RENAMED = {
+    "models.publish_many": {"publish_task": "publish_tasks"},
+    "tasks.get_all": {"task_types": "type"},
+}
 # In the SDK's schema, but nothing here could obey them.
 UNSUPPORTED = {
     "events.download_task_log": ("line_type", "line_format"),
@@ -240,7 +278,7 @@ def check(name: str, request: dict) -> dict:
     request = {
         names.get(field, field): value
         for field, value in request.items()
-        if value is not None and field != SENT_BY
+        if (value is not None or field in NULLABLE) and field != SENT_BY
     }
     schema = of(name)
     needed = [field for field in schema["required"] if field not in request]
@@ -291,82 +329,26 @@ def _all() -> dict[str, dict]:
     for name, entity in QUERIES.items():
         for field in entity.columns:
             schemas[name]["properties"].pop(field, None)
+    for field in TASK.columns:  # all that tasks.get_by_id answers can be validated
+        schemas["tasks.validate"]["properties"].setdefault(field, {})
     return schemas
 
 
 def _extend(schema: dict, fields: dict[str, str | dict]) -> None:
+    required = set(schema["required"])
     for field, kind in fields.items():
+        name = field.rstrip("!?")
         if field.endswith("!"):
-            schema["required"] = [*{*schema["required"], field[:-1]}]
-        kind = kind if isinstance(kind, dict) else KINDS[kind]
-        schema["properties"][field.rstrip("!")] = kind
+            required.add(name)
+        if field.endswith("?"):
+            required.discard(name)
+        schema["properties"][name] = kind if isinstance(kind, dict) else KINDS[kind]
+    schema["required"] = sorted(required)
 
 
 @functools.cache
 def _read() -> dict[str, dict]:
     return json.loads(FILE.read_text(encoding="utf-8"))
-
-
-# ---- reading the SDK
-
-
-def read_sdk() -> dict[str, dict]:
-    """Read the schemas of requests from the installed SDK: the newest of each call."""
-    package = Path(importlib.util.find_spec("clearml").origin).parent
-    folders = (package / "backend_api" / "services").glob("v*")
-    found = {}
-    for folder in sorted(folders, key=lambda f: [*map(int, f.name[1:].split("_"))]):
-        for path in sorted(folder.glob("*.py")):
-            if path.stem not in HOSTED:
-                found |= _requests(ast.parse(path.read_text(encoding="utf-8")))
-    return dict(sorted(found.items()))
-
-
-UNCHECKED = (
-    "description default format response dependencies minItems maxItems minimum"
-).split()
-
-
-def _requests(module: ast.Module) -> dict[str, dict]:
-    found = {}
-    for part in module.body:
-        if not isinstance(part, ast.ClassDef) or not part.name.endswith("Request"):
-            continue
-        values = {
-            statement.targets[0].id: ast.literal_eval(statement.value)
-            for statement in part.body
-            if isinstance(statement, ast.Assign)
-            and statement.targets[0].id in ("_service", "_action", "_schema")
-        }
-        schema = _without_prose(values.get("_schema") or {})
-        found[f"{values['_service']}.{values['_action']}"] = schema
-    return found
-
-
-def _without_prose(value, of_fields=False):
-    """A schema without what is not checked here; in a table of fields, all stays.
-
-    That is what only people read, and limits that only hyper-datasets have.
-    """
-    if isinstance(value, list):
-        return [_without_prose(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    drop = () if of_fields else UNCHECKED
-    return {
-        key: _without_prose(item, of_fields=key in ("properties", "definitions"))
-        for key, item in value.items()
-        if key not in drop
-    }
-
-
-def as_text(schemas: dict[str, dict]) -> str:
-    """The content of ``schemas.json``."""
-    lines = [
-        f"{json.dumps(name)}: {json.dumps(schema, separators=(',', ':'))}"
-        for name, schema in schemas.items()
-    ]
-    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def main() -> None:
@@ -378,7 +360,9 @@ def main() -> None:
         "--write", action="store_true", help="write schemas.json from the installed SDK"
     )
     if parser.parse_args().write:
-        FILE.write_text(as_text(read_sdk()), encoding="utf-8")
+        from . import sdk_schemas
+
+        FILE.write_text(sdk_schemas.as_text(), encoding="utf-8")
         return
     from . import calls, services  # noqa: F401
 
@@ -389,7 +373,7 @@ def main() -> None:
         missing = [name for name in names if name not in calls.names()]
         print(f"{service}: {len(names) - len(missing)} of {len(names)} answered")
         for name in missing:
-            print(f"    absent: {name}")
+            print(f"    absent: {name}: {calls.why_absent(name)}")
     more = len(calls.names() - names_of_sdk())
     answered = len(calls.names() & names_of_sdk())
     print(f"{answered} of {len(names_of_sdk())} calls of the SDK, and {more} more")

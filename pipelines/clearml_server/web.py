@@ -25,13 +25,16 @@ from http.server import BaseHTTPRequestHandler
 
 from . import calls, view
 from .auth import COOKIE, PAGE_SECONDS
+from .connections import Connections
 from .errors import ApiError
 from .files import PLACEHOLDER, PREFIX, BadName, BadUpload
 
-MAX_CONNECTIONS = 256  # at a time; more are closed unheard
+MAX_CONNECTIONS = 256  # at a time; then strangers give way, see `connections`
+ROOM_SECONDS = 1.0  # that giving way may take
 MAX_HEAD = 32 << 10  # bytes of all headers
 HEAD_SECONDS = 20
-BODY_SECONDS = 120  # between two pieces of it
+BODY_SECONDS = 120  # and what the slowest rate adds; so for answers
+SLOWEST_RATE = 16 << 10  # bytes a second
 MAX_BATCH_BODY = 64 << 20
 MAX_API_BODY = 16 << 20
 MAX_LOGIN_BODY = 4 << 10
@@ -47,6 +50,7 @@ class WebServer(socketserver.ThreadingTCPServer):
 
     Attributes:
         server: The Server whose parts the handlers use.
+        connections: Those that are open.
     """
 
     allow_reuse_address = True
@@ -55,20 +59,34 @@ class WebServer(socketserver.ThreadingTCPServer):
 
     def __init__(self, host: str, port: int, server):
         self.server = server
+        self.connections = Connections()
         self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
         super().__init__((host, port), Handler)
 
     def process_request(self, request, client_address):
-        if self._free.acquire(blocking=False):
+        free = self._free.acquire(blocking=False)
+        if not free:
+            self.connections.make_room()
+            free = self._free.acquire(timeout=ROOM_SECONDS)
+        if free:
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
     def process_request_thread(self, request, client_address):
+        self.connections.add(request, HEAD_SECONDS)
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._free.release()
+
+    def shutdown_request(self, request):
+        self.connections.remove(request)
+        super().shutdown_request(request)
+
+    def service_actions(self):
+        """Called a few times a second."""
+        self.connections.end_overdue()
 
     def handle_error(self, request, client_address):
         """A client that goes away is no event; everything else is logged."""
@@ -173,7 +191,7 @@ class Handler(BaseHTTPRequestHandler):
         except ApiError:
             self._discard(length)
             raise
-        body = self.rfile.read(length)
+        body = self._body(length)
         if len(body) < length:
             raise ApiError("invalid_request", "the body ended early")
         own = re.escape(self._base().encode()) + rb"(?![0-9])"
@@ -181,8 +199,8 @@ class Handler(BaseHTTPRequestHandler):
         kind = self.headers.get("Content-Type", "")
         data, batch = calls.parse_body(body, kind, query)
         worker = self.headers.get("X-ClearML-Worker", "")
-        server = self.server.server
-        return calls.run(calls.Call(name, data, batch, version, worker, server))
+        server, client = self.server.server, self.client_address[0]
+        return calls.run(calls.Call(name, data, batch, version, worker, server, client))
 
     def _discard(self, length):
         """Read a small body, and keep none of it: closing on unread bytes would reset
@@ -193,6 +211,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def _authorize(self):
         self.server.server.gate.check(self.headers)
+        self.server.connections.trust(self.connection)
+
+    def _limit(self, length):
+        """Allow the time for so many bytes to come or to go."""
+        seconds = BODY_SECONDS + length / SLOWEST_RATE
+        self.server.connections.limit(self.connection, seconds)
+
+    def _body(self, length) -> bytes:
+        self._limit(length)
+        body = self.rfile.read(length)
+        # nobody is waited for while the request is answered
+        self.server.connections.limit(self.connection, None)
+        return body
 
     def _base(self):
         """This server's address as the client knows it."""
@@ -223,7 +254,7 @@ class Handler(BaseHTTPRequestHandler):
             length = self._length()
             if not view.is_own_page(self.headers) or length > MAX_LOGIN_BODY:
                 raise ApiError("invalid_request", "not sent by the page")
-            request, _ = calls.parse_body(self.rfile.read(length), "", {})
+            request, _ = calls.parse_body(self._body(length), "", {})
             found = view.login(gate, request)
             cookies["Set-Cookie"] = (
                 f"{COOKIE}={found['cookie']}; Path={view.PREFIX}; HttpOnly; "
@@ -239,6 +270,7 @@ class Handler(BaseHTTPRequestHandler):
         here = self.connection.getsockname()
         try:
             view.check(server.gate, self.headers, self.client_address, here)
+            self.server.connections.trust(self.connection)
             if name.startswith("files/"):
                 return self._download(name.removeprefix("files/"))
         except view.NotShown as refused:
@@ -266,6 +298,7 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 files = self.server.server.files
                 kind = self.headers.get("Content-Type")
+                self._limit(self._length())
                 names = files.receive(self.rfile, self._length(), kind)
                 self._text(200, "\n".join(names))
         except ApiError as error:
@@ -332,6 +365,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _headers(self, length, kind):
+        self._limit(length)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(length))
         self.send_header("X-Content-Type-Options", "nosniff")

@@ -1,4 +1,4 @@
-"""What fires, since when, and who has been told: kept over restarts."""
+"""Which alerts fire, since when, and who has been told; kept over restarts."""
 
 import json
 from collections.abc import Iterable

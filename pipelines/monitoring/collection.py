@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from data_prep.errors import InputError
+from data_prep.model_name import DEFAULT
 from data_prep.preprocessing import BrokenImage, decode
 from pipelines.monitoring.request_log import ID, entries
 from pipelines.repository import versions
@@ -42,22 +43,25 @@ class Proposal:
             "predicted": entry["predicted"],
             "confidence": f"{entry['confidence']:.3f}",
             "time": entry["time"],
-            "model": entry["model"]["name"],
+            "model": of_model(entry),
             "version": entry["model"]["version"],
         }
 
 
-def propose(log: Path, below: float, limit: int, known: Iterable[str]) -> list:
+def propose(
+    log: Path, below: float, limit: int, known: Iterable[str], name: str = DEFAULT
+) -> list[Proposal]:
     """Choose what is worth learning from: what was corrected, and what was uncertain.
 
     Args:
         below: Confidence under which an answer is uncertain; 0: corrected ones only.
         limit: At most so many; corrected ones first, then the least certain.
         known: Ids of entries that were collected before.
+        name: Of the model that answered.
     """
     known, found = set(known), []
     for entry, photograph in entries(log):
-        if photograph is None or entry["id"] in known:
+        if photograph is None or entry["id"] in known or of_model(entry) != name:
             continue
         if entry.get("label"):
             found.append(Proposal(entry, photograph, entry["label"], CORRECTED))
@@ -66,6 +70,11 @@ def propose(log: Path, below: float, limit: int, known: Iterable[str]) -> list:
             found.append(Proposal(entry, photograph, label, UNCERTAIN))
     found.sort(key=lambda x: (x.why != CORRECTED, x.entry["confidence"]))
     return found[:limit]
+
+
+def of_model(entry: dict) -> str:
+    """The name of the model that gave an entry's answer."""
+    return entry["model"]["name"]
 
 
 def write_sheets(proposals: Sequence[Proposal], folder: Path) -> list[Path]:
@@ -139,15 +148,24 @@ def read_table(path: Path) -> dict[str, str]:
     return labels
 
 
-def gather(log: Path, labels: dict[str, str], folder: Path) -> int:
+def gather(log: Path, labels: dict[str, str], folder: Path, name: str = DEFAULT) -> int:
     """Copy accepted photographs to ``<folder>/<label>/<id>.<suffix>``.
 
+    Args:
+        name: Of the model that answered them all.
+
     Raises:
-        InputError: One has gone from the log, or is broken; nothing is to be used then.
+        InputError: One has gone from the log, is broken, or another model's; nothing is
+            to be used then.
     """
-    found = {entry["id"]: photograph for entry, photograph in entries(log)}
+    found = {entry["id"]: (entry, photograph) for entry, photograph in entries(log)}
     for id_, label in labels.items():
-        photograph = found.get(id_)
+        entry, photograph = found.get(id_, ({}, None))
+        if entry and of_model(entry) != name:
+            raise InputError(
+                f"the photograph {id_} was answered by the model {of_model(entry)}, "
+                f"not by {name}; give --name {of_model(entry)}"
+            )
         if photograph is None:
             raise InputError(
                 f"the photograph {id_} is not in {log} any more; take its line away"

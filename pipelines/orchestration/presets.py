@@ -154,7 +154,7 @@ def layers(
 
 
 def resolved(layers: dict[str, dict[str, dict]]) -> dict[str, dict[str, str]]:
-    """Put layers of options upon each other: the options of each step."""
+    """Merge layers of options, the last on top, into the options of each step."""
     return {
         step: {
             key: value

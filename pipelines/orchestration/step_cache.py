@@ -1,10 +1,10 @@
-"""When an earlier run of a pipeline step will do: the same code, input and options.
+"""Decide when a pipeline step reuses an earlier run: same code, input and options.
 
-ClearML would compare the commit and the uncommitted changes, so that any commit made
-all steps anew, and a checkout without git was never compared; and of folders it knows
-the names only. Here a step carries a digest of what decides: the source files that it
-runs, and the content of the files that its options name. ClearML compares that, and
-the options.
+By itself ClearML compares the commit and the uncommitted changes. Then every commit
+would repeat all steps, and a checkout without git would never be compared; of folders
+it would compare the names only. So each step has a digest of the source files that it
+runs, and of the content of the files that its options name. ClearML compares this
+digest and the options.
 """
 
 import hashlib
@@ -27,15 +27,15 @@ FILE_OPTIONS = ("raw", "external", "weights")
 
 
 def digest(script: str, options: dict) -> str:
-    """Sum up a step's code and the files that it is given.
+    """Compute the digest of a step's code and of its input files.
 
     Args:
         script: Path in the repository.
         options: The step's options by name, as ClearML keeps or gets them.
 
     Returns:
-        Hexadecimal; "" if the step must not be taken from an earlier run: it acts on
-        the world, goes on from an interrupted run, or a file cannot be read here.
+        Hexadecimal; "" if the step must not reuse an earlier run: it changes something
+        outside ClearML, resumes an interrupted run, or a file cannot be read here.
     """
     if script not in SCRIPTS or options.get("resume"):
         return ""

@@ -1,4 +1,4 @@
-"""The steps of the pipeline: their scripts, options, and what they take from others."""
+"""The pipeline's steps: scripts, options, and what each takes from earlier ones."""
 
 import re
 from collections.abc import Mapping
@@ -66,8 +66,8 @@ STEPS = {
 def read_settings(settings: list[str]) -> dict[str, dict]:
     """Turn ["train.max-minutes=1", ...] into {"train": {"max_minutes": "1"}, ...}.
 
-    All steps are keys. A colon will do for the equals sign: clearml-task takes only one
-    of these in an argument of a pipeline.
+    All steps are keys. A colon may replace the equals sign, because clearml-task allows
+    only one equals sign in an argument of a pipeline.
 
     Raises:
         InputError: One is not STEP.OPTION=VALUE, or the step has no such option, or not
@@ -91,7 +91,7 @@ def read_settings(settings: list[str]) -> dict[str, dict]:
 def parse_settings(
     settings: list[str], defaults: Mapping[str, dict] = MappingProxyType({})
 ) -> dict[str, dict]:
-    """As `read_settings`, before the options of the same names in `defaults`.
+    """As `read_settings`; what these do not set comes from `defaults`.
 
     Raises:
         InputError: Also where values do not go together.

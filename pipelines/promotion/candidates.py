@@ -48,7 +48,7 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """What counts of a candidate.
+    """A candidate's results on the photographs that count.
 
     Attributes:
         task_id, model, held_out: As of the candidate.
@@ -93,10 +93,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Decision:
-    """Who should serve.
+    """Which model should serve.
 
     Attributes:
-        task_id: The winner, "" if nobody is fit.
+        task_id: The winner, "" if no model is good enough.
         reason: Why, in one sentence.
     """
 
@@ -174,8 +174,9 @@ def compare(
 ) -> Comparison:
     """Say whether a candidate should serve rather than another one.
 
-    What is asked first decides, if it decides: the mean accuracy on signers left out,
-    of those that both know; other people's photographs; the test photographs.
+    Three figures are compared; the first with a clear difference decides: the mean
+    accuracy on signers left out, of those that both know; other people's photographs;
+    the test photographs.
 
     Args:
         min_gain: Least difference of the accuracies, 0 to 1.

@@ -1,9 +1,9 @@
-"""Two promotions at once: the second waits for the end of the first.
+"""If two promotions run at once, the second waits for the end of the first.
 
-On one machine a lock file sees to that. Between machines the server does: each
+On one machine a lock file ensures that. Between machines the server does: each
 promotion is a running task of a type of its own, and the server notes when it started.
 The one that started first goes on; the others wait until it has ended, and look again.
-A promotion that was killed, and is heard of no more, does not count.
+A promotion that was killed, and does not report any more, is ignored.
 """
 
 import fcntl

@@ -1,4 +1,4 @@
-"""Can the target Triton load this ONNX graph, and is it what clients are promised?"""
+"""Check that the target Triton can load an ONNX graph, and that clients can use it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,8 +116,8 @@ def check_age(path: Path, model: onnx.ModelProto) -> None:
 def check_operators(path: Path) -> None:
     """Check that the graph's versions tell whether the target has all its operators.
 
-    Those of com.microsoft and other vendors do not: their version is 1 for ever. To be
-    asked where no server loads the graph before clients are answered by it.
+    Operators of com.microsoft and other vendors always have version 1, which does not
+    tell. Call this where no server loads the graph before clients get answers from it.
 
     Raises:
         InputError: They do not.

@@ -281,6 +281,17 @@ def classifier(
     return config
 
 
+def profiles(shapes: GraphShapes) -> dict[str, str]:
+    """The inputs that a TensorRT engine takes: at least ("min"), at most ("max"), and
+    those it is fastest for ("opt"); each such as ``image:16x96x96x3``."""
+    image = "x".join(map(str, shapes.input_dims))
+    batches = {"min": 1, "opt": MAX_BATCH_SIZE // 4, "max": MAX_BATCH_SIZE}
+    return {
+        which: f"{shapes.input_name}:{batch}x{image}"
+        for which, batch in batches.items()
+    }
+
+
 def add_accelerator(
     config: ModelConfig, shapes: GraphShapes, settings: Settings, engines: str
 ) -> None:
@@ -288,19 +299,13 @@ def add_accelerator(
     if settings.accelerator == "openvino":
         accelerators.cpu_execution_accelerator.add(name="openvino")
     if settings.accelerator == "tensorrt":
-        image = "x".join(map(str, shapes.input_dims))
-        batches = {"min": 1, "opt": MAX_BATCH_SIZE // 4, "max": MAX_BATCH_SIZE}
-        profiles = {
-            f"trt_profile_{which}_shapes": f"{shapes.input_name}:{batch}x{image}"
-            for which, batch in batches.items()
-        }
         accelerators.gpu_execution_accelerator.add(
             name="tensorrt",
             parameters={
                 "precision_mode": settings.precision.upper(),
                 "trt_engine_cache_enable": "1",
                 "trt_engine_cache_path": engines,
-                **profiles,
+                **{f"trt_profile_{k}_shapes": x for k, x in profiles(shapes).items()},
             },
         )
 
@@ -341,7 +346,7 @@ def warm_up(config: ModelConfig) -> None:
 
 
 def add_outputs(config: ModelConfig, shapes: GraphShapes) -> None:
-    """Name the probabilities, which clients find in the first place, then the rest."""
+    """Add the outputs: the probabilities, which clients expect first, then the rest."""
     config.output.add(
         name=shapes.output_name,
         data_type=shapes.output_dtype,
@@ -361,8 +366,8 @@ def add_processes(config: ModelConfig, settings: Settings) -> None:
 def gather_requests(config: ModelConfig) -> None:
     """Hand a process what is waiting, up to a few images at once.
 
-    That spares switching between processes; nobody waits for others to come. More at
-    once would be little faster, and leave the other processes without work.
+    This saves switching between processes. No request waits for further ones to arrive.
+    Larger batches would be little faster, and leave the other processes without work.
     """
     config.dynamic_batching.preferred_batch_size.append(PREFERRED_BATCH_SIZE)
 

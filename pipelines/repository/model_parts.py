@@ -15,14 +15,19 @@ from data_prep.preprocessing import Preprocessing
 from pipelines.repository import model_config, preflight
 from pipelines.repository.layout import CLASSIFIER, DECODE, FUSED
 from pipelines.repository.model_config import Settings
+from pipelines.repository.tensorrt_graph import write_for_tensorrt
 from training.golden import RAW_GOLDEN_FILE, read_raw_golden
 
 PYTHON_MODELS = ROOT / "triton" / "server" / "python_models"
 SHARED = ("photographs.py", "metrics.py")  # by fused and decode
 
 
-def fill(kind: str, artifacts: Path, folder: Path) -> None:
-    """Copy what one part consists of, but for its config."""
+def fill(kind: str, artifacts: Path, folder: Path, settings: Settings) -> None:
+    """Copy what one part consists of, but for its config.
+
+    Raises:
+        InputError: The model is not for the accelerator that is wanted.
+    """
     inside = folder / "1"
     labels = artifacts / model_config.LABELS_FILE
     shutil.copyfile(labels, folder / labels.name)
@@ -52,7 +57,10 @@ def fill(kind: str, artifacts: Path, folder: Path) -> None:
         )
     if kind != DECODE:
         model = artifacts / preflight.MODEL_FILE
-        shutil.copyfile(model, inside / model.name)
+        if settings.accelerator == "tensorrt":
+            write_for_tensorrt(model, inside / model.name)
+        else:
+            shutil.copyfile(model, inside / model.name)
 
 
 def golden_files(folder: Path) -> list[bytes]:
@@ -74,8 +82,8 @@ def golden_images(folder: Path) -> np.ndarray:
 
 
 def identity(artifacts: Path) -> dict[str, str]:
-    """What makes the answers of a version: the preprocessing record, and hashes of it,
-    of model, labels and our code."""
+    """What decides a version's answers: the preprocessing record, and hashes of it, of
+    the model, the labels and our code."""
     hashes = {
         "model_sha256": [artifacts / preflight.MODEL_FILE],
         "preprocessing_sha256": [artifacts / preprocessing.FILE_NAME],
@@ -92,7 +100,7 @@ def identity(artifacts: Path) -> dict[str, str]:
 
 
 def describe(artifacts: Path, metadata: dict[str, str], settings: Settings) -> dict:
-    """What a version's record says but for its number and its time."""
+    """A version's record without its number and time."""
     return {**asdict(settings), "metadata": metadata | identity(Path(artifacts))}
 
 

@@ -1,4 +1,4 @@
-"""Is this model fit to be served? Every check that needs no server, before any copying.
+"""Check that a model can be served: all checks that need no server, before any copying.
 
 `check` reads the folder a training task leaves (``model.onnx``, ``classes.txt``,
 ``preprocessing.json``, ``golden.npz`` and, of trainings that leave it,

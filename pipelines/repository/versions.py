@@ -17,9 +17,10 @@
 
 (asl_decode_7 instead of asl_fused_7 where that is the shape. To Triton all models have
 the version 1; see `model_config`.)
-A version is complete once its deployment.json is there: it has been accepted, and is
-what deploying, going back and repairing come to. It is withdrawn when it is newer than
-the current one, and for ever once another has followed: asl/7/withdrawn says so.
+A version is complete once its deployment.json is there: then it has been accepted, and
+only such versions can become current, by a deployment, a rollback or a repair. It is
+withdrawn while it is newer than the current one. If another version is deployed then,
+it stays withdrawn for ever, and the file asl/7/withdrawn says so.
 """
 
 import fcntl
@@ -91,10 +92,10 @@ def render(
 def lock(repository: Path, wait: bool = True) -> Iterator[bool]:
     """Keep others from changing a repository; waits until they have finished.
 
-    The lock goes with the process that holds it, however that ends.
+    The lock is released when the process that holds it ends, however that happens.
 
     Yields:
-        Whether others had to be waited for.
+        Whether it had to wait for others.
 
     Raises:
         BlockingIOError: Others are at work, and ``wait`` is false.
@@ -141,7 +142,7 @@ def add(
         for kind, config in parts.items():
             with staged(repository / config.name) as folder:
                 (folder / "1").mkdir()
-                model_parts.fill(kind, artifacts, folder)
+                model_parts.fill(kind, artifacts, folder, settings)
                 write_text(folder / CONFIG_FILE, model_config.to_text(config))
     except BaseException as error:
         remove(repository, version, name)
@@ -202,7 +203,7 @@ def commit(repository: Path, record: dict) -> None:
 def set_current(repository: Path, record: dict) -> None:
     """Note a version as the current one, and pass requests on to it.
 
-    The note comes first: what is to follow it, `repair` does as well.
+    The note is written first: if this process is killed then, `repair` does the rest.
     """
     commit(repository, record)
     name, version = name_of(record), record["version"]
@@ -311,7 +312,7 @@ def versions(repository: Path, name: str = DEFAULT) -> list[int]:
 
 
 def withdrawn(repository: Path, name: str = DEFAULT) -> list[int]:
-    """List the versions that were gone back from, or never came to be current."""
+    """List the versions that were rolled back, or never became current."""
     now, folder = current_number(repository, name), Path(repository) / name
     return [
         version

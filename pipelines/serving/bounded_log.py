@@ -1,4 +1,4 @@
-"""A log that another program goes on writing, and that stays small all the same."""
+"""Limit the size of a log file that another program writes."""
 
 import os
 import shutil
@@ -15,8 +15,8 @@ INTERVAL_S = 1.0
 def bounded(log: Path, limit: int = LIMIT_BYTES) -> Iterator[None]:
     """Keep a growing log small: what is over the limit goes to ``LOG.1``.
 
-    The program must append to it. Lines that are written in the very moment in which
-    it is cut may be lost.
+    The program must append to it. Lines that are written just while the file is cut may
+    be lost.
     """
     ended = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Asking a model on a Triton server for probabilities, by either protocol."""
+"""Ask a model on a Triton server for probabilities, by gRPC or HTTP."""
 
 from http.client import HTTPException
 
@@ -72,7 +72,7 @@ class TritonClient:
         return [name[0] for _, _, *name in sorted(parts, key=lambda p: int(p[1]))]
 
     def metadata(self) -> dict[str, str]:
-        """What the model's config says of where it comes from (task_id, ...)."""
+        """The origin of the model, from its config (task_id, ...)."""
         if self.library is tritonclient.grpc:
             config = self.client.get_model_config(self.model, as_json=True)["config"]
         else:

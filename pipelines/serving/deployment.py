@@ -1,4 +1,4 @@
-"""Deploying and going back: repository and server together, one at a time.
+"""Deploy and roll back: repository and server together, one change at a time.
 
 Plain functions; `pipelines.deploy` is the command around them.
 """
@@ -30,15 +30,15 @@ def deploy(
 ) -> dict:
     """Check a trained model, add it as a version, have it served, make it current.
 
-    What is current already is not added again. On any failure nothing has changed.
+    A model that is current already is not added again. A failure changes nothing.
 
     Args:
         artifacts: What a training task leaves, as `preflight.check` wants it.
         metadata: Where the model comes from.
         urls: ``host:port`` by protocol ("grpc", "http") of a server that runs on the
             repository; none: the files alone.
-        keep: How many versions before the current one stay; without ``urls`` at least
-            one does.
+        keep: How many versions before the current one are kept; without ``urls`` at
+        least one.
         name: Of the model; those of other names are not touched.
         same_classes: Refuse a model of other classes than those that are served.
 
@@ -46,7 +46,7 @@ def deploy(
         The record of the current version.
 
     Raises:
-        InputError: The model, the server or both are not fit; the reason in one line.
+        InputError: The model or the server cannot be used; the reason in one line.
     """
     preflight.check(Path(artifacts))
     if not urls:  # no server tries it before clients are answered by it
@@ -78,8 +78,8 @@ def check_classes(artifacts: Path, repository: Path, name: str) -> None:
     """Check that a trained model has the classes of the version that is served.
 
     Raises:
-        InputError: It has others, or in another order; clients would be told something
-            else than they know.
+        InputError: The classes, or their order, are different: clients do not expect
+        that.
     """
     if not versions.current_number(repository, name):
         return
@@ -102,8 +102,8 @@ def roll_back(
 ) -> dict:
     """Make the version before the current one the current one.
 
-    Versions that were gone back from earlier are passed over. A server may be ahead, on
-    a version whose deployment was killed: then that is the one to go back from.
+    Versions that were rolled back earlier are skipped. If a deployment was killed, the
+    server may serve a newer version than the current one: then that is left.
 
     Returns:
         Its record.

@@ -1,4 +1,4 @@
-"""The same repository in NVIDIA's image: built from triton/server, run in front."""
+"""Serve the repository with Docker: build triton/server's image and run it."""
 
 import os
 import shutil

@@ -1,7 +1,8 @@
-"""The golden images through a running server, before and after it serves a version.
+"""Send the golden images through a server, before and after it serves a version.
 
-`check_parts` asks the parts of a version under their own names, which no client knows:
-what fails there has never answered anybody. `check_served` asks what clients ask.
+`check_parts` asks the parts of a version under their own names. No client knows these,
+so a version that fails there has never answered a client. `check_served` asks the
+models that clients ask.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A Triton server that runs: is it answering, and make it serve another version.
+"""Control a running Triton server: check that it answers, switch it to another version.
 
 All by gRPC: loading over HTTP would stall every other HTTP request meanwhile. The
 server, embedded or not, must run in explicit model control.
@@ -44,9 +44,9 @@ PROBE = "probe"  # id of requests that the models do not count in their metrics
 def switch(urls: dict[str, str], repository: Path, record: dict) -> None:
     """Make a running server serve a version, and the repository name it as current.
 
-    On any failure the version served before goes on, on the server and in the
-    repository. Once the repository names the version there is no way back: what comes
-    after that, such as unloading the version before, may fail or be interrupted.
+    After any failure the previous version is still served, on the server and in the
+    repository. Once the repository names the new version, the switch is final: later
+    work, such as unloading the previous version, may fail or be interrupted.
 
     Args:
         urls: ``host:port`` by protocol: "grpc", and "http" to be checked as well.
@@ -88,7 +88,7 @@ def switch(urls: dict[str, str], repository: Path, record: dict) -> None:
 
 
 def put_back(client, urls: dict[str, str], repository: Path, record: dict) -> str:
-    """Pass requests on to the version served before; say how that went."""
+    """Pass requests on to the previous version again; return the outcome in words."""
     version, name = record["version"], versions.name_of(record)
     versions.route_to(repository, version, name)
     try:
@@ -206,7 +206,7 @@ def retire(client: triton.InferenceServerClient, version: int, name: str) -> Non
     """Unload the parts of all versions of a model but one, which requests are passed
     on to.
 
-    What fails to be unloaded takes memory, no more: that is a warning.
+    A part that cannot be unloaded only takes memory, so that is a warning.
     """
     try:
         if others := loaded_parts(client, version, name):
@@ -244,7 +244,7 @@ def index(client: triton.InferenceServerClient) -> Iterator:
 
 
 def settle(grpc_url: str, repository: Path) -> None:
-    """Let a server end what killed deployments began, as far as one answers.
+    """Let a server, if one answers, finish what killed deployments began.
 
     To be called before their files are removed: Triton then forgets the names of what
     it is loading, and its processes stay for ever.
@@ -316,7 +316,7 @@ def probe(grpc_url: str, timeout_s: float = 10, name: str = DEFAULT) -> str | No
 def picture() -> triton.InferInput:
     """A small photograph of noise, as input of the model that clients call.
 
-    Never the same one twice: a response cache would answer without the model.
+    Each call makes a different one, since a response cache would answer a known one.
     """
     _, png = cv2.imencode(".png", np.random.randint(0, 256, (32, 32, 3), np.uint8))
     tensor = triton.InferInput(ENCODED, [1, 1], "BYTES")

@@ -33,6 +33,7 @@ from pipelines.serving.remote_credentials import (
     renew,
     revoke,
     running,
+    tls_files,
     write,
 )
 from pipelines.serving.triton_server import pick_ports
@@ -186,16 +187,7 @@ def prepare(options: argparse.Namespace) -> tuple[list[str], str]:
             f"nginx runs on {folder()} already (process {pid}); stop it first, or set "
             "ASL_HOME to another folder"
         )
-    if bool(options.certificate) != bool(options.key):
-        raise InputError("give both --certificate and --key, or none of them")
-    certificate = options.certificate or folder() / "certificate.pem"
-    key = options.key or folder() / "key.pem"
-    for path in certificate, key:
-        if not path.is_file():
-            raise InputError(
-                f"there is no {path}; name others by --certificate and --key, or, for "
-                "trying, make one: scripts/remote-access certify HOST"
-            )
+    certificate, key = tls_files(options.certificate, options.key)
     if clients() == "none":
         raise InputError(
             "nobody may come in yet; run scripts/remote-access grant NAME for each "

@@ -1,4 +1,4 @@
-"""Who may reach the server from outside, and how it proves itself: tokens, certificate.
+"""Tokens of the clients outside this machine, and the server's certificate.
 
 Each client has a file, ``clients/NAME.header``, with the header that lets it in; what
 nginx reads is made from these files. All lies in ``<data folder>/remote-access``, which
@@ -39,6 +39,28 @@ def header_file(client: str) -> Path:
             f"'{client}' cannot name a client; use up to 63 letters, digits, . - _"
         )
     return folder() / "clients" / f"{client}.header"
+
+
+def tls_files(certificate: Path | None, key: Path | None) -> tuple[Path, Path]:
+    """The PEM files of a certificate chain and its key, by which a server speaks TLS.
+
+    Args:
+        certificate, key: Of a user's own; None: what `certify` has made.
+
+    Raises:
+        InputError: Only one is given, or one is missing.
+    """
+    if bool(certificate) != bool(key):
+        raise InputError("give both --certificate and --key, or none of them")
+    certificate = certificate or folder() / "certificate.pem"
+    key = key or folder() / "key.pem"
+    for path in certificate, key:
+        if not path.is_file():
+            raise InputError(
+                f"there is no {path}; name others by --certificate and --key, or, for "
+                "trying, make one: scripts/remote-access certify HOST"
+            )
+    return certificate, key
 
 
 def grant(client: str) -> Path:

@@ -1,8 +1,8 @@
-"""Which server runs on a model repository: `scripts/serve` notes it, deploying asks.
+"""Find the server that runs on a model repository: `scripts/serve` leaves a note there.
 
 The notes lie in the repository, one a server. A note counts as long as the process runs
-that wrote it; a server that is ill is found as well, since what is deployed next may be
-its remedy.
+that wrote it. A server that does not answer is found as well, since the next deployment
+may repair it.
 """
 
 import json

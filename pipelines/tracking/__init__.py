@@ -1,7 +1,7 @@
-"""The only place that knows ClearML's SDK.
+"""The only place that uses ClearML's SDK.
 
-Commands of data_prep and training are handed this package when they run as programs:
-they do not import it.
+Modules of data_prep and training do not import this package. When one is started as a
+program, its last lines pass the package to its `main`.
 """
 
 from pipelines.tracking.connection import ensure_clearml

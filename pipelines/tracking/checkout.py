@@ -1,7 +1,7 @@
-"""How agents get the code: by git, from the remote that a task names.
+"""How agents get the code: they clone it with git from the remote that a task names.
 
 A task made on this machine records the remote's address, the commit, and the
-uncommitted changes of files that git knows. What git has to be told here reaches it by
+uncommitted changes of files that git knows. All settings for git are passed in
 its environment: the user's checkout and configuration stay as they are.
 """
 

@@ -14,8 +14,8 @@ from pipelines.tracking.connection import quiet_sdk
 
 PROJECT = "ASL"
 PREPARED = "ASL"
-RAW = f"{PREPARED}_raw"  # of the model asl, whose page collects
-COLLECTED = "collected"  # the folder in RAW of what pipelines.collect has added
+RAW = f"{PREPARED}_raw"  # of the model asl
+COLLECTED = "collected"  # the folder in a raw Dataset of what pipelines.collect added
 
 
 def prepared_name(name: str) -> str:
@@ -31,6 +31,17 @@ def raw_name(prepared: str) -> str:
 def model_of(prepared: str) -> str:
     """The name of the model that a prepared Dataset is for, by the Dataset's name."""
     return DEFAULT if prepared == PREPARED else prepared
+
+
+def model_of_raw(dataset_id: str, otherwise: str) -> str:
+    """The name of the model that a raw Dataset is for; ``otherwise`` if it has gone."""
+    from clearml import Task
+
+    try:
+        raw = Task.get_task(task_id=dataset_id).name
+    except ValueError:
+        return otherwise
+    return model_of(raw.removesuffix(raw_name("")))
 
 
 def register_raw(
@@ -82,17 +93,18 @@ def register_raw(
     return _finish(dataset, output_uri)
 
 
-def collect_raw(folder: Path) -> tuple[str, set[str]]:
-    """Add class folders to what was collected in ``ASL_raw``: a new version of it.
+def collect_raw(folder: Path, name: str = DEFAULT) -> tuple[str, set[str]]:
+    """Add class folders to what was collected in a model's raw Dataset: a new version.
 
     Returns:
         The new version's id, and the classes that have been collected so far.
     """
     from clearml import Dataset
 
-    parent = _newest(RAW)
+    raw = raw_name(prepared_name(name))
+    parent = _newest(raw)
     dataset = Dataset.create(
-        dataset_name=RAW,
+        dataset_name=raw,
         dataset_project=PROJECT,
         parent_datasets=[parent.id] if parent else None,
     )
@@ -102,25 +114,27 @@ def collect_raw(folder: Path) -> tuple[str, set[str]]:
     return _finish(dataset, None), classes
 
 
-def forget_raw(stems: Iterable[str]) -> str | None:
-    """Make a version of ``ASL_raw`` without some files, a child of the newest.
+def forget_raw(stems: Iterable[str], name: str = DEFAULT) -> str | None:
+    """Make a version of a model's raw Dataset without some files, a child of the last.
 
     Args:
         stems: Names of the files, without folder and suffix.
+        name: Of the model.
 
     Returns:
         Its id; None if the newest has none of them.
     """
     from clearml import Dataset
 
-    parent, wanted = _newest(RAW), set(stems)
+    raw = raw_name(prepared_name(name))
+    parent, wanted = _newest(raw), set(stems)
     if parent is None:
         return None
     files = [x for x in parent.list_files() if PurePosixPath(x).stem in wanted]
     if not files:
         return None
     dataset = Dataset.create(
-        dataset_name=RAW, dataset_project=PROJECT, parent_datasets=[parent.id]
+        dataset_name=raw, dataset_project=PROJECT, parent_datasets=[parent.id]
     )
     for file in files:
         dataset.remove_files(file)

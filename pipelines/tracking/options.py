@@ -1,8 +1,8 @@
-"""Options of steps, checked where they are written and where they arrive.
+"""Check the options of steps, where they are given and in the step that gets them.
 
-ClearML carries options as texts. It passes over those that a step does not know and
-over lists that it cannot read, and takes every word but "false" for true: a misspelt
-option would change nothing, and "no" would mean yes.
+ClearML passes options as texts. It ignores options that a step does not know, and lists
+that it cannot read; and it takes every word but "false" for true. So without a check a
+misspelt option would change nothing, and "no" would mean yes.
 """
 
 import argparse
@@ -41,10 +41,8 @@ def check_step(script: str, options: Mapping[str, str], said: str = "") -> None:
         InputError: One does not exist, cannot have that value, or does not go together
             with another one.
     """
+    args = step_arguments(script, options, said)
     module = _module(script)
-    args = module.arguments().parse_args([])
-    for name, value in read(module.arguments(), options, said).items():
-        setattr(args, name, value)
     if hasattr(module, "check"):
         try:
             module.check(args)
@@ -52,10 +50,25 @@ def check_step(script: str, options: Mapping[str, str], said: str = "") -> None:
             raise InputError(f"{said.removesuffix('.')}: {error}") from None
 
 
+def step_arguments(
+    script: str, options: Mapping[str, str], said: str = ""
+) -> argparse.Namespace:
+    """What a step's parser would give for these options; the rest has its defaults.
+
+    Raises:
+        InputError: One does not exist, or cannot have that value.
+    """
+    parser = parser_of(script)
+    args = parser.parse_args([])
+    for name, value in read(parser, options, said).items():
+        setattr(args, name, value)
+    return args
+
+
 def check(
     parser: argparse.ArgumentParser, options: Mapping[str, str], said: str = ""
 ) -> dict[str, str]:
-    """Hold options against the parser that is to read them.
+    """Check options against the parser that will read them.
 
     Args:
         options: Texts, by the names that options have in Python, or one of the names on

@@ -88,7 +88,7 @@ def step_task(
 
 
 def log_no_files_as_models() -> None:
-    """Let no file that a framework writes or reads become a model by itself.
+    """Prevent ClearML from registering each file that a framework writes or reads.
 
     Task.init is told so, too; but in a task that ``clearml-task`` made it is called
     before ours, with every framework connected.
@@ -150,7 +150,7 @@ RESULT = "result"  # the output that says in a line what a step has come to
 
 
 def tell_result(task, text: str) -> None:
-    """Print what a step has come to, and keep it on the task, for the display.
+    """Print the result of a step, and keep it on the task, for the display.
 
     Args:
         text: One line.

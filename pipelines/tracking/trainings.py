@@ -1,9 +1,9 @@
-"""Which trainings ClearML knows, and which of them is the best.
+"""Find trainings in ClearML: the last, the best, or one by its id.
 
 A training is a task of the type "training" in the project; a clone or an agent's run
 may carry another name, but its type does not change. The tag ``best`` is on the one
 that `pipelines.promote` chose. A training that is archived or tagged ``rejected``
-counts no more. Each belongs to the model of one name (`data_prep.model_name`), which
+is ignored. Each belongs to the model of one name (`data_prep.model_name`), which
 its options say.
 """
 

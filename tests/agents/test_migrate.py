@@ -152,16 +152,20 @@ def test_a_second_run_copies_only_what_is_new(source, target):
     assert "0 tasks, 0 models; there already: 5" in last_line(migrate(source, target))
     assert {task["id"] for task in target.tasks()} == before
     new = source.show("""
-        from clearml import Task
+        from clearml import OutputModel, Task
         task = Task.create("Old/sub", "newer")
         task.set_parameter("General/former", Task.get_task(
             project_name="Old/sub", task_name="training").id)
         task.mark_started()
+        model = OutputModel(task=task, name="rough")
+        model.update_weights(register_uri="file:///nowhere/rough.onnx")
         task.mark_stopped(status_message="enough")
         print(json.dumps(task.id))
         """)
     try:
-        assert "1 tasks, 0 models; there" in last_line(migrate(source, target))
+        assert "1 tasks, 1 models; there" in last_line(migrate(source, target))
+        (draft,) = target.call("models.get_all", name="^rough$")["models"]
+        assert draft["ready"] is False
         (copy,) = target.tasks(name="^newer$")
         assert copy["runtime"]["copied_from"] == new
         (former,) = target.tasks(name="^training$")

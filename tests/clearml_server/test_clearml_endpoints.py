@@ -56,11 +56,15 @@ def test_projects_are_counted(embedded, new_task):
     embedded.data("tasks.archive", {"tasks": [new_task(project=project)]})
     body = {"id": [project], "include_stats": True, "check_own_contents": True}
     (found,) = embedded.data("projects.get_all_ex", body)["projects"]
+    assert set(found["stats"]) == {"active"}
+    assert found["sub_projects"] == [{"id": below, "name": "Counted/below"}]
+    body["stats_for_state"] = None  # both
+    (found,) = embedded.data("projects.get_all_ex", body)["projects"]
     active, archived = found["stats"]["active"], found["stats"]["archived"]
     assert active["status_count"]["completed"] == 1 == active["completed_tasks_24h"]
     assert active["status_count"]["failed"] == 0 and active["total_tasks"] == 1
     assert active["total_runtime"] >= 0 and archived["total_tasks"] == 1
-    assert (found["own_tasks"], found["own_models"]) == (1, 0)
+    assert (found["own_tasks"], found["own_models"]) == (0, 0)  # but archived ones
     counted = embedded.data("projects.validate_delete", {"project": project})
     assert (counted["tasks"], counted["non_archived_tasks"]) == (2, 1)
     assert counted["datasets"] == counted["non_archived_pipelines"] == 0
@@ -140,7 +144,8 @@ def test_plots_and_images_can_be_gone_through(embedded, new_task):
     )
     assert (found["event"]["iter"], found["event"]["variant"]) == (1, "b")
     later = body | {"navigate_earlier": False}
-    assert "event" not in embedded.data("events.next_debug_image_sample", later)
+    answer = embedded.data("events.next_debug_image_sample", later)
+    assert answer["event"] is None and answer["scroll_id"] == body["scroll_id"]
     body = {"task": task, "metric": "drawn", "iteration": 1}
     sample = embedded.data("events.get_plot_sample", body)
     assert [event["variant"] for event in sample["events"]] == ["a", "b"]
@@ -217,7 +222,8 @@ def test_workers_and_queues_are_measured(embedded, new_task):
     body = period() | {"items": items, "worker_ids": [worker]}
     (found,) = embedded.data("workers.get_stats", body)["workers"]
     (metric,) = found["metrics"]
-    assert [one["values"] for one in metric["stats"]] == [[15.5], [20.5]]
+    assert [one["values"][-1] for one in metric["stats"]] == [15.5, 20.5]
+    assert metric["dates"][-1] > (time.time() - 3700) * 1000  # milliseconds
     body["split_by_variant"] = True
     (found,) = embedded.data("workers.get_stats", body)["workers"]
     assert [metric["variant"] for metric in found["metrics"]] == ["0", "1"]
@@ -253,7 +259,7 @@ def test_a_worker_is_listed_for_as_long_as_it_said(embedded):
 
 def test_a_model_that_another_task_names_survives_a_reset(embedded, new_task):
     task = new_task()
-    model = {"name": "made", "uri": "x", "task": task}
+    model = {"name": "made", "uri": "x", "task": task, "ready": False}
     model = embedded.data("models.create", model)["id"]
     new_task(execution={"model": model})
     embedded.data("tasks.reset", {"task": task, "force": True})

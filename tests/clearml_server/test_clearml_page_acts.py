@@ -224,6 +224,108 @@ def test_images_are_shown_by_iteration(embedded, chromium):
     chromium.wait_for("iteration 1")
 
 
+@pytest.fixture(params=WIDTHS)
+def wide(request, chromium):
+    """The browser at each width; what it shows must not be wider."""
+    size = {"width": request.param, "height": 900, "deviceScaleFactor": 1}
+    chromium.send("Emulation.setDeviceMetricsOverride", mobile=False, **size)
+    chromium.open("about:blank")  # what the page before still complains of is past
+    yield chromium
+    assert chromium.run("document.documentElement.scrollWidth") <= request.param
+    assert chromium.complaints == []
+    chromium.send("Emulation.clearDeviceMetricsOverride")
+
+
+@pytest.fixture
+def logged_in(embedded, wide):
+    keys = json.loads((embedded.home / "credentials.json").read_text())
+    link = Gate(keys).token(60, LOGIN)
+    wide.open(f"{embedded.address}/login#link={link}").wait_for("Log out")
+    yield wide
+    wide.run("sessionStorage.clear()")
+
+
+def test_versions_of_a_dataset_lead_to_each_other_by_keyboard(embedded, wide):
+    ids, kept = [], {}
+    for i, parents in enumerate(([], ["0"], ["1"])):
+        body = {"name": f"hands {i}", "type": "data_processing"}
+        body |= {"system_tags": ["dataset"], "runtime": {"version": f"1.0.{i}"}}
+        ids.append(embedded.data("tasks.create", body)["id"])
+        kept[str(i)] = {"job_id": ids[i], "parents": parents, "status": "completed"}
+        kept[str(i)] |= {"name": f"hands {i}", "version": f"1.0.{i}"}
+    struct = {"name": "Dataset Struct", "value": json.dumps(kept)}
+    body = {"task": ids[2], "configuration": [struct]}
+    embedded.data("tasks.edit_configuration", body)
+    wide.open(f"{embedded.address}/projects/*/tasks/{ids[2]}").wait_for("Lineage")
+    places = wide.run(
+        "[...document.querySelectorAll('.graph text:not(.sub)')]"
+        ".map(one => [one.textContent, Number(one.getAttribute('x'))])"
+    )
+    assert [name for name, _ in sorted(places, key=lambda one: one[1])] == [
+        "hands 0",
+        "hands 1",
+        "hands 2",
+    ]
+    assert wide.run("document.querySelectorAll('.graph path').length") == 2
+    wide.tab_to("hands 1: version 1.0.1, completed")
+    seen = wide.run("""
+        (box => box.left >= 0 && box.right <= innerWidth && box.top >= 0
+          && box.bottom <= innerHeight
+        )(document.activeElement.getBoundingClientRect())""")
+    assert seen  # it was scrolled to
+    wide.key("Enter")
+    wait_until(wide, lambda tab: tab.run("document.title"), "hands 1")
+    assert wide.run("location.pathname").endswith(ids[1])
+
+
+def test_a_pipeline_is_run_anew_by_keyboard(embedded, logged_in):
+    params = {"Args": {"rate": {"value": "0.1"}}}
+    body = {"name": "a pipeline", "type": "controller", "system_tags": ["pipeline"]}
+    run = embedded.data("tasks.create", body | {"hyperparams": params})["id"]
+    page = f"{embedded.address}/projects/*/tasks/{run}"
+    logged_in.open(page).wait_for("New run")
+    logged_in.tab_to("New run")
+    logged_in.key("Enter")
+    logged_in.wait_for("New run of a pipeline")
+    assert logged_in.focused() == "rate"
+    logged_in.run("document.activeElement.select()")
+    logged_in.send("Input.insertText", text="0.7")
+    logged_in.key("Enter")
+    logged_in.wait_for("queued")
+    new = logged_in.run("location.pathname.split('/').at(-1)")
+    found = embedded.data("tasks.get_by_id", {"task": new})["task"]
+    assert new != run and found["status"] == "queued"
+    assert found["hyperparams"]["Args"]["rate"]["value"] == "0.7"
+    embedded.data("tasks.delete", {"task": new, "force": True})
+
+
+def test_a_task_is_reset_by_keyboard_and_not_by_enter_alone(embedded, logged_in):
+    body = {"name": "to be reset", "type": "training"}
+    task = embedded.data("tasks.create", body)["id"]
+    embedded.data("tasks.started", {"task": task})
+    embedded.data("tasks.failed", {"task": task})
+
+    def status(_=None):
+        return embedded.data("tasks.get_by_id", {"task": task})["task"]["status"]
+
+    logged_in.open(f"{embedded.address}/projects/*/tasks/{task}").wait_for("failed")
+    for key_before in (None, "Tab"):
+        logged_in.tab_to("Reset")
+        logged_in.key("Enter")
+        logged_in.wait_for("Reset to be reset?")
+        assert logged_in.focused() == "Cancel"
+        if key_before:
+            logged_in.key(key_before, shift=True)
+            assert logged_in.focused() == "Reset"
+        assert status() == "failed"
+        logged_in.key("Enter")
+        wait_until(
+            logged_in, lambda tab: tab.run("document.querySelector('dialog')"), None
+        )
+    wait_until(logged_in, status, "created")
+    logged_in.wait_for("created")
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_cut_and_nothing_makes_the_page_wider(
     embedded, chromium, trainings, width

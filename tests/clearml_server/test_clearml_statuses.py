@@ -31,6 +31,11 @@ def new_task(server, **fields):
     return act(server, "tasks.create", name="a task", type="custom", **fields)["id"]
 
 
+def draft_model(server, task):
+    fields = {"name": "model", "uri": "http://u", "ready": False}
+    return act(server, "models.create", task=task, **fields)["id"]
+
+
 def queued(server):
     with server.storage.read() as db:
         entries = documents.select(db, QUEUE, "1", (), ["entries"])
@@ -150,7 +155,7 @@ def test_a_reset_keeps_what_a_person_gave_and_drops_what_the_run_made(server):
         },
     )
     act(server, "tasks.started", task=id_)
-    model = act(server, "models.create", name="model", uri="http://u", task=id_)["id"]
+    model = draft_model(server, id_)
     act(
         server,
         "tasks.add_or_update_model",
@@ -236,7 +241,7 @@ def test_a_queue_gives_each_task_once_in_order(server):
 def test_published_things_protect_their_task(server):
     id_ = new_task(server)
     act(server, "tasks.started", task=id_)
-    model = act(server, "models.create", name="model", uri="http://u", task=id_)["id"]
+    model = draft_model(server, id_)
     with pytest.raises(ApiError, match="Invalid status change"):
         act(server, "models.set_ready", model=model)
     act(server, "tasks.completed", task=id_)

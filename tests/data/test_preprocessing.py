@@ -180,6 +180,24 @@ def test_a_letterbox_takes_any_shape_and_keeps_its_colour(height, width, crop):
         assert (pixels == (230, 120, 10)).all()
 
 
+@pytest.mark.parametrize("mode", RESIZE_MODES)
+@pytest.mark.parametrize("height, width", [(480, 640), (640, 480), (300, 300)])
+def test_a_point_of_the_result_is_found_in_the_photograph(height, width, mode):
+    x, y, radius = 0.7 * width, 0.3 * height, 24
+    photograph = np.zeros((height, width, 3), np.uint8)
+    cv2.circle(photograph, (round(x), round(y)), radius, (255, 255, 255), -1)
+    record = Preprocessing(image_size=256, border_crop=0.03, resize_mode=mode)
+    rows, columns = np.nonzero(record.crop_and_resize(photograph)[..., 0] > 127)
+    seen = (np.array([columns.mean(), rows.mean()]) + 0.5) / 256
+
+    across = (np.ptp(columns) + 1) / 256
+    found = record.in_photograph(np.array([*seen, across]), height, width)
+
+    assert found[:2] == pytest.approx([0.7, 0.3], abs=0.005)
+    assert found[2] == pytest.approx(2 * radius / width, rel=0.06)
+    assert (record.in_photograph(seen, height, width) == found[:2]).all()
+
+
 def test_of_a_square_photograph_both_modes_make_the_same():
     data = encoded(picture(6, 77))
     for size in (32, 77, 100):

@@ -60,3 +60,22 @@ def writing(letter: str, share: float) -> tuple[Pose, tuple[float, float]]:
     way = np.interp(share, [0, 0.3, 0.65, 1], np.arange(4))
     x, y = (np.interp(way, np.arange(4), axis) for axis in corners.T)
     return replace(POSES["Z"], roll=0), (x, y)
+
+
+def wandering(letter: str, seed: int, rate: float = 15.0, seconds: float = 3.0):
+    """Frames of a letter's hand that moves at random; with odd seeds it turns, too."""
+    rng = np.random.default_rng(seed)
+    times = np.arange(int(seconds * rate)) / rate
+
+    def swing(most, fastest):
+        phases = times * rng.uniform(0.2, fastest) + rng.uniform()
+        return rng.uniform(0.1, 1) * most * np.sin(2 * np.pi * phases)
+
+    x, y = (sum(swing(0.6, 1.5) for _ in range(3)) for _ in range(2))
+    rolls = POSES[letter].roll + seed % 2 * swing(70, 1)
+    frames = []
+    for time, roll, *at in zip(times, rolls, x, y):
+        points = landmarks(replace(POSES[letter], roll=float(roll)), at, seed)
+        points = points + rng.normal(0, 0.02, points.shape)
+        frames.append(Frame(time, probabilities(letter, 0.6), points))
+    return frames

@@ -1,12 +1,15 @@
 """The gateway without a browser: photographs, frames, and who may ask."""
 
 import asyncio
+import contextlib
 import json
+import select
 import ssl
 import struct
 import time
 import urllib.error
 import urllib.request
+from socket import create_connection
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -15,6 +18,9 @@ import websockets
 from demo_command import running
 from drawn_model import HEIGHT, SIGNS, WIDTH, jpeg, make_artifacts, points
 
+from data_prep.errors import InputError
+from demo import serve
+from demo.connections import MOST, REQUEST_S
 from pipelines.repository import versions
 from pipelines.serving.remote_credentials import certify
 
@@ -83,6 +89,47 @@ def test_what_cannot_be_answered_is_said(demo, data, status, said):
     got, body, _ = ask(demo, "/predict", data, Content_Type="image/jpeg")
 
     assert (got, said in json.loads(body)["error"]) == (status, True)
+
+
+def connected(address):
+    parts = urlsplit(address)
+    return create_connection((parts.hostname, parts.port), timeout=60)
+
+
+def ends(client):
+    """Wait until the server closes a connection on which it says nothing."""
+    try:
+        return client.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_clients_that_ask_for_nothing_make_room_for_others(demo):
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(demo)) for _ in range(MOST + 3)]
+        assert ends(clients[0])
+        assert ask(demo)[0] == 200
+
+
+def test_clients_that_ask_for_nothing_are_ended_and_a_camera_at_rest_is_not(demo):
+    async def look_on_after(wait):
+        async with websockets.connect(demo.replace("http", "ws") + "/frames") as socket:
+            await asyncio.to_thread(wait)
+            await socket.send(frame_of("A", 0))
+            return json.loads(await socket.recv())["predicted_class"]
+
+    def dawdle():
+        with connected(demo) as silent, connected(demo) as slow:
+            with contextlib.suppress(ConnectionError):
+                for _ in range(int(5 * REQUEST_S)):  # a byte a second
+                    slow.sendall(b"G")
+                    if select.select([slow], [], [], 1.0)[0]:
+                        break
+            assert ends(slow) and ends(silent)
+
+    started = time.monotonic()
+    assert asyncio.run(look_on_after(dawdle)) == "A"
+    assert time.monotonic() - started < 5 * REQUEST_S
 
 
 def test_other_pages_and_names_are_refused(demo):
@@ -164,12 +211,26 @@ def test_from_outside_a_token_is_wanted(triton):
             asyncio.run(connect_to(address))
 
 
+def test_files_that_are_no_certificate_are_named(tmp_path):
+    (tmp_path / "bad.pem").write_text("no certificate")
+    line = ["--tls", "--certificate", str(tmp_path / "bad.pem")]
+    with pytest.raises(InputError, match="give both --certificate and --key"):
+        serve.tls(serve.arguments().parse_args(line))
+    line += ["--key", str(tmp_path / "bad.pem")]
+    with pytest.raises(InputError, match="bad.pem are no certificate and its key"):
+        serve.tls(serve.arguments().parse_args(line))
+    with pytest.raises(InputError, match="of use with --tls only"):
+        serve.tls(serve.arguments().parse_args(line[1:]))
+
+
 def test_by_tls_the_page_is_served_with_the_certificate_of_remote_access(triton):
     context = ssl.create_default_context(cafile=str(certify(["localhost"])))
     with running(triton, "--tls") as (address, lines):
         assert lines[0] == f"open {address}/"
-        with urllib.request.urlopen(address, timeout=30, context=context) as answer:
-            assert answer.status == 200
+        with connected(address) as silent:  # not even a handshake
+            with urllib.request.urlopen(address, timeout=30, context=context) as answer:
+                assert answer.status == 200
+            assert ends(silent)
 
 
 async def connect_to(address):

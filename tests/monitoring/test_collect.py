@@ -20,12 +20,12 @@ def picture(seed: int) -> bytes:
     return cv2.imencode(".png", noise)[1].tobytes()
 
 
-def answer(label: str, confidence: float) -> dict:
+def answer(label: str, confidence: float, model: str = "asl") -> dict:
     return {
         "predicted_class": label,
         "confidence": confidence,
         "all_predictions": {label: confidence, "other": 1 - confidence},
-        "model": {"name": "asl", "version": "7"},
+        "model": {"name": model, "version": "7"},
     }
 
 
@@ -95,6 +95,21 @@ def test_what_was_corrected_and_what_was_uncertain_is_proposed(tmp_path):
         assert path.stat().st_mode & 0o077 == 0
 
 
+def test_the_answers_of_each_model_are_its_own(tmp_path):
+    log, ids = filled(tmp_path)
+    flower = log.add(answer("rose", 0.3, "flowers"), picture(4))
+
+    proposed = collection.propose(tmp_path, 0.6, 10, (), "flowers")
+
+    assert [(x.entry["id"], x.label) for x in proposed] == [(flower, "rose")]
+    assert flower not in {
+        x.entry["id"] for x in collection.propose(tmp_path, 1.0, 10, ())
+    }
+    accepted = {flower: "rose", ids[1]: "B"}
+    with pytest.raises(InputError, match="the model flowers, not by asl; give --name"):
+        collection.gather(tmp_path, accepted, tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     "line, reason",
     [
@@ -115,7 +130,7 @@ def test_a_table_that_cannot_be_used_is_refused(line, reason, tmp_path):
 def test_nothing_becomes_data_before_it_is_accepted_and_registering_keeps_it(tmp_path):
     place = Place(tmp_path)
     place.home.mkdir()
-    _, ids = filled(place.home / request_log.LOG_FOLDER)
+    log, ids = filled(place.home / request_log.LOG_FOLDER)
     server = place.start(place.python, "-m", "pipelines.clearml_server")
     server.stdout.readline()
     try:
@@ -152,5 +167,13 @@ def test_nothing_becomes_data_before_it_is_accepted_and_registering_keeps_it(tmp
         assert set(found[0]) == collected
         assert set(found[1]) == collected | {"mine/A/1.png", "mine/B/1.png"}
         assert set(found[2]) == set(found[1]) - {f"collected/R/{ids[2]}.png"}
+
+        # what another model has answered goes into its own raw Dataset, and out of it
+        flower = log.add(answer("rose", 0.3, "flowers"), picture(4))
+        table = place.run(*collect, "--name", "flowers").stdout.split()[-1]
+        said = place.run(*collect, "--name", "flowers", "--accept", table).stdout
+        assert "1 photographs are data now, in a new version of flowers_raw" in said
+        said = place.run(*collect, "--delete", flower).stdout
+        assert f"{flower}: deleted" in said and " of flowers_raw; earlier" in said
     finally:
         interrupt(server)

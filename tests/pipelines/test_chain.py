@@ -3,6 +3,7 @@
 That another training follows into a running server is shown in tests/agents.
 """
 
+import json
 import os
 import re
 import shutil
@@ -12,11 +13,18 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from data_prep.draw import draw_dataset
 from data_prep.paths import ROOT
 from pipelines.orchestration import steps
+<<<<<<< HEAD
+=======
+from pipelines.repository import versions
+from pipelines.serving.triton_server import TritonServer
+>>>>>>> main
 
 pytestmark = pytest.mark.slow
 
@@ -27,10 +35,11 @@ def environment(home) -> dict[str, str]:
     return ours | {"ASL_HOME": str(home), "PYTHONPATH": str(ROOT)}
 
 
-def run(*command, home, check=True):
+def run(*command, home, check=True, cwd=None):
     """Run a command of the project on a data folder, to its end."""
     done = subprocess.run(
-        [sys.executable, *command],
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
         env=environment(home),
         capture_output=True,
         text=True,
@@ -147,6 +156,116 @@ def test_ctrl_c_ends_quickstart_and_all_that_it_started(home, tmp_path):
     assert_nothing_runs(home)
 
 
+<<<<<<< HEAD
+=======
+def test_another_training_follows_into_the_running_server_without_an_edit(
+    quickstart, home, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ASL_HOME", str(home))
+    raw = tmp_path / "three_letters"
+    draw_dataset(raw, per_class=60, classes=["C", "W", "Y"], workers=1, seed=3)
+    client = str(ROOT / "triton" / "client" / "client.py")
+    photograph = str(raw / "W" / "W1.jpg")
+    with TritonServer(home / "models") as server:
+        ask = (client, "--url", server.grpc_url, "--image", photograph, "--top", "9")
+        before = run(*ask, home=home).stdout
+        command = ["-m", "pipelines.asl", "--local", "--raw", str(raw)]
+        command += ["--set", "prepare.image-size=64", "train.epochs=2"]
+        command += ["train.model=baseline_cnn", "promote.min-recall=0"]
+        command += ["deploy.allow-new-classes=true"]
+        run(*command, "--url", server.grpc_url, home=home)
+        after = run(*ask, home=home).stdout
+    assert before.count("(") == 4 and "nothing (" in before
+    assert after.count("(") == 3
+    assert all(f"{letter} (" in after for letter in "CWY")
+
+
+# what makes the presets small; the first command of the page was the quickstart
+SMALL = {
+    "sign_mnist": ("train.epochs=2", "train.batch-size=16"),
+    "flowers": (
+        *("prepare.image-size=32", "train.epochs=2", "train.batch-size=16"),
+        *("train.model=small_resnet", "train.pretrained=no", "train.frozen-layers=0"),
+    ),
+}
+
+
+def draw_flowers(folder, per_class=24):
+    """Folders of discs of a colour; return the colours."""
+    rng = np.random.default_rng(8)
+    colours = {"daisy": (250, 250, 250), "rose": (40, 30, 210), "tulip": (30, 200, 220)}
+    for name, colour in colours.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(per_class):
+            picture = rng.integers(0, 90, (40, 40, 3), np.uint8)
+            place = tuple(map(int, rng.integers(12, 28, 2)))
+            cv2.circle(picture, place, 11, colour, cv2.FILLED)
+            cv2.imwrite(str(folder / name / f"{number}.png"), picture)
+    return sorted(colours)
+
+
+def write_tables(folder):
+    """The two tables of Sign-MNIST, with three letters; return these."""
+    folder.mkdir()
+    rng = np.random.default_rng(9)
+    headings = "label," + ",".join(f"pixel{i}" for i in range(1, 785))
+    for name, count in (("train", 90), ("test", 12)):
+        lines = [headings]
+        for row in range(count):
+            label = (0, 1, 24)[row % 3]
+            greys = rng.integers(0, 60, (28, 28))
+            greys[:, label : label + 4] = 250
+            lines.append(",".join(map(str, (label, *greys.ravel()))))
+        (folder / f"sign_mnist_{name}.csv").write_text("\n".join(lines) + "\n")
+    cv2.imwrite(str(folder / "y.png"), greys.astype(np.uint8))
+    return ["A", "B", "Y"]
+
+
+def test_the_commands_of_the_docs_page_train_three_sets_that_are_served_side_by_side(
+    quickstart, home, tmp_path
+):
+    page = (ROOT / "docs" / "other-pictures.md").read_text()
+    lines = re.findall(r"^scripts/quickstart --preset (\w+) --raw (\w+) ", page, re.M)
+    assert [preset for preset, _ in lines] == list(SMALL)
+    classes = {
+        "sign_mnist": write_tables(tmp_path / "sign_mnist"),
+        "flowers": draw_flowers(tmp_path / "flowers"),
+    }
+    for preset, raw in lines:
+        command = ["-m", "pipelines.quickstart", "--preset", preset, "--raw", raw]
+        command += ["--least-accuracy", "0", "--set", *SMALL[preset]]
+        told = lines_by_step(run(*command, home=home, cwd=tmp_path).stdout)
+        assert f"version 1 of {preset} in " in told["deploy"]
+        assert "same answer as torch for" in told["verify"]
+
+    photographs = {
+        "asl": tmp_path / "flowers" / "rose" / "1.png",
+        "sign_mnist": tmp_path / "sign_mnist" / "y.png",
+        "flowers": tmp_path / "flowers" / "rose" / "1.png",
+    }
+    with TritonServer(home / "models") as server:
+        for name, photograph in photographs.items():
+            client = (ROOT / "triton" / "client" / "client.py", "--json")
+            address = ("--url", server.grpc_url, "--model", name)
+            done = run(*client, *address, "--image", photograph, home=home)
+            (answer,) = json.loads(done.stdout)
+            assert answer["model"]["name"] == name
+            known = classes.get(name) or answered_by_asl(home)
+            assert sorted(answer["all_predictions"]) == known
+
+    row = ("--csv-row", tmp_path / "sign_mnist" / "sign_mnist_test.csv")
+    asked = run("-m", "training.infer", "--name", "sign_mnist", *row, home=home)
+    assert "sign_mnist, version 1, which is served" in asked.stderr
+    assert len(asked.stdout.splitlines()) == 2 + 3  # all classes, too
+
+
+def answered_by_asl(home):
+    version = versions.current(home / "models")["version"]
+    file = home / "models" / f"asl_classifier_{version}" / "classes.txt"
+    return sorted(file.read_text().split())
+
+
+>>>>>>> main
 def test_two_processes_of_torchrun_are_one_training_task(quickstart, home):
     def trainings():
         return {path.parent for path in (home / "runs").glob("*/history.json")}

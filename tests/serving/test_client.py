@@ -21,6 +21,7 @@ from client_command import ask, ask_here, expected_lines
 from matrix_model import expect
 
 from data_prep.paths import ROOT
+from pipelines.repository import versions
 from pipelines.serving.triton_server import pick_ports
 
 pytestmark = pytest.mark.slow
@@ -34,6 +35,8 @@ def test_one_line_a_photograph(protocol, server, artifacts, photographs):
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == expected_lines(artifacts, paths)
+    version = versions.current(server.repository)["version"]
+    assert done.stderr == f"model asl, version {version}\n"
 
 
 def test_more_photographs_than_fit_into_one_request(server, artifacts, photographs):
@@ -101,7 +104,7 @@ def test_the_others_are_answered_when_some_cannot_be(
 
     assert done.returncode == 2
     assert done.stdout.splitlines() == expected_lines(artifacts, good)
-    errors = sorted(done.stderr.splitlines())
+    errors = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
     assert len(errors) == 3
     assert any("cut.jpg: broken image: the JPEG is truncated" in x for x in errors)
     assert any("empty.png: broken image: the file is empty" in x for x in errors)

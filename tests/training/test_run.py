@@ -381,7 +381,7 @@ def run_infer(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["infer", *map(str, options)])
         code = 0
         try:
-            main()
+            main(lambda name: None)  # nothing is served here
         except SystemExit as end:
             code = end.code
         return code, *capsys.readouterr()
@@ -403,7 +403,8 @@ def test_infer_prints_the_letter_and_its_confidence(
     answer = json.loads(strict)
     assert answer["predicted_class"] == "unknown"
     assert answer["image"] == file
-    assert answer["model"] == {"name": "asl", "version": trained[0].name}
+    known = {"name": "asl", "version": None, "training": trained[0].name}
+    assert answer["model"] == known
     assert max(answer["all_predictions"], key=answer["all_predictions"].get) == "red"
     code, _, errors = run_infer(*ask, "--threshold", "95")
     assert code == 2 and "from 0 to 1" in errors

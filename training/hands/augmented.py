@@ -2,7 +2,7 @@
 
 The reader finds other points in another photograph of the same hand: in other light,
 blurred, turned, smaller, or of the other hand. Random numbers added to points do not
-err as it does; so some photographs are varied and read once more.
+imitate these errors; so some photographs are varied and read once more.
 """
 
 import cv2

@@ -1,5 +1,5 @@
-"""What the points of a hand say of its shape: numbers that do not know where the hand
-is, how large it is, or how it is lit.
+"""Describe the shape of a hand by numbers that do not depend on where the hand is, how
+large it is, or how it is lit.
 
 A hand is described by `Hand`. All are right hands: a left one is mirrored, so that the
 letter network sees one kind of hand only.

@@ -1,8 +1,8 @@
 """How good the letters are for people who are not in the data.
 
-A source is a folder of photographs that one person or team made. Each is left out once:
-what is learned without it is asked about all of it. So the figure needs no further
-photographs.
+A source is a folder of photographs that one person or team made. Each source is left
+out once: a network is trained on the others and tested on all of it. So no further
+photographs are needed.
 """
 
 import numpy as np

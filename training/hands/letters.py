@@ -1,7 +1,7 @@
 """Letters from the geometry of hands: a small network that learns in seconds.
 
-It sees points only, neither skin nor room nor light. So what it learns from few people
-holds for others.
+It sees points only, neither skin nor room nor light. So what it learns from a few
+people also works for others.
 """
 
 import contextlib

@@ -1,10 +1,13 @@
 """Where the palm is: MediaPipe's palm detection, and the square around the hand."""
 
+import math
+from typing import NamedTuple
+
 import torch
 from torch import nn
 from torch.nn import functional
 
-from training.hands.crops import square, turn_between
+from training.hands.crops import cut, square, to_photograph, turn_between
 from training.hands.tflite import TFLiteNetwork
 
 STRIDES = ((8, 2), (16, 6))  # pixels to a place, and anchors at each place
@@ -12,20 +15,52 @@ WRIST, KNUCKLE = 0, 2  # of the seven points of a palm: of the middle finger
 SCALE, SHIFT = 2.6, 0.5  # of the palm's box, to the square around the hand
 
 
+class Look(NamedTuple):
+    """A way to look at a photograph.
+
+    Attributes:
+        size: Pixels that the network sees; a multiple of 32. It was trained with 192;
+            hands that fill much of a photograph are found with fewer, too.
+        border: Added on each side before, as a share of the photograph's side, by
+            repeating its last pixels: hands at the edge are found with it.
+        turn: By which the head is turned to the right, degrees.
+        tone: Of TONES: how the photograph is changed before.
+    """
+
+    size: int
+    border: float = 0.0
+    turn: float = 0.0
+    tone: str = "plain"
+
+
+def brighten(photographs: torch.Tensor) -> torch.Tensor:
+    """Lighten what is dark, and blur what is coarse in it."""
+    light = photographs.sqrt()
+    return functional.avg_pool2d(light, 5, 1, 2, count_include_pad=False)
+
+
+def decolour(photographs: torch.Tensor) -> torch.Tensor:
+    """Keep brightness only (ITU-R BT.601), in three equal channels."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=photographs.device)
+    grey = (photographs * weights[:, None, None]).sum(1, keepdim=True)
+    return grey.expand(-1, 3, -1, -1)
+
+
+TONES = {"plain": lambda x: x, "bright": brighten, "grey": decolour}
+
+
 class PalmDetector(nn.Module):
     """``(N, 3, S, S)`` of 0..1 -> squares around the likeliest hands, and their scores.
 
     Args:
         network: palm_detection_full or _lite.
-        size: Pixels that the network sees; a multiple of 32. It was trained with 192;
-            hands that fill much of a photograph are found with fewer, too.
-        border: Added on each side before, as a share of the photograph's side, by
-            repeating its last pixels: hands at the edge are found with it.
+        look: What it sees of a photograph, whose tone is changed already.
     """
 
-    def __init__(self, network: TFLiteNetwork, size: int, border: float = 0.0):
+    def __init__(self, network: TFLiteNetwork, look: Look):
         super().__init__()
-        self.network, self.size, self.border = network, size, border
+        self.network, self.look = network, look
+        size = look.size
         anchors = []
         for stride, each in STRIDES:
             places = (torch.arange(size // stride) + 0.5) / (size // stride)
@@ -35,30 +70,24 @@ class PalmDetector(nn.Module):
 
     def forward(self, photographs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return squares ``(N, 4)`` (training/hands/crops.py) and scores ``(N, 1)``."""
-        side = photographs.shape[2]
-        around = int(self.border * side)
-        if around:
-            photographs = functional.pad(photographs, [around] * 4, mode="replicate")
-        seen = functional.interpolate(
-            photographs, [self.size, self.size], mode="bilinear"
-        )
+        size, side = self.look.size, 1 + 2 * self.look.border
+        turn = math.radians(self.look.turn)
+        frame = torch.tensor([[0.5, 0.5, side, turn]], device=photographs.device)
+        frame = frame.expand(photographs.shape[0], -1)
+        if side == 1 and not turn:  # the same pixels, sooner
+            seen = functional.interpolate(photographs, [size, size], mode="bilinear")
+        else:
+            seen = cut(photographs, frame, size)
         rows, logits = self.network(seen)
         best = logits[..., 0].argmax(1)
         score = logits[..., 0].gather(1, best[:, None]).clamp(-100, 100).sigmoid()
         row = rows.gather(1, best[:, None, None].expand(-1, 1, rows.shape[2]))[:, 0]
         anchor = self.anchors[best]
-        row = row / self.size
+        row = row / size
         points = row[:, 4:].unflatten(1, (7, 2)) + anchor[:, None]
-        turn = turn_between(points[:, WRIST], points[:, KNUCKLE])
-        height = row[:, 3]
-        up = torch.stack([torch.sin(turn), -torch.cos(turn)], 1)
-        centre = row[:, :2] + anchor + SHIFT * height[:, None] * up
-        factor = 1 + 2 * around / side
-        return (
-            square(
-                centre * factor - around / side,
-                SCALE * factor * row[:, 2:4].amax(1),
-                turn,
-            ),
-            score,
-        )
+        turned = turn_between(points[:, WRIST], points[:, KNUCKLE])
+        up = torch.stack([torch.sin(turned), -torch.cos(turned)], 1)
+        centre = row[:, :2] + anchor + SHIFT * row[:, 3:4] * up
+        centre = to_photograph(frame, centre[:, None] - 0.5)[:, 0]
+        longer = row[:, 2:4].amax(1)
+        return square(centre, SCALE * side * longer, turned + turn), score

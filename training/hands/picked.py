@@ -1,4 +1,4 @@
-"""Which photographs are read: of films and bursts a part tells as much as the whole.
+"""Choose which photographs are read: a part of many similar frames is enough.
 
 A hundred neighbouring frames of one signer teach the geometry network what fifty do
 (training/EXPERIMENTS.md); reading them is what takes the time.
@@ -11,7 +11,7 @@ OF_A_CLASS = 320  # where few sources share them
 
 
 def most_of_a_source(sources: int) -> int:
-    """How many photographs of each class a source gives, if nobody says otherwise."""
+    """How many photographs of each class and source are read by default."""
     return max(LEAST, OF_A_CLASS // sources)
 
 

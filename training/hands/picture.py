@@ -17,7 +17,7 @@ from data_prep.drawing.scene import draw_image
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
 from data_prep.preprocessing import Preprocessing
-from training.infer import newest_run
+from training.trained_model import newest_run
 
 LETTERS = "ASLHANDSYOUR"
 SIDE, COLUMNS = 220, 6

@@ -13,16 +13,24 @@ from training.hands.crops import cut, square, to_photograph
 from training.hands.files import COARSE, LANDMARKS, PALMS
 from training.hands.geometry import Hand
 from training.hands.landmarks import HandLandmarks, square_around
-from training.hands.palms import PalmDetector
+from training.hands.palms import TONES, Look, PalmDetector
 from training.hands.tflite import TFLiteNetwork
 
-# Of each look: the pixels that the palm network sees, and the border around the
-# photograph. The first finds hands that fill it, the others small ones and the edges.
-LOOKS = ((128, 0.0), (192, 0.25), (256, 0.25))
+# The first look finds hands that fill the photograph; the second small ones and those
+# at the edge; the others those in the dark, before patterns, and lying on their side.
+LOOKS = (
+    Look(128),
+    Look(192, border=0.25),
+    Look(128, border=0.25, tone="bright"),
+    Look(192, border=0.25, tone="grey"),
+    Look(192, border=0.25, turn=-45),
+    Look(192, border=0.25, turn=45),
+)
+LIKELY = 0.2  # score of a palm from which on it is read, after the first look
 PICTURE_SIZE = 96  # side of the picture that the letter network sees, pixels
 MARGIN = 14  # pixels around it, which training uses to turn and move it
 FOUND = 0.5  # presence from which on the hand counts as found
-PRESENCE = 4  # where it stands in what `HandReader.look` returns
+PRESENCE = 4  # where it stands in what `HandReader.read` returns
 
 
 class Reading(NamedTuple):
@@ -53,7 +61,7 @@ class HandReader(nn.Module):
     (a hand seen from the side or close up needs it), and the points in this count.
 
     Most hands are found at the first look. Only photographs in which none is found get
-    a second and a third one, at other scales, so that these cost little on the whole.
+    the others, one after the other, so that these cost little on the whole.
 
     Args:
         palms: The looks at a photograph, in their order.
@@ -77,14 +85,14 @@ class HandReader(nn.Module):
         """Load the networks from a folder that `find_hand_networks` returns."""
         palms = TFLiteNetwork(folder / PALMS)
         return cls(
-            [PalmDetector(palms, size, border) for size, border in LOOKS],
+            [PalmDetector(palms, look) for look in LOOKS],
             *(HandLandmarks(TFLiteNetwork(folder / f)) for f in (COARSE, LANDMARKS)),
         )
 
     def forward(self, photographs: torch.Tensor) -> Reading:
         """Read ``(N, S, S, 3)`` uint8 RGB."""
         pixels = photographs.permute(0, 3, 1, 2).float() / 255
-        seen = self.look(pixels, 0)
+        seen = self.read(pixels, *self.palms[0](pixels))
         for number in range(1, len(self.palms)):
             seen = self.look_again(pixels, seen, number)
         landmarks, metres, around, score, presence, handedness = seen
@@ -113,15 +121,19 @@ class HandReader(nn.Module):
         picture = (255 * picture).round()
         return Reading(hand, picture, landmarks, presence, handedness)
 
-    def look(self, pixels: torch.Tensor, number: int) -> tuple[torch.Tensor, ...]:
-        """Look for a hand in ``(N, 3, S, S)`` of 0 to 1.
+    def read(self, pixels, place, score) -> tuple[torch.Tensor, ...]:
+        """Read the hands in squares of photographs.
+
+        Args:
+            pixels: ``(N, 3, S, S)`` of 0 to 1.
+            place: Squares ``(N, 4)`` around palms.
+            score: ``(N, 1)``, of these palms.
 
         Returns:
             Landmarks ``(N, 21, 3)`` in the photograph; points in metres ``(N, 21, 3)``,
             upright as the square ``(N, 4)`` is; and score, presence and handedness
             ``(N, 1)``.
         """
-        place, score = self.palms[number](pixels)
         # half the pixels will do for that, and to cut them out takes time
         crops = cut(pixels, place, self.coarse.size // 2)
         rough = self.coarse(nn.functional.interpolate(crops, scale_factor=2.0))[0]
@@ -135,9 +147,16 @@ class HandReader(nn.Module):
 
     def look_again(self, pixels, seen, number):
         """Look once more where no hand was found; keep what is surer."""
+        detector = self.palms[number]
         rows = torch.nonzero(seen[PRESENCE][:, 0] < FOUND)[:, 0]
+        toned = TONES[detector.look.tone](pixels.index_select(0, rows))
+        place, score = detector(toned)
+        likely = torch.nonzero(score[:, 0] > LIKELY)[:, 0]
+        toned, place, score, rows = (
+            part.index_select(0, likely) for part in (toned, place, score, rows)
+        )
         before = [part.index_select(0, rows) for part in seen]
-        after = self.look(pixels.index_select(0, rows), number)
+        after = self.read(toned, place, score)
         surer = (after[PRESENCE] > before[PRESENCE])[:, 0]
         return tuple(
             whole.index_copy(0, rows, torch.where(_as(surer, new), new, old))

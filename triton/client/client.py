@@ -5,13 +5,15 @@
     ... | python3 triton/client/client.py --image - --json
     python3 triton/client/client.py --camera 0
 
-Prints ``photo.jpg: A (0.98)`` for each. The files are sent as they are; decoding,
-labels and batch size are the server's. Needs tritonclient[grpc,http] and numpy, nothing
-else; --video and --camera also need OpenCV and the project around this file.
+Prints ``photo.jpg: A (0.98)`` for each, and on standard error which model and version
+answered. The files are sent as they are: the server decodes them, and knows the labels
+and the batch size. Needs only tritonclient[grpc,http] and numpy; --video and --camera
+also need OpenCV and the project around this file.
 
     ... --url asl.example.org:8443 --ssl --ca certificate.pem --header @laptop.header
 
-asks one behind TLS; the token is read from a file, for others see the command line.
+asks a server behind TLS. The token is read from a file, because other users of the
+machine can see the command line.
 Exit code: 0 all answered; 2 bad input, each named in one line on standard error, and
 the others answered; 3 no server answers.
 """
@@ -99,7 +101,7 @@ class Server:
         batch_size: The most images the model takes in one request.
         outputs: Names of what the model answers.
         version: That was served when this was made.
-        parameters: What its config says of where it comes from.
+        parameters: The origin of the model, from its config.
     """
 
     def __init__(
@@ -241,7 +243,7 @@ class Server:
 
 
 def ask_directly(url):
-    """Keep the environment's proxy out of the way to this very machine."""
+    """Connect to this machine without the environment's proxy."""
     host = url.rpartition(":")[0].strip("[]")
     if host == "localhost" or host == "::1" or host.startswith("127."):
         os.environ["no_proxy"] = os.environ["no_grpc_proxy"] = host
@@ -367,7 +369,7 @@ def answers(connect, batches, top, concurrency):
 
 
 class Progress:
-    """How far it is: a line that changes on a terminal, else one now and then."""
+    """Progress: a line that changes on a terminal, else a line now and then."""
 
     def __init__(self, total):
         self.total, self.done, self.start = total, 0, time.monotonic()
@@ -534,7 +536,7 @@ def arguments():
 
 
 def checked_arguments():
-    """The options, unless one of them cannot be."""
+    """The options, checked."""
     parser = arguments()
     options = parser.parse_args()
     for name, low, high in (
@@ -561,7 +563,7 @@ def checked_arguments():
 
 
 def film(server, options):
-    """What a video or a camera shows, letter by letter.
+    """Read a video or a camera, letter by letter.
 
     Raises:
         Failure: What that needs is missing.
@@ -624,6 +626,9 @@ def main():
         if not options.image:
             film(server, options)
             return 0
+        if not options.json:  # there each answer names it
+            said = "model %s, version %s" % (options.model, server.version)
+            print(said, file=sys.stderr)
         paths = list(find(options.image, fail))
         order = {path: i for i, path in reversed(list(enumerate(paths)))}
         size = min(options.batch_size or server.batch_size, server.batch_size)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What Prometheus should know and Triton does not say; needs nothing but Python.
+"""Metrics for Prometheus that Triton does not have; needs nothing but Python.
 
     python3 exporter.py [--port 9400] [--triton http://localhost:8000] ...
 
@@ -268,7 +268,7 @@ def moment(text):
 
 
 def safe(job):
-    """What fails is missing from the page, which an alert sees; the rest is there."""
+    """If a part fails, only its metrics are missing; an alert sees that."""
     try:
         return job()
     except Exception as error:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Become a tritonserver of which strangers can ask for answers, and nothing else.
+"""Start a tritonserver that answers everybody, but loads models only with a key.
 
     python3 launch.py [--own-shm] [--end-with PID] [--load-deployed] \
         tritonserver --model-repository=X ...
@@ -12,8 +12,8 @@ write files as log or trace. Those calls want a key here, by HTTP and by gRPC:
     gRPC  triton-grpc-protocol-asl-key: KEY
 
 The key is the first word of the file that TRITON_KEY_FILE names, or of
-/run/secrets/triton-key, or else TRITON_KEY of the environment. Without any it is
-random and nobody knows it, which is right where nobody need make such calls. Needs
+/run/secrets/triton-key, or else TRITON_KEY of the environment. Without any of
+them the key is random and nobody knows it: then nobody can make such calls. Needs
 nothing but Python and Linux.
 
 Triton takes the key as an argument, and everybody on a machine can read arguments. So

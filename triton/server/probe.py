@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Does the server really classify? For health checks; needs nothing but Python.
+"""Check that the server really classifies; needs nothing but Python.
 
     python3 probe.py [--url http://localhost:8000] [--count 8] [--end-after N]
 
 Sends several small pictures to each model that clients call, so that each of its
-processes is likely to be asked: Triton goes on calling a model ready whose process has
+processes is likely to be asked: Triton still calls a model ready after its process has
 died. No two are the same, or a response cache would answer. A busy server may be slow:
 it is enough that one is answered in time and none with an error. Exit code 0, or 1 and
 the reason in one line.

@@ -32,7 +32,7 @@ export async function compareView(ids, refresh) {
   section("Parameter and metric", {tasks, chosen: scatterChoice(tasks)}, () =>
     scatter(tasks, scatterChoice(tasks), refresh));
   const chosen = curveChoices();
-  const scalars = await read("events.multi_task_scalar_metrics_iter_histogram",
+  const {metrics: scalars} = await read("events.multi_task_scalar_metrics_iter_histogram",
     {tasks: tasks.map(task => task.id), samples: 500, key: keyOf(chosen)});
   const metrics = Object.entries(scalars).filter(([metric]) => !isMachine(metric))
     .flatMap(([metric, variants]) => Object.entries(variants).map(([variant, byTask]) =>

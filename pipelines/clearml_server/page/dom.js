@@ -92,7 +92,9 @@ export function ask(title, content, {confirm = "OK", danger = false} = {}) {
   return new Promise(resolve => {
     const form = el("form", {method: "dialog"}, el("h2", title), content, el("p.bar",
       el(danger ? "button.act.danger" : "button.act", {value: "yes"}, confirm),
-      el("button.act", {value: "", formnovalidate: ""}, "Cancel")));
+      // Enter alone must not do what cannot be undone
+      el("button.act", {value: "", formnovalidate: "", autofocus: danger && ""},
+        "Cancel")));
     const dialog = el("dialog", {"aria-label": title}, form);
     dialog.addEventListener("close", () => {
       const values = Object.fromEntries(new FormData(form));

@@ -10,6 +10,7 @@ from . import (  # noqa: F401
     project_removal,
     projects,
     queues,
+    scalars,
     statistics,
     task_actions,
     task_parts,

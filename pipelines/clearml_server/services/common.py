@@ -2,11 +2,14 @@
 
 from .. import documents
 from ..errors import ApiError
-from ..storage import MODEL, PROJECT, TASK
+from ..storage import MODEL, PROJECT, QUEUE, TASK
 
 LEAST_NAME = 3
+DEFAULT_BATCH = 500
+MAX_BATCH = 10_000
 HIDDEN = "hidden"
 ARCHIVED = "archived"
+DELETED = "__DELETED__"  # before the id of what a record once referred to
 
 
 def check_name(name) -> str:
@@ -50,8 +53,13 @@ def with_subprojects(db, request: dict) -> dict:
     if not ids or not request.get("include_subprojects"):
         return request
     ids = ids if isinstance(ids, list) else [ids]
-    below = [child for id_ in ids for child in with_below(db, id_)]
-    return request | {"project": below}
+    return request | in_projects(db, ids)
+
+
+def in_projects(db, ids: list[str] | None) -> dict:
+    """The filter for what is in projects or below them; without any, for everything."""
+    below = {child for id_ in ids or [] for child in with_below(db, id_)}
+    return {"project": sorted(below)} if below else {}
 
 
 def with_below(db, project_id: str) -> list[str]:
@@ -88,7 +96,14 @@ def for_each(call, act) -> dict:
 
 
 # Ids in records, and what they are the ids of.
-REFERENCES = {"project": PROJECT, "parent": TASK, "task": TASK}
+REFERENCES = {
+    "project": PROJECT,
+    "parent": TASK,
+    "task": TASK,
+    "execution.queue": QUEUE,
+    "execution.model": MODEL,
+    "queue": QUEUE,
+}
 
 
 def with_names(db, records: list[dict], entity) -> None:
@@ -97,22 +112,30 @@ def with_names(db, records: list[dict], entity) -> None:
 
     def named(of, id_):
         if (of.table, id_) not in names:
-            found = documents.select(db, of, "id = ?", [id_], ["id", "name"])
-            names[of.table, id_] = found[0] if found else {"id": id_}
+            names[of.table, id_] = name_of(db, of, id_)
         return dict(names[of.table, id_])
 
     references = REFERENCES | ({"parent": PROJECT} if entity is PROJECT else {})
     references |= {"parent": MODEL} if entity is MODEL else {}
     for record in records:
-        for field, of in references.items():
-            if record.get(field):
-                record[field] = named(of, record[field])
+        for path, of in references.items():
+            *way, field = path.split(".")
+            inner = record.get(way[0], {}) if way else record
+            if isinstance(inner, dict) and inner.get(field):
+                inner[field] = named(of, inner[field])
         for field, name in (("user", documents.USER), ("company", documents.COMPANY)):
             if field in record:
                 record[field] = {"id": record[field], "name": name}
         for entries in (record.get("models") or {}).values():
             for entry in entries or []:
                 entry["model"] = named(MODEL, entry.get("model"))
+
+
+def name_of(db, entity, id_) -> dict:
+    """The id and the name of a record, as far as there is one."""
+    shown = ["id", "name"] + ["display_name"] * (entity is QUEUE)
+    found = documents.select(db, entity, "id = ?", [id_], shown)
+    return found[0] if found else {"id": id_}
 
 
 def retag(db, entity, id_: str, request: dict) -> dict:
@@ -125,5 +148,45 @@ def retag(db, entity, id_: str, request: dict) -> dict:
 
 
 def rename_metadata(items) -> dict:
-    """Turn the API's list of metadata items into what is kept: by key."""
+    """Turn metadata, a list of items or a dictionary of them, into what is kept.
+
+    Returns:
+        Key to ``{"key", "type", "value"}``.
+    """
+    if isinstance(items, dict):
+        items = [{"key": key} | item for key, item in items.items()]
     return {item["key"]: item for item in items or []}
+
+
+def batch_size(call) -> int:
+    """How many events a call wants in one answer."""
+    size = call.data.get("batch_size") or DEFAULT_BATCH
+    return min(max(1, size), MAX_BATCH)
+
+
+def reporter(call, id_: str) -> str:
+    """The name of the task (or model, where the call is about models) of events.
+
+    Raises:
+        ApiError: There is none of this id.
+    """
+    entity = MODEL if call.data.get("model_events") else TASK
+    return documents.get(call.db, entity, id_, "name")["name"]
+
+
+def of_metrics(metrics, metric="metric", variant="variant") -> tuple[str, list]:
+    """SQL condition and parameters for what a request names in "metrics".
+
+    Args:
+        metrics: ``[{"metric": ..., "variants": [...]}]``; no list, or no variants,
+            means all of them.
+        metric, variant: SQL for the names that a record has.
+    """
+    clauses, parameters = [], []
+    for one in metrics or []:
+        clause, parameters = f"{metric} = ?", [*parameters, one["metric"]]
+        if variants := one.get("variants"):
+            clause += f" AND {variant} IN ({', '.join('?' * len(variants))})"
+            parameters += variants
+        clauses.append(f"({clause})")
+    return f"({' OR '.join(clauses)})" if clauses else "1", parameters

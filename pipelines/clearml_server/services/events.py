@@ -2,7 +2,7 @@
 
 Relied on by ``logger.report_*``, ``report_text``, captured console output, TensorBoard
 and matplotlib capture, resource monitoring, ``OutputModel.report_scalar``. Reading back
-is in ``event_reads``.
+is in ``scalars``, ``event_reads`` and ``event_samples``.
 
 A scalar of the same metric, variant and iteration replaces the former one. Each task
 also carries its last, lowest and highest value of each metric (``last_metrics``, keyed
@@ -28,6 +28,9 @@ TYPES = {SCALAR, LOG, PLOT, IMAGE, "training_stats_vector"}
 LOCKED = ("publishing", "published")
 # The iteration under which the SDK reports single values.
 SINGLE_VALUE = -(2**31)
+# The names that a console line may carry.
+LOG_METRIC = "ifnull(json_extract(doc, '$.metric'), '')"
+LOG_VARIANT = "ifnull(json_extract(doc, '$.variant'), '')"
 TEXTS = ("msg", "url", "plot_str", "key", "level", "worker")
 # Names of series that a task may have before further ones are left out of last_metrics.
 MAX_LAST_METRICS = 2000
@@ -67,6 +70,8 @@ def _why_not(db, event: dict, entities: dict) -> str | None:
     event["type"] = kind = kind.replace(" ", "_")
     if kind not in TYPES:
         return f"Invalid event type {kind}"
+    if kind == LOG and event.get("model_event"):
+        return "Models have no console"
     id_ = event.get("task")
     if not isinstance(id_, str):
         return "Event must have a 'task' field"
@@ -202,7 +207,8 @@ def note_scalar(last_metrics: dict, event: dict) -> None:
             "count": 0,
             "mean_value": 0.0,
         }
-    if iteration >= last.get("iter", iteration):
+    # a single value has no place among iterations: the new one is the last
+    if iteration == SINGLE_VALUE or iteration >= last.get("iter", iteration):
         last |= {"value": value, "iter": iteration}
     if value < last["min_value"]:
         last |= {"min_value": value, "min_value_iteration": iteration}
@@ -222,10 +228,16 @@ def delete_for_task(call):
 
 @endpoint("events.clear_task_log", writes=True)
 def clear_task_log(call):
-    """Delete the console output, or what of it is older than so many seconds."""
-    before = time.time() - max(0, call.data.get("threshold_sec") or 0)
-    sql = "DELETE FROM logs WHERE task = ? AND timestamp <= ?"
-    values = (call.data["task"], int(before * 1000))
+    """Delete the console output, or what of it is old, or of some metrics."""
+    before = max(0, call.data.get("threshold_sec") or 0)
+    sql, values = "DELETE FROM logs WHERE task = ?", [call.data["task"]]
+    if before:
+        sql += " AND timestamp <= ?"
+        values.append(int((time.time() - before) * 1000))
+    for field, word in (("include_metrics", "IN"), ("exclude_metrics", "NOT IN")):
+        if names := call.data.get(field):
+            sql += f" AND {LOG_METRIC} {word} ({', '.join('?' * len(names))})"
+            values += names
     return {"deleted": call.db.execute(sql, values).rowcount}
 
 

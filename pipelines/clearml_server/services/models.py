@@ -12,9 +12,11 @@ from ..storage import MODEL, PROJECT, TASK
 from . import projects, task_actions
 from .common import (
     ARCHIVED,
+    DELETED,
     check_name,
     check_tags,
     for_each,
+    in_projects,
     rename_metadata,
     retag,
     visible,
@@ -51,7 +53,12 @@ def get_all(call, complete=None):
 @endpoint("models.get_by_id_ex")
 def get_all_ex(call):
     """As get_all, with names beside the ids of other things."""
-    return get_all(call, lambda models: with_names(call.db, models, MODEL))
+    answer = get_all(call, lambda models: with_names(call.db, models, MODEL))
+    if call.data.get("include_stats"):
+        for model in answer["models"]:
+            labels = documents.get(call.db, MODEL, model["id"], "labels")
+            model["stats"] = {"labels_count": len(labels.get("labels", {}))}
+    return answer
 
 
 @endpoint("models.update_tags", writes=True)
@@ -65,8 +72,8 @@ def update_tags(call):
 
 @endpoint("models.get_frameworks")
 def get_frameworks(call):
-    ids = call.data.get("projects")
-    where, parameters = query.conditions(MODEL, {"project": ids} if ids else {})
+    among = in_projects(call.db, call.data.get("projects"))
+    where, parameters = query.conditions(MODEL, among)
     sql = (
         f"SELECT DISTINCT framework FROM models WHERE {where} AND framework NOT NULL "
         "ORDER BY framework"
@@ -76,7 +83,7 @@ def get_frameworks(call):
 
 @endpoint("models.create", writes=True)
 def create(call):
-    fields = _checked(call.db, call.data)
+    fields = {"ready": True} | _checked(call.db, call.data)
     return {"id": _insert(call.db, fields), "created": True}
 
 
@@ -131,7 +138,15 @@ def update_for_task(call):
     """Set the output model of a task to a file, or to an existing model."""
     db, request = call.db, call.data
     task = documents.get(
-        db, TASK, request["task"], "id", "name", "status", "project", "models"
+        db,
+        TASK,
+        request["task"],
+        "id",
+        "name",
+        "status",
+        "project",
+        "models",
+        "execution",
     )
     if bool(request.get("uri")) == bool(request.get("override_model_id")):
         raise ApiError("missing_required_fields", "uri or override_model_id")
@@ -148,6 +163,7 @@ def update_for_task(call):
         return _change(db, id_, fields) | {"id": id_, "created": False}
     else:
         fields = {"name": task["name"], "project": task.get("project")}
+        fields["framework"] = task.get("execution", {}).get("framework")
         id_, created = _insert(db, fields | _checked(db, request)), True
     entry = {"name": "Output Model", "model": id_, "updated": documents.now()}
     models = task["models"] | {"output": [entry]}
@@ -213,13 +229,23 @@ def _delete(call, id_) -> dict:
         )
     for kind, tasks in (("input", users), ("output", makers)):
         for task in tasks:
-            entries = [m for m in task["models"][kind] if m["model"] != id_]
-            models = task["models"] | {kind: entries}
+            models = task["models"] | {kind: _without(task, kind, id_)}
             documents.update(db, TASK, task["id"], {"models": models})
     uri = model.get("uri")
     if uri and call.data.get("delete_external_artifacts") is not False:
         call.after.append(lambda: call.server.files.delete_urls([uri]))
     return {"deleted": bool(documents.delete(db, MODEL, id_)), "url": uri}
+
+
+def _without(task: dict, kind: str, id_: str) -> list[dict]:
+    """The models of a task without one; what was used or published keeps a trace."""
+    if kind == "output" and task["status"] != "published":
+        return [entry for entry in task["models"][kind] if entry["model"] != id_]
+    gone = {"model": f"{DELETED}{id_}"}
+    return [
+        entry | gone if entry["model"] == id_ else entry
+        for entry in task["models"][kind]
+    ]
 
 
 def _tasks_with(db, kind: str, model_id: str) -> list[dict]:

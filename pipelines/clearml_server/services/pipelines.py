@@ -31,8 +31,10 @@ def start_pipeline(call):
     call.data = {"task": pipeline, "queue": request.get("queue")}
     if not request.get("queue"):
         call.data["queue_name"] = queues.SERVICES
-    task_actions.enqueue(call)
-    return {"pipeline": pipeline, "enqueued": True}
+    call.data["verify_watched_queue"] = request.get("verify_watched_queue")
+    queued = task_actions.enqueue(call)
+    answer = {"pipeline": pipeline, "enqueued": True}
+    return answer | {k: queued[k] for k in ("queue_watched",) if k in queued}
 
 
 @endpoint("pipelines.delete_runs", writes=True)
@@ -43,7 +45,7 @@ def delete_runs(call):
         call.db, TASK, "project = ? AND type = 'controller'", [project], ["id"]
     )
     if {run["id"] for run in runs} <= set(call.data["ids"]):
-        raise ApiError("validation_error", "the last run of a pipeline stays")
+        raise ApiError("cannot_remove_all_runs", project=project)
     call.data = call.data | {"include_pipeline_steps": True}
 
     def act(id_):

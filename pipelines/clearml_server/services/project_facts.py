@@ -3,12 +3,13 @@
 Relied on by ``APIClient().projects`` and by web interfaces, for what to filter by.
 """
 
-from .. import documents
+from .. import documents, patterns
 from ..calls import endpoint
 from ..errors import ApiError
 from ..storage import PROJECT, TASK
 from . import projects
 from .common import ARCHIVED, with_below, with_names
+from .project_stats import tagged, with_contents
 
 DEFAULT_PAGE = 500
 
@@ -28,13 +29,17 @@ def get_hyper_parameters(call):
 
 @endpoint("projects.get_hyperparam_values")
 def get_hyperparam_values(call):
-    """The different values that a parameter has in tasks."""
+    """The different values that a parameter has in tasks, and that fit a pattern."""
+    if pattern := call.data.get("pattern"):
+        patterns.compiled(pattern)
     where, ids = _of_projects(call, call.data.get("projects"))
     rows = call.db.execute(
         "SELECT DISTINCT json_extract(item.value, '$.value') FROM tasks, "
         "json_each(tasks.hyperparams) AS section, json_each(section.value) AS item "
-        f"WHERE {where} AND section.key = ? AND item.key = ? ORDER BY 1",
-        [*ids, call.data["section"], call.data["name"]],
+        f"WHERE {where} AND section.key = ? AND item.key = ? "
+        "AND (? IS NULL OR matches(?, 0, json_extract(item.value, '$.value'))) "
+        "ORDER BY 1",
+        [*ids, call.data["section"], call.data["name"], pattern, pattern],
     )
     values = [row[0] for row in rows if row[0] is not None]
     return {"total": len(values), "values": values}
@@ -42,7 +47,8 @@ def get_hyperparam_values(call):
 
 @endpoint("projects.get_model_metadata_keys")
 def get_model_metadata_keys(call):
-    where, ids = _of_projects(call, [call.data["project"]], "models")
+    project = call.data.get("project")
+    where, ids = _of_projects(call, [project] if project else None, "models")
     rows = call.db.execute(
         "SELECT DISTINCT item.key FROM models, json_each(models.metadata) AS item "
         f"WHERE {where} ORDER BY 1",
@@ -67,14 +73,12 @@ def get_model_metadata_values(call):
 def get_task_parents(call):
     """The tasks that tasks of projects were cloned from or belong to."""
     where, ids = _of_projects(call, call.data.get("projects"))
-    state = call.data.get("tasks_state")
-    archived = (
-        "EXISTS (SELECT 1 FROM json_each(tasks.system_tags) AS has "
-        f"WHERE has.value = '{ARCHIVED}')"
-    )
-    if state:
-        where += f" AND {'' if state == 'archived' else 'NOT '}{archived}"
+    if state := call.data.get("tasks_state"):
+        where += f" AND {'' if state == 'archived' else 'NOT '}{tagged(ARCHIVED)}"
     sql = f"id IN (SELECT parent FROM tasks WHERE {where})"
+    if name := call.data.get("task_name"):
+        patterns.compiled(name)
+        sql, ids = f"{sql} AND matches(?, 1, name)", [*ids, name]
     found = documents.select(call.db, TASK, sql, ids, ["id", "name", "project"])
     with_names(call.db, found, TASK)
     return {"parents": sorted(found, key=lambda task: task["name"])}
@@ -82,7 +86,8 @@ def get_task_parents(call):
 
 @endpoint("projects.get_user_names")
 def get_user_names(call):
-    return {"users": [{"id": documents.USER, "name": documents.USER}]}
+    found = with_contents(call.db, call.data.get("projects") or [])
+    return {"users": [{"id": documents.USER, "name": documents.USER}] if found else []}
 
 
 @endpoint("projects.merge", writes=True)
@@ -92,7 +97,7 @@ def merge(call):
     documents.get(db, PROJECT, source, "id")
     target = call.data.get("destination_project")
     if target and target in with_below(db, source):
-        raise ApiError("validation_error", "a project cannot be merged into itself")
+        raise ApiError("cannot_be_merged_into_its_child", project=source)
     name = documents.get(db, PROJECT, target, "name")["name"] if target else None
     children = documents.select(db, PROJECT, "parent = ?", [source], ["id", "basename"])
     for child in children:
@@ -110,10 +115,11 @@ def merge(call):
 
 
 def _of_projects(call, ids, table: str = "tasks") -> tuple[str, list]:
-    """SQL condition and parameters: in these projects, and in those below."""
+    """SQL condition and parameters: in these projects (or the top), and those below."""
+    below = call.data.get("include_subprojects", True)
     if not ids:
-        return "1", []
-    if call.data.get("include_subprojects", True):
+        return "1" if below else f"{table}.project IS NULL", []
+    if below:
         ids = [below for id_ in ids for below in with_below(call.db, id_)]
     return f"{table}.project IN ({', '.join('?' * len(ids))})", list(ids)
 

@@ -5,18 +5,13 @@ projects), ``PipelineController``, ``Task.get_projects``, ``Task.get_project_id`
 ``Task.move_to_project``, ``project.delete`` of the APIClient.
 """
 
-from datetime import datetime, timedelta, timezone
-
 from .. import documents, query, schemas
 from ..calls import endpoint
 from ..errors import ApiError
 from ..storage import MODEL, PROJECT, TASK
-from .common import ARCHIVED, check_name, check_tags, visible, with_below, with_names
+from . import project_stats
+from .common import check_name, check_tags, in_projects, visible, with_below, with_names
 
-STATUSES = (
-    "created queued in_progress stopped published publishing closed failed completed "
-    "unknown"
-).split()
 FIELDS = "name description tags system_tags default_output_destination".split()
 
 
@@ -34,59 +29,16 @@ def get_all(call):
         request.setdefault("parent", [None])
     elif "parent" in request:
         request["path"] = request.pop("parent")
+    also = visible(request)
+    if users := request.get("active_users"):
+        also |= project_stats.active(call.db, users)
     complete = None
     if call.name == "projects.get_all_ex":
         complete = lambda found: with_names(call.db, found, PROJECT)  # noqa: E731
-    answer = query.search(call.db, PROJECT, request, visible(request), complete)
+    answer = query.search(call.db, PROJECT, request, also, complete)
     for project in answer["projects"]:
-        if request.get("include_stats"):
-            project["stats"] = _stats(call, project["id"])
-        if request.get("check_own_contents"):
-            project |= {
-                f"own_{table}": _count(call.db, table, [project["id"]])
-                for table in ("tasks", "models")
-            }
+        project |= project_stats.asked_for(call, project["id"])
     return answer
-
-
-def _stats(call, project_id) -> dict:
-    """Numbers of tasks by state, with the projects below unless told otherwise."""
-    db, wanted = call.db, call.data.get("stats_for_state")
-    ids = [project_id]
-    if call.data.get("stats_with_children", True):
-        ids = with_below(db, project_id)
-    return {
-        state: _counts(db, ids, archived=state == "archived")
-        for state in ("active", "archived")
-        if wanted in (None, state)
-    }
-
-
-def _counts(db, ids: list[str], archived: bool) -> dict:
-    rows = db.execute(
-        "SELECT status, completed, active_duration FROM tasks "
-        f"WHERE project IN ({', '.join('?' * len(ids))}) AND "
-        f"{'' if archived else 'NOT'} EXISTS (SELECT 1 FROM json_each(system_tags) "
-        "WHERE value = ?)",
-        [*ids, ARCHIVED],
-    ).fetchall()
-    counts = dict.fromkeys(STATUSES, 0)
-    for row in rows:
-        counts[row["status"]] = counts.get(row["status"], 0) + 1
-    day = datetime.now(timezone.utc) - timedelta(days=1)
-    day = day.isoformat(timespec="microseconds")
-    return {
-        "status_count": counts,
-        "total_tasks": len(rows),
-        "total_runtime": sum(row["active_duration"] or 0 for row in rows),
-        "completed_tasks_24h": sum((row["completed"] or "") > day for row in rows),
-    }
-
-
-def _count(db, table: str, ids: list[str], also: str = "1") -> int:
-    marks = ", ".join("?" * len(ids))
-    sql = f"SELECT count(*) FROM {table} WHERE project IN ({marks}) AND {also}"
-    return db.execute(sql, ids).fetchone()[0]
 
 
 @endpoint("projects.create", writes=True)
@@ -113,7 +65,9 @@ def update(call):
     if "name" in fields:
         name = fields["name"] = _clean(fields["name"])
         if _parent_name(name) != _parent_name(project["name"]):
-            raise ApiError("invalid_project_name", "move it instead", name=name)
+            raise ApiError("cannot_update_project_location", name=name)
+        if _find(db, name) not in (None, project_id):
+            raise ApiError("expected_unique_data", name=name)
         fields["basename"] = name.rpartition("/")[2]
         _rename_below(db, project_id, project["name"], name)
     fields["last_update"] = documents.now()
@@ -127,9 +81,7 @@ def move(call):
     project = documents.get(db, PROJECT, project_id)
     location = _clean(call.data["new_location"]) if call.data["new_location"] else ""
     if f"{location}/".startswith(f"{project['name']}/"):
-        raise ApiError(
-            "validation_error", "a project cannot be moved under itself", to=location
-        )
+        raise ApiError("project_cannot_be_moved_under_itself", to=location)
     return {"moved": place(db, project_id, location)}
 
 
@@ -159,10 +111,10 @@ def get_tags(call):
         "projects.get_model_tags": MODEL,
         "projects.get_project_tags": PROJECT,
     }[call.name]
-    projects = call.data.get("projects")
-    among = dict(call.data.get("filter") or {})
+    projects, among = call.data.get("projects"), call.data.get("filter") or {}
     if projects:
-        among["id" if entity is PROJECT else "project"] = projects
+        of = {"id": projects} if entity is PROJECT else in_projects(call.db, projects)
+        among = among | of
     wanted = ["tags"] + ["system_tags"] * bool(call.data.get("include_system"))
     return {name: distinct(call.db, entity, name, among) for name in wanted}
 
@@ -181,10 +133,11 @@ def distinct(db, entity, name: str, among: dict) -> list:
 @endpoint("projects.get_unique_metric_variants")
 def get_unique_metric_variants(call):
     """The metrics of the tasks of a project (or of all), with their hashes."""
-    where, parameters = "1", []
+    among = {"id": call.data.get("ids") or None}
     if project := call.data.get("project"):
-        parameters = with_below(call.db, project)
-        where = f"project IN ({', '.join('?' * len(parameters))})"
+        below = call.data.get("include_subprojects", True)
+        among["project"] = with_below(call.db, project) if below else [project]
+    where, parameters = query.conditions(TASK, among)
     found = {}
     for task in documents.select(call.db, TASK, where, parameters, ["last_metrics"]):
         for metric_hash, variants in task.get("last_metrics", {}).items():
@@ -211,10 +164,10 @@ def _clean(name) -> str:
     Raises:
         ApiError: It is too short, or has an empty part.
     """
-    parts = [part.strip() for part in check_name(name).strip("/").split("/")]
+    parts = [part.strip() for part in name.strip("/").split("/")]
     if not all(parts):
         raise ApiError("invalid_project_name", "empty part", name=name)
-    return "/".join(parts)
+    return check_name("/".join(parts))
 
 
 def _parent_name(name: str) -> str:

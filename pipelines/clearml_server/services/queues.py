@@ -9,12 +9,15 @@ from .. import documents, query
 from ..calls import endpoint
 from ..errors import ApiError
 from ..storage import QUEUE, TASK
-from . import statistics
-from .common import check_name, check_tags, rename_metadata
+from . import statistics, workers
+from .common import HIDDEN, check_name, check_tags, name_of, rename_metadata
 
+FIELDS = ("name", "display_name", "tags", "system_tags", "metadata")
 DEFAULT = "default"
 # Pipeline controllers wait here, so that they do not block the worker of their steps.
 SERVICES = "services"
+# Queues that are there for programs; people see them when they ask by name or id.
+HIDDEN_TAGS = ("k8s-glue", HIDDEN)
 
 
 @endpoint("queues.get_by_id")
@@ -23,9 +26,12 @@ def get_by_id(call):
 
 
 @endpoint("queues.get_all")
-def get_all(call):
-    answer = query.search(call.db, QUEUE, call.data)
-    most = call.data.get("max_task_entries")
+def get_all(call, complete=None):
+    request, also = call.data, {}
+    if not any(request.get(name) for name in ("search_hidden", "id", "name")):
+        also = {"system_tags": [f"-{tag}" for tag in HIDDEN_TAGS]}
+    answer = query.search(call.db, QUEUE, request, also, complete)
+    most = request.get("max_task_entries")
     for queue in answer["queues"]:
         if most is not None and "entries" in queue:
             queue["entries"] = queue["entries"][:most]
@@ -35,20 +41,14 @@ def get_all(call):
 @endpoint("queues.get_all_ex")
 def get_all_ex(call):
     """As get_all, with the names of the tasks and the workers that listen."""
-    answer = get_all(call)
-    for queue in answer["queues"]:
-        for entry in queue.get("entries", []):
-            name = documents.select(
-                call.db, TASK, "id = ?", [entry["task"]], ["id", "name"]
-            )
-            entry["task"] = name[0] if name else {"id": entry["task"]}
-        listening = (
-            "SELECT workers.id FROM workers, json_each(queues) AS has "
-            "WHERE has.value = ?"
-        )
-        rows = call.db.execute(listening, (queue["id"],))
-        queue["workers"] = [{"name": row["id"], "key": row["id"]} for row in rows]
-    return answer
+
+    def complete(queues):
+        for queue in queues:
+            for entry in queue.get("entries", []):
+                entry["task"] = name_of(call.db, TASK, entry["task"])
+            queue["workers"] = workers.of_queue(call.db, queue["id"])
+
+    return get_all(call, complete)
 
 
 @endpoint("queues.get_default")
@@ -63,22 +63,27 @@ def create(call):
     if _by_name(call.db, name):
         raise ApiError("expected_unique_data", name=name)
     check_tags(call.data)
-    fields = {k: call.data[k] for k in ("tags", "system_tags") if call.data.get(k)}
-    metadata = rename_metadata(call.data.get("metadata"))
-    return {"id": _insert(call.db, name, **fields, metadata=metadata)}
+    return {"id": _insert(call.db, **_fields(call.data) | {"name": name})}
 
 
 @endpoint("queues.update", writes=True)
 def update(call):
     documents.get(call.db, QUEUE, call.data["queue"], "id")
     check_tags(call.data)
-    names = ("name", "display_name", "tags", "system_tags")
-    fields = {k: call.data[k] for k in names if call.data.get(k) is not None}
+    fields = _fields(call.data)
     if "name" in fields:
         fields["name"] = check_name(fields["name"])
     fields["last_update"] = documents.now()
     updated = documents.update(call.db, QUEUE, call.data["queue"], fields)
     return {"updated": updated, "fields": fields}
+
+
+def _fields(request: dict) -> dict:
+    """The fields of a request that a queue keeps."""
+    fields = {k: request[k] for k in FIELDS if request.get(k) is not None}
+    if "metadata" in fields:
+        fields["metadata"] = rename_metadata(fields["metadata"])
+    return fields
 
 
 @endpoint("queues.delete", writes=True)
@@ -210,7 +215,7 @@ def resolve(call) -> str:
     if id_ := call.data.get("queue"):
         return documents.get(call.db, QUEUE, id_, "id")["id"]
     if name := call.data.get("queue_name"):
-        return _by_name(call.db, name) or _insert(call.db, check_name(name))
+        return _by_name(call.db, name) or _insert(call.db, name=check_name(name))
     return _default(call.db)
 
 
@@ -224,8 +229,8 @@ def _default(db) -> str:
 def prepare(db) -> None:
     """Make the queues that a new server has."""
     if db.execute("SELECT 1 FROM queues").fetchone() is None:
-        _insert(db, DEFAULT, system_tags=[DEFAULT])
-        _insert(db, SERVICES)
+        _insert(db, name=DEFAULT, system_tags=[DEFAULT])
+        _insert(db, name=SERVICES)
 
 
 def append(db, queue_id: str, task_id: str) -> None:
@@ -278,10 +283,9 @@ def _by_name(db, name):
     return row and row["id"]
 
 
-def _insert(db, name, **fields) -> str:
+def _insert(db, **fields) -> str:
     time = documents.now()
     record = {
-        "name": name,
         "user": documents.USER,
         "company": documents.COMPANY,
         "created": time,

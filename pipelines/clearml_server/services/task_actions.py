@@ -128,7 +128,7 @@ def close(call):
 
 @endpoint("tasks.completed", writes=True)
 def completed(call):
-    answer = _ended(call, "completed")
+    answer = _ended(call, "completed") | {"published": 0}
     if call.data.get("publish"):
         published = _publish(call, call.data["task"])
         answer["published"] = published["updated"]
@@ -275,6 +275,9 @@ def _archive(call, id_) -> dict:
     for step in [*steps(call, task), task]:
         status = "stopped" if step["status"] == "in_progress" else None
         _out_of_queue(call, step, status)
+        names = ("status_reason", "status_message")
+        said = {name: call.data[name] for name in names if call.data.get(name)}
+        change(call.db, step["id"], said)
         _retag(call, step["id"], add=ARCHIVED)
     return {"archived": True}
 

@@ -8,8 +8,8 @@ Relied on by ``task.upload_artifact``, ``register_artifact``, ``OutputModel``,
 from .. import documents
 from ..calls import endpoint
 from ..errors import ApiError
-from ..storage import MODEL, TASK
-from .tasks import change
+from ..storage import TASK
+from .tasks import change, in_order
 
 PARAMETER_STATUSES = ("created", "in_progress")
 # Sections that people may edit after the run.
@@ -41,7 +41,8 @@ def _artifacts(call) -> dict:
 
 def _keep_artifacts(call, artifacts: dict) -> int:
     task = documents.get(call.db, TASK, call.data["task"], "execution")
-    execution = task.get("execution", {}) | {"artifacts": list(artifacts.values())}
+    artifacts = in_order([*artifacts.values()])
+    execution = task.get("execution", {}) | {"artifacts": artifacts}
     return change(call.db, call.data["task"], {"execution": execution})["updated"]
 
 
@@ -49,7 +50,6 @@ def _keep_artifacts(call, artifacts: dict) -> int:
 def add_or_update_model(call):
     db, request = call.db, call.data
     task = documents.get(db, TASK, request["task"], "models", "last_iteration")
-    documents.get(db, MODEL, request["model"], "id")
     models = task.get("models", {})
     entry = {k: request[k] for k in ("name", "model")} | {"updated": documents.now()}
     entries = {m["name"]: m for m in models.get(request["type"]) or []}
@@ -152,8 +152,12 @@ def get_configuration_names(call):
     answer = []
     for id_ in call.data["tasks"]:
         task = documents.get(call.db, TASK, id_, "configuration")
-        names = sorted(task.get("configuration", {}))
-        if names or call.data.get("skip_empty") is False:
+        items, every = (
+            task.get("configuration", {}),
+            call.data.get("skip_empty") is False,
+        )
+        names = sorted(name for name in items if every or items[name].get("value"))
+        if names or every:
             answer.append({"task": id_, "names": names})
     return {"configurations": answer}
 

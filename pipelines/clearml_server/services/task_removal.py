@@ -9,8 +9,8 @@ from ..calls import endpoint
 from ..errors import ApiError
 from ..storage import MODEL, TASK
 from . import events, queues, task_actions
-from .common import ARCHIVED, for_each, touch_project
-from .tasks import DELETED, NO_EXECUTION
+from .common import ARCHIVED, DELETED, for_each, touch_project
+from .tasks import NO_EXECUTION, NO_SCRIPT
 
 RESET_FIELDS = {
     "last_iteration": 0,
@@ -53,7 +53,7 @@ def _reset(call, id_) -> dict:
         "status_message": "reset",
     }
     if call.data.get("clear_all"):
-        fields |= {"execution": NO_EXECUTION, "script": {}}
+        fields |= {"execution": NO_EXECUTION, "script": NO_SCRIPT}
     answer = task_actions.change_status(call, task, "created", **fields)
     answer["fields"].pop("execution", None)
     return answer | cleaned | {"dequeued": dequeued}
@@ -111,8 +111,9 @@ def _clean_up(call, task, force, orphan_children=False) -> dict:
             a["uri"] for a in artifacts if a.get("mode") != "input" and a.get("uri")
         ],
         "model_urls": [model["uri"] for model in drafts if model.get("uri")],
-        "event_urls": events.delete_all(db, id_),
     }
+    files = [url for kind in urls.values() for url in kind]
+    files += events.delete_all(db, id_)
     for model in drafts:
         documents.delete(db, MODEL, model["id"])
     gone = f"{DELETED}{id_}"
@@ -123,13 +124,15 @@ def _clean_up(call, task, force, orphan_children=False) -> dict:
         sql = "UPDATE models SET task = ? WHERE task = ?"
         updated_models = db.execute(sql, (gone, id_)).rowcount
     if call.data.get("delete_external_artifacts") is not False:
-        every = [url for kind in urls.values() for url in kind]
-        call.after.append(lambda: call.server.files.delete_urls(every))
+        call.after.append(lambda: call.server.files.delete_urls(files))
     return {
         "deleted_models": len(drafts),
         "updated_children": updated_children,
         "updated_models": updated_models,
-    } | ({"urls": urls} if call.data.get("return_file_urls") else {})
+        # as of the real server; files of events are deleted here, whoever asks
+    } | (
+        {"urls": urls | {"event_urls": []}} if call.data.get("return_file_urls") else {}
+    )
 
 
 def _refuse_if_published(db, id_, models) -> None:

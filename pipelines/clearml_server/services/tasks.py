@@ -11,12 +11,14 @@ from .. import documents, query, schemas
 from ..calls import endpoint
 from ..errors import ApiError
 from ..storage import MODEL, PROJECT, TASK
-from . import projects
+from . import legacy, projects
 from .common import (
     ARCHIVED,
+    DELETED,
     check_name,
     check_tags,
     for_each,
+    in_projects,
     retag,
     touch_project,
     visible,
@@ -24,7 +26,6 @@ from .common import (
     with_subprojects,
 )
 
-DELETED = "__DELETED__"
 DEVELOPMENT = "development"
 TYPES = set(
     "training testing inference data_processing application monitor controller "
@@ -37,6 +38,12 @@ EDITABLE = (
 ).split()
 # Clients expect the list to be there.
 NO_EXECUTION = {"artifacts": []}
+NO_SCRIPT = {
+    "binary": "python",
+    "repository": "",
+    "entry_point": "",
+    "requirements": {},
+}
 # Of these, an edit replaces only the keys that it names.
 MERGED = ("execution", "script", "output", "models")
 # What may be changed at any status.
@@ -63,21 +70,21 @@ def get_all_ex(call):
 
 @endpoint("tasks.get_types")
 def get_types(call):
-    ids = call.data.get("projects")
-    where, parameters = query.conditions(TASK, {"project": ids} if ids else {})
+    among = in_projects(call.db, call.data.get("projects"))
+    where, parameters = query.conditions(TASK, among)
     sql = f"SELECT DISTINCT type FROM tasks WHERE {where} ORDER BY type"
     return {"types": [row["type"] for row in call.db.execute(sql, parameters)]}
 
 
 @endpoint("tasks.validate")
 def validate(call):
-    _checked(call.db, call.data)
+    _checked(call.db, legacy.modern(call.data))
     return {}
 
 
 @endpoint("tasks.create", writes=True)
 def create(call):
-    fields = _checked(call.db, call.data)
+    fields = _checked(call.db, legacy.modern(call.data))
     return {"id": insert(call.db, fields)}
 
 
@@ -116,10 +123,11 @@ def insert(db, fields: dict) -> str:
 
 @endpoint("tasks.edit", writes=True)
 def edit(call):
-    task = documents.get(call.db, TASK, call.data["task"], "status", *MERGED)
+    names = ("status", *MERGED, *legacy.FIELDS)
+    task = documents.get(call.db, TASK, call.data["task"], *names)
     if not call.data.get("force") and task["status"] != "created":
         raise ApiError("invalid_task_status", expected="created", status=task["status"])
-    fields = _checked(call.db, call.data)
+    fields = _checked(call.db, legacy.modern(call.data, task))
     for name in MERGED:
         if name in fields:
             fields[name] = task.get(name, {}) | fields[name]
@@ -190,8 +198,11 @@ def set_requirements(call):
 def clone(call):
     db, request = call.db, call.data
     source = documents.get(db, TASK, request["task"])
-    execution = source.get("execution", {}) | (request.get("execution_overrides") or {})
+    overrides = request.get("execution_overrides") or {}
+    execution = source.get("execution", {}) | overrides
     execution.pop("queue", None)
+    checked = execution if request.get("validate_references") else overrides
+    _check_model(db, checked.get("model"))
     if artifacts := execution.get("artifacts"):
         execution["artifacts"] = [a for a in artifacts if a.get("mode") == "input"]
     parent = source.get("parent") or ""
@@ -269,11 +280,23 @@ def _checked(db, request: dict) -> dict:
         for item in fields.get("models", {}).get(kind) or []:
             item.setdefault("updated", documents.now())
     for item in fields.get("models", {}).get("input") or []:
-        if not documents.exists(db, MODEL, item.get("model")):
-            raise ApiError("invalid_model_id", models=item.get("model"))
+        _check_model(db, item.get("model"))
+    if "artifacts" in fields.get("execution", {}):
+        fields["execution"] |= {"artifacts": in_order(fields["execution"]["artifacts"])}
     if "script" in fields:
         fields["script"] = {
             key: value.strip() if isinstance(value, str) and key != "diff" else value
             for key, value in fields["script"].items()
         }
     return fields
+
+
+def _check_model(db, id_: str | None) -> None:
+    """Raises ApiError where a model is named that neither exists nor once did."""
+    if id_ and not id_.startswith(DELETED) and not documents.exists(db, MODEL, id_):
+        raise ApiError("invalid_model_id", models=id_)
+
+
+def in_order(artifacts: list[dict]) -> list[dict]:
+    """Artifacts as the API lists them."""
+    return sorted(artifacts or [], key=lambda a: (a["key"], a.get("mode", "output")))

@@ -6,12 +6,12 @@ Relied on by every Session of the SDK and of agents (``auth.login``), by
 
 import json
 
-from .. import documents, query, schemas
+from .. import calls, documents, query, schemas
 from ..auth import API_VERSION, SERVER_VERSION
 from ..calls import endpoint
 from ..errors import ApiError
 from ..storage import MODEL, PROJECT, TASK
-from . import projects
+from . import project_stats, projects
 
 ME = {"id": documents.USER, "name": documents.USER, "role": "user"}
 MY_COMPANY = {"id": documents.COMPANY, "name": documents.COMPANY}
@@ -50,6 +50,22 @@ def info(call):
     return {"version": SERVER_VERSION, "api_version": API_VERSION}
 
 
+@endpoint("server.endpoints")
+def endpoints(call):
+    """The calls that are answered, by service."""
+    found = {}
+    for name in sorted(calls.names()):
+        service, _, action = name.partition(".")
+        found.setdefault(service, []).append({"name": action})
+    return {"endpoints": found}
+
+
+@endpoint("server.report_stats_option")
+def report_stats_option(call):
+    """Nothing is reported to anybody."""
+    return {"enabled": False, "supported": False}
+
+
 @endpoint("users.get_current_user")
 def get_current_user(call):
     return {"user": ME | {"company": MY_COMPANY}}
@@ -63,13 +79,17 @@ def get_user(call):
 @endpoint("users.get_all")
 @endpoint("users.get_all_ex")
 def get_all_users(call):
-    ids = call.data.get("id")
-    return {"users": [ME] if not ids or ME["id"] in ids else []}
+    ids, projects = call.data.get("id"), call.data.get("active_in_projects")
+    found = not ids or ME["id"] in ids
+    if found and projects is not None:
+        found = bool(project_stats.with_contents(call.db, projects))
+    return {"users": [ME] if found else []}
 
 
 @endpoint("organization.get_user_companies")
 def get_user_companies(call):
-    return {"companies": [MY_COMPANY | {"owners": [ME]}]}
+    owner = ME | {"avatar": None}
+    return {"companies": [MY_COMPANY | {"owners": [owner], "allocated": 1}]}
 
 
 @endpoint("organization.get_tags")
@@ -107,6 +127,11 @@ def get_entities_count(call):
         if asked is None:
             continue
         asked = schemas.check(f"{entity.table}.get_all", asked)
+        if users := call.data.get("active_users"):
+            if entity is PROJECT:
+                also = also | project_stats.active(call.db, users)
+            else:
+                also = also | {"user": users}
         answer[kind] = query.count(call.db, entity, asked, also)
     return answer
 

@@ -12,6 +12,7 @@ from ..calls import endpoint
 from ..errors import ApiError
 from ..storage import PROJECT, QUEUE, TASK, WORKER
 from . import statistics
+from .common import name_of
 
 TIMEOUT_SECONDS = 600
 MOST_SECONDS = 10**9
@@ -31,6 +32,7 @@ def register(call):
             "id": request["worker"],
             "register_time": time,
             "register_timeout": request.get("timeout") or TIMEOUT_SECONDS,
+            "ip": request.get("ip") or call.client,
             "last_activity_time": time,
             "queues": request.get("queues") or [],
             "tags": request.get("tags") or [],
@@ -61,9 +63,7 @@ def status_report(call):
         if request.get(name) is not None:
             fields[name] = request[name]
     documents.update(db, WORKER, request["worker"], fields)
-    statistics.note_worker(
-        db, request["worker"], request.get("task"), request.get("machine_stats")
-    )
+    statistics.note_worker(db, request)
     if request.get("task"):
         updated = documents.update(
             db,
@@ -117,19 +117,35 @@ def set_runtime_properties(call):
 def _answer(db, worker: dict) -> dict:
     """A worker as the API shows it: with names beside the ids."""
     answer = {k: v for k, v in worker.items() if k != "machine_stats"}
-    answer |= {"key": worker["id"], "user": {"id": documents.USER}}
+    answer |= {"key": key_of(worker["id"]), "user": {"id": documents.USER}}
     answer["company"] = {"id": documents.COMPANY, "name": documents.COMPANY}
-    answer["queues"] = [_named(db, QUEUE, id_) for id_ in worker.get("queues", [])]
+    answer["queues"] = [name_of(db, QUEUE, id_) for id_ in worker.get("queues", [])]
     if "queue" in worker:
-        answer["queue"] = _named(db, QUEUE, worker["queue"])
+        answer["queue"] = name_of(db, QUEUE, worker["queue"])
     if "task" in worker:
-        answer["task"] = _named(db, TASK, worker["task"])
+        answer["task"] = name_of(db, TASK, worker["task"])
         tasks = documents.select(db, TASK, "id = ?", [worker["task"]], ["project"])
         if tasks and "project" in tasks[0]:
-            answer["project"] = _named(db, PROJECT, tasks[0]["project"])
+            answer["project"] = name_of(db, PROJECT, tasks[0]["project"])
     return answer
 
 
-def _named(db, entity, id_) -> dict:
-    found = documents.select(db, entity, "id = ?", [id_], ["id", "name"])
-    return found[0] if found else {"id": id_}
+def key_of(worker_id: str) -> str:
+    """What the real server calls a worker inside."""
+    return f"worker_{documents.COMPANY}_{documents.USER}_{worker_id}"
+
+
+def of_queue(db, queue_id: str) -> list[dict]:
+    """The workers that listen to a queue, and what they run."""
+    where = (
+        "EXISTS (SELECT 1 FROM json_each(workers.queues) AS has WHERE has.value = ?)"
+    )
+    found = []
+    for worker in documents.select(db, WORKER, where, [queue_id]):
+        shown = {"name": worker["id"], "key": key_of(worker["id"])}
+        if worker.get("ip"):
+            shown["ip"] = worker["ip"]
+        if worker.get("task"):
+            shown["task"] = name_of(db, TASK, worker["task"])
+        found.append(shown)
+    return found

@@ -19,7 +19,7 @@ from data_prep.drawing.scene import draw_image
 from training.hands.bent_hands import SOURCE, bend_hands
 from training.hands.geometry import describe, unpack
 from training.hands.landmarks import square_around
-from training.hands.reader import FOUND, MARGIN, PICTURE_SIZE
+from training.hands.reader import FOUND, MARGIN, PICTURE_SIZE, HandReader
 
 ANSWERS = json.loads((Path(__file__).parent / "mediapipe_answers.json").read_text())
 
@@ -215,3 +215,21 @@ def test_rows_of_bent_hands_describe_what_the_reader_reads(read):
     seen = describe(reading.hand)
     nearest = torch.cdist(seen, bent).argmin(1)
     assert hands.labels[nearest].tolist() == list(range(4))
+
+
+def test_hands_in_the_dark_are_found_by_the_later_looks(read, networks):
+    dark = (photographs("ABCDLVWYKO") * 0.08).astype(np.uint8)
+    reader = HandReader.load(networks)
+    reader.palms = reader.palms[:2]
+    with torch.inference_mode():
+        at_once = reader(torch.from_numpy(dark)).presence > FOUND
+    found = read(dark).presence > FOUND
+    assert at_once.sum() <= 4 and found.sum() >= 7  # measured: 2 and 8
+
+
+def test_where_no_hand_is_none_is_found_by_any_look(read):
+    noise = np.random.default_rng(0).integers(0, 256, (6, 256, 256, 3), np.uint8)
+    flat = [np.full((256, 256, 3), value, np.uint8) for value in (0, 30, 200)]
+    reading = read(np.concatenate([noise, flat]))
+    assert (reading.presence < FOUND).all()
+    assert torch.isfinite(reading.landmarks).all()

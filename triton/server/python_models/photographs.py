@@ -1,4 +1,4 @@
-"""What the Python models share: from requests to pixels, and from rows to responses.
+"""Code that the Python models share: requests to pixels, and outputs to responses.
 
 Deployment puts this file beside a model, with ``preprocessing.py`` and
 ``preprocessing.json``: the code and the record that prepared the training data.

@@ -5,7 +5,7 @@ the same model repositories unchanged. From config.pbtxt it honours names, dims,
 types, max_batch_size, instance groups (one process an instance, on the CPU),
 default_model_filename, the graph optimisation level and the parameters
 ``intra_op_thread_count``, ``inter_op_thread_count`` and ``execution_mode``; it fills in
-what a config leaves out. What it cannot do it refuses instead of ignoring it: GPU
+what a config leaves out. It refuses what it cannot do, instead of ignoring it: GPU
 instances and execution accelerators (TensorRT, OpenVINO).
 """
 
@@ -46,7 +46,7 @@ class TritonPythonModel:
 
     @staticmethod
     def auto_complete_config(auto_complete_model_config):
-        """Hold the config against the graph and fill in what it leaves out."""
+        """Compare the config with the graph and fill in what it leaves out."""
         config = auto_complete_model_config.as_dict()
         session = open_session(config, Path(pb_utils.get_model_dir()), check_only=True)
         inputs, outputs = session.get_inputs(), session.get_outputs()
