@@ -38,10 +38,11 @@ from pipelines.tracking.options import step_arguments
 from training import frozen, train
 from training.augment import augment
 from training.config import RunConfig, TrainConfig
+from training.data import Views, record_for
 from training.evaluate import evaluate
 from training.loop import fit, predict
 from training.network import pick_device
-from training.run import Views, build_classifier, record_for
+from training.start import build_classifier
 from training.torch_setup import keep_freed_memory
 
 FOLDS = (3, 20)  # least and most

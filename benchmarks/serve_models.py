@@ -22,7 +22,7 @@ from training.graph import onnx_predict
 from training.hands.letters import GeometryNetwork
 from training.hands.model import HandModel, Letters
 from training.quantize import quantize
-from training.run import build_classifier
+from training.start import build_classifier
 
 PHOTOGRAPHS = 64
 INT8, HAND = ":int8", ":hand"  # behind a network's name

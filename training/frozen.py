@@ -68,7 +68,7 @@ def prepare(classifier: Classifier, views: Any, train_config: TrainConfig) -> tu
     """Freeze the first layers, and compute their outputs for all images.
 
     Args:
-        views: As `training.run.Views`.
+        views: As `training.data.Views`.
 
     Returns:
         The `Rest`, and views of these answers instead of images: float16

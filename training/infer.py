@@ -246,7 +246,7 @@ def ask_torch(
     from training.hands.model import HandModel
     from training.hands.training import load_letters
     from training.loop import BEST_FILE, predict
-    from training.run import build_classifier
+    from training.start import build_classifier
 
     run, classes = model.run, len(model.classes)
     evaluation = json.loads((run / EVALUATION).read_text(encoding="utf-8"))

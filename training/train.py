@@ -173,7 +173,7 @@ def report(task, out: Path, result: dict, name: str, set_output) -> None:
     """Put the results on the ClearML task."""
     from clearml import OutputModel
 
-    from training.run import PICTURES
+    from training.results import PICTURES
 
     if result["find_hand"] == "yes":
         connect_hand_networks(task)

@@ -92,49 +92,6 @@ def _table() -> np.ndarray:
     return np.array(flat, np.float32)
 
 
-<<<<<<< HEAD
-def film(path: Path, shown: list[tuple[str, float]], rate: int = 10) -> Path:
-    """Write what a camera sees, ``[(sign, seconds), ...]``, as Y4M."""
-=======
-def _graph(matrix: np.ndarray) -> onnx.ModelProto:
-    size = RECORD.image_size
-    shows = np.array([[sign != "nothing"] for sign in SIGNS], np.float32)
-    tensor = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [
-            helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
-            helper.make_node("Sub", ["float", "middle"], ["centred"]),
-            helper.make_node("Div", ["centred", "scale"], ["scaled"]),
-            helper.make_node("Flatten", ["scaled"], ["flat"]),
-            helper.make_node("MatMul", ["flat", "matrix"], ["logits"]),
-            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
-            helper.make_node("MatMul", ["probabilities", "table"], ["points"]),
-            helper.make_node("Reshape", ["points", "shape"], ["landmarks"]),
-            helper.make_node("MatMul", ["probabilities", "shows"], ["hand"]),
-            helper.make_node("MatMul", ["probabilities", "right"], ["handedness"]),
-        ],
-        "drawn",
-        [tensor("image", TensorProto.UINT8, ["batch", size, size, 3])],
-        [
-            tensor("probabilities", TensorProto.FLOAT, ["batch", len(SIGNS)]),
-            tensor("landmarks", TensorProto.FLOAT, ["batch", 21, 3]),
-            tensor("hand", TensorProto.FLOAT, ["batch", 1]),
-            tensor("handedness", TensorProto.FLOAT, ["batch", 1]),
-        ],
-        [
-            numpy_helper.from_array(np.float32(128), "middle"),
-            numpy_helper.from_array(np.float32(64), "scale"),
-            numpy_helper.from_array(matrix, "matrix"),
-            numpy_helper.from_array(_table(), "table"),
-            numpy_helper.from_array(np.array([-1, 21, 3]), "shape"),
-            numpy_helper.from_array(shows, "shows"),
-            numpy_helper.from_array(np.ones_like(shows), "right"),
-        ],
-    )
-    opset = helper.make_opsetid("", 18)
-    return helper.make_model(graph, opset_imports=[opset], ir_version=10)
-
-
 def film(path: Path, shown: list, rate: int = 10, look=frame) -> Path:
     """Write what a camera sees as Y4M.
 
@@ -142,7 +99,6 @@ def film(path: Path, shown: list, rate: int = 10, look=frame) -> Path:
         shown: ``[(sign, seconds), ...]``.
         look: Makes the picture, as `frame` does, of what stands in place of a sign.
     """
->>>>>>> main
     with open(path, "wb") as file:
         file.write(
             f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F{rate}:1 Ip A1:1 C420jpeg\n".encode()

@@ -1,7 +1,4 @@
-"""The whole chain on drawn photographs, by quickstart and by single commands.
-
-That another training follows into a running server is shown in tests/agents.
-"""
+"""The whole chain on drawn photographs: quickstart, then another training."""
 
 import json
 import os
@@ -20,11 +17,8 @@ import pytest
 from data_prep.draw import draw_dataset
 from data_prep.paths import ROOT
 from pipelines.orchestration import steps
-<<<<<<< HEAD
-=======
 from pipelines.repository import versions
 from pipelines.serving.triton_server import TritonServer
->>>>>>> main
 
 pytestmark = pytest.mark.slow
 
@@ -156,8 +150,6 @@ def test_ctrl_c_ends_quickstart_and_all_that_it_started(home, tmp_path):
     assert_nothing_runs(home)
 
 
-<<<<<<< HEAD
-=======
 def test_another_training_follows_into_the_running_server_without_an_edit(
     quickstart, home, tmp_path, monkeypatch
 ):
@@ -265,7 +257,6 @@ def answered_by_asl(home):
     return sorted(file.read_text().split())
 
 
->>>>>>> main
 def test_two_processes_of_torchrun_are_one_training_task(quickstart, home):
     def trainings():
         return {path.parent for path in (home / "runs").glob("*/history.json")}

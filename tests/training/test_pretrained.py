@@ -7,7 +7,8 @@ from coloured_data import write_dataset
 from data_prep.errors import InputError
 from training import efficientnet_lite
 from training.config import RunConfig, TrainConfig
-from training.run import learn, open_dataset
+from training.data import open_dataset
+from training.run import learn
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from training import distributed
 from training.config import RunConfig, TrainConfig
+from training.data import open_dataset
 from training.evaluate import calibration, evaluate
 from training.graph import onnx_predict
 from training.infer import infer, main
@@ -30,7 +31,9 @@ from training.loop import Progress, predict
 from training.models import build_model
 from training.optimisation import learning_rate
 from training.reports import DEPLOYABLES
-from training.run import PICTURES, build_classifier, learn, open_dataset, train_dataset
+from training.results import PICTURES
+from training.run import learn, train_dataset
+from training.start import build_classifier
 
 TRAIN_CONFIG = TrainConfig(epochs=6, batch_size=16)
 PLAIN = RunConfig(skip_baselines=True)
@@ -195,7 +198,7 @@ def test_a_killed_training_resumes_to_the_very_weights(dataset, tmp_path):
     code = (
         "import sys; from pathlib import Path;"
         "from training.config import RunConfig, TrainConfig;"
-        "from training.run import learn, open_dataset;"
+        "from training.data import open_dataset; from training.run import learn;"
         "how = RunConfig(), TrainConfig(epochs=int(sys.argv[3]), batch_size=16);"
         "data = open_dataset(Path(sys.argv[1]), *how);"
         "learn(data, Path(sys.argv[2]), *how)"
@@ -244,7 +247,7 @@ def test_two_processes_under_torchrun_train_one_model(dataset, tmp_path):
         "from pathlib import Path\n"
         "from training import distributed\n"
         "from training.config import RunConfig, TrainConfig\n"
-        "from training.run import learn, open_dataset\n"
+        "from training.data import open_dataset\nfrom training.run import learn\n"
         "how = RunConfig(), TrainConfig(epochs=6, batch_size=16)\n"
         "with distributed.process_group():\n"
         "    order = distributed.share('two' if not distributed.rank() else None)\n"

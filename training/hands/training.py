@@ -123,7 +123,7 @@ def train_geometry(
             max(1, int(share_of_steps * count)) for count in (STEPS, FOLD_STEPS)
         )
         everybody = known["train"] + known["val"] + known["test"]
-        report("learning letters from the geometry of hands, without each source once")
+        report("learning letters from the geometry of hands")
         without = leave_sources_out(
             everybody, further, len(classes), seed, fold_steps, device
         )

@@ -19,7 +19,7 @@ from training.export import IR_VERSION, export_onnx
 from training.hands.letters import GeometryNetwork
 from training.hands.model import GEOMETRY, HandModel, Letters
 from training.hands.readings import read_photographs
-from training.run import build_classifier
+from training.start import build_classifier
 
 OUTPUTS = ["probabilities", "landmarks", "hand", "handedness"]
 NO_HAND = (1, 4)  # of the images

@@ -19,17 +19,12 @@ from data_prep.preparation import Options, prepare
 from data_prep.preprocessing import Preprocessing
 from data_prep.sources import find_images
 from training.config import RunConfig, TrainConfig
+from training.data import open_dataset, sample_weights
 from training.graph import onnx_predict
 from training.hands.training import GEOMETRY_FILE
 from training.infer import infer
 from training.reports import DEPLOYABLES
-from training.run import (
-    decide_to_find,
-    learn,
-    open_dataset,
-    sample_weights,
-    train_dataset,
-)
+from training.run import decide_to_find, learn, train_dataset
 
 # the first test waits for a training, on a machine that may have other work
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -178,7 +173,8 @@ def test_two_processes_under_torchrun_train_one_hand_model(trained, dataset, tmp
         "from pathlib import Path\n"
         "from training import distributed\n"
         "from training.config import RunConfig, TrainConfig\n"
-        "from training.run import learn, open_dataset\n"
+        "from training.data import open_dataset\n"
+        "from training.run import learn\n"
         "run_config = RunConfig(model='baseline_cnn', find_hand='yes',\n"
         "    fast_dev_run=True)\n"
         "how = run_config, TrainConfig(batch_size=12, epochs=1, warmup=0)\n"
