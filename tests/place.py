@@ -122,7 +122,7 @@ class Place:
             if task["status"] not in ("created", "queued", "in_progress"):
                 return task
             assert time.monotonic() < deadline, self.console(id_)[-3000:]
-            time.sleep(0.5)
+            time.sleep(0.2)
 
     def processes(self) -> list[str]:
         """Command lines of the running processes that belong to this place."""
@@ -144,9 +144,9 @@ def interrupt(process, seconds: float = 60, number=signal.SIGINT) -> str:
     return process.communicate(timeout=seconds)[0]
 
 
-def start_agents(place: Place) -> subprocess.Popen:
-    """Start scripts/agents; return when both agents listen."""
-    process = place.start("scripts/agents")
+def start_agents(place: Place, *options: str) -> subprocess.Popen:
+    """Start scripts/agents; return when all agents listen."""
+    process = place.start("scripts/agents", *options)
     lines = []
     for line in process.stdout:
         lines.append(line)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from raw_sets import encoded, picture, write, write_raw_set
+from sdk_process import sdk_process
 
 from data_prep import packed
 from data_prep.draw import draw_dataset
@@ -55,28 +56,11 @@ def run(environment, tmp_path):
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def clearml(environment):
-    """Ask the embedded server in a process of its own: prints what the code prints."""
-
-    def ask(code):
-        program = (
-            "from pipelines.tracking.connection import ensure_clearml\n"
-            "ensure_clearml()\n"
-            f"from clearml import Dataset, Task\n{code}"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            env=environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip().splitlines()[-1]
-
-    return ask
+    """Ask the embedded server: a function that returns what the code prints last."""
+    with sdk_process(sys.executable, ROOT, environment) as ask:
+        yield ask
 
 
 def prepared_folder(process):
@@ -306,7 +290,6 @@ def test_ctrl_c_leaves_nothing_that_looks_finished(
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         start_new_session=True,
     )
     while not list(home.glob("runs/*/prepared.partial/train/images.npy")):
@@ -376,7 +359,6 @@ def test_ctrl_c_during_the_imports_is_quiet(command):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     for line in process.stderr:  # tells of every module that has been imported
         if line.rstrip().endswith(" numpy.exceptions"):

@@ -10,8 +10,7 @@ from unittest.mock import patch
 
 import cv2
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from matrix_model import MIDDLE, SCALE, Output, make_graph, write_artifacts
 
 from data_prep.draw import image_rng
 from data_prep.drawing import hand_model, scene
@@ -72,23 +71,17 @@ def make_artifacts(folder: Path) -> Path:
             )
             labels.append(label)
     images, wanted = np.stack(images), np.eye(len(SIGNS))[labels] * SURE
-    pixels = (images.reshape(len(images), -1) - 128.0) / 64
+    pixels = (images.reshape(len(images), -1) - float(MIDDLE)) / SCALE
     products = pixels @ pixels.T + 500 * np.eye(len(pixels))  # ridge regression
     matrix = pixels.T @ np.linalg.solve(products, wanted)
-    folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(_graph(matrix.astype(np.float32)), folder / "model.onnx")
-    (folder / "classes.txt").write_text("".join(f"{sign}\n" for sign in SIGNS))
-    RECORD.save(folder / "preprocessing.json")
-    logits = pixels @ matrix
-    probabilities = np.exp(logits - logits.max(1, keepdims=True))
-    probabilities /= probabilities.sum(1, keepdims=True)
-    every = slice(None, None, 12)
-    np.savez(
-        folder / "golden.npz",
-        images=images[every],
-        probabilities=probabilities[every].astype(np.float32),
-    )
-    return folder
+    shows = np.array([[sign != "nothing"] for sign in SIGNS], np.float32)
+    further = {
+        "landmarks": Output("probabilities", _table(), [21, 3]),
+        "hand": Output("probabilities", shows, [1]),
+        "handedness": Output("probabilities", np.ones_like(shows), [1]),
+    }
+    graph = make_graph(matrix, RECORD.image_size, further)
+    return write_artifacts(folder, graph, SIGNS, RECORD, images[::12])
 
 
 def _table() -> np.ndarray:
@@ -97,45 +90,6 @@ def _table() -> np.ndarray:
     inside = [(points(sign) - edges[0]) / (edges[1] - edges[0]) for sign in SIGNS]
     flat = [np.concatenate([at, np.zeros((21, 1))], 1).ravel() for at in inside]
     return np.array(flat, np.float32)
-
-
-def _graph(matrix: np.ndarray) -> onnx.ModelProto:
-    size = RECORD.image_size
-    shows = np.array([[sign != "nothing"] for sign in SIGNS], np.float32)
-    tensor = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [
-            helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
-            helper.make_node("Sub", ["float", "middle"], ["centred"]),
-            helper.make_node("Div", ["centred", "scale"], ["scaled"]),
-            helper.make_node("Flatten", ["scaled"], ["flat"]),
-            helper.make_node("MatMul", ["flat", "matrix"], ["logits"]),
-            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
-            helper.make_node("MatMul", ["probabilities", "table"], ["points"]),
-            helper.make_node("Reshape", ["points", "shape"], ["landmarks"]),
-            helper.make_node("MatMul", ["probabilities", "shows"], ["hand"]),
-            helper.make_node("MatMul", ["probabilities", "right"], ["handedness"]),
-        ],
-        "drawn",
-        [tensor("image", TensorProto.UINT8, ["batch", size, size, 3])],
-        [
-            tensor("probabilities", TensorProto.FLOAT, ["batch", len(SIGNS)]),
-            tensor("landmarks", TensorProto.FLOAT, ["batch", 21, 3]),
-            tensor("hand", TensorProto.FLOAT, ["batch", 1]),
-            tensor("handedness", TensorProto.FLOAT, ["batch", 1]),
-        ],
-        [
-            numpy_helper.from_array(np.float32(128), "middle"),
-            numpy_helper.from_array(np.float32(64), "scale"),
-            numpy_helper.from_array(matrix, "matrix"),
-            numpy_helper.from_array(_table(), "table"),
-            numpy_helper.from_array(np.array([-1, 21, 3]), "shape"),
-            numpy_helper.from_array(shows, "shows"),
-            numpy_helper.from_array(np.ones_like(shows), "right"),
-        ],
-    )
-    opset = helper.make_opsetid("", 18)
-    return helper.make_model(graph, opset_imports=[opset], ir_version=10)
 
 
 def film(path: Path, shown: list, rate: int = 10, look=frame) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from dashboards import expressions
+from matrix_model import expect
 from prometheus import (
     alertmanager,
     fast_rules,
@@ -26,7 +27,7 @@ from prometheus import (
     wait_until,
 )
 from stand_ins import Told, http_server, mail_server
-from tiny_model import as_file, expect, make_artifacts
+from tiny_model import as_file, make_artifacts
 
 from data_prep.errors import InputError
 from data_prep.paths import ROOT

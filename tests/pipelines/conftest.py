@@ -1,5 +1,8 @@
+import json
+
 import pytest
 from place import Place, interrupt
+from sdk_process import sdk_process
 
 
 @pytest.fixture(scope="module")
@@ -8,5 +11,7 @@ def place(tmp_path_factory):
     place = Place(tmp_path_factory.mktemp("place"))
     server = place.start(place.python, "-m", "pipelines.clearml_server")
     server.stdout.readline()
-    yield place
+    with sdk_process(place.python, place.checkout, place.environment) as run:
+        place.show = lambda program: json.loads(run(program))
+        yield place
     interrupt(server)

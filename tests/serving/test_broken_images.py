@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-from tiny_model import expect
+from matrix_model import expect
 from tritonclient.utils import InferenceServerException
 
 from benchmarks import hostile_images

@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-from client_command import ask, expected_lines
-from tiny_model import expect
+from client_command import ask, ask_here, expected_lines
+from matrix_model import expect
 
 from data_prep.paths import ROOT
 from pipelines.repository import versions
@@ -162,7 +162,7 @@ def test_below_the_threshold_an_answer_is_uncertain(server, artifacts, photograp
     best = expect(artifacts, [path.read_bytes()])[0].max()
 
     for threshold, uncertain in ((best - 0.01, False), (min(1, best + 0.01), True)):
-        done = ask(server, "--image", path, "--threshold", threshold)
+        done = ask_here(server, "--image", path, "--threshold", threshold)
         assert ("uncertain (" in done.stdout) == uncertain
 
 
@@ -210,7 +210,8 @@ def photographs_of_nothing(folder):
 def test_without_a_server_there_is_one_line_and_code_3(
     options, protocol, server, photographs
 ):
-    done = ask(server, "--image", photographs["wide.jpg"], *options, protocol=protocol)
+    photograph = photographs["wide.jpg"]
+    done = ask_here(server, "--image", photograph, *options, protocol=protocol)
 
     assert (done.returncode, done.stdout) == (3, "")
     assert "no Triton server answers at" in done.stderr.splitlines()[-1]
@@ -292,7 +293,7 @@ def test_what_cannot_work_ends_with_one_line_and_code_2(
 ):
     path = photographs["wide.jpg"]
 
-    done = ask(server, "--image", path, *options, protocol=protocol)
+    done = ask_here(server, "--image", path, *options, protocol=protocol)
 
     assert done.returncode == 2
     assert done.stdout == ""

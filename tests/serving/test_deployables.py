@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 import yaml
 from command_line import launched, probe, running
-from tiny_model import expect
+from matrix_model import expect
 from traffic import load
 
 from data_prep.paths import ROOT

@@ -61,7 +61,7 @@ class Trained:
     def run(self, *command):
         """Run Python on these trainings, as a user would."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith("CLEARML")}
-        ours = {"ASL_HOME": str(self.home), "PYTHONPATH": str(ROOT)}
+        ours = {"ASL_HOME": str(self.home), "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
         return subprocess.run(
             [sys.executable, *map(str, command)],
             cwd=self.home,

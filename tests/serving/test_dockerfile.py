@@ -34,29 +34,6 @@ def kill_a_model_process(server):
             break
 
 
-@pytest.mark.slow
-def test_the_entry_point_serves_the_repository_and_the_health_check_finds_its_death(
-    artifacts, tmp_path, home
-):
-    versions.render(artifacts, tmp_path / "models", {}, Settings(instances=2))
-    wrapper, *launch = command("ENTRYPOINT")
-    assert wrapper == "/opt/nvidia/nvidia_entrypoint.sh"
-    options = launched(launch)
-    assert command("CMD") == ["python3", "/opt/asl/probe.py"]
-
-    with running(options, tmp_path / "models", tmp_path / "log") as server:
-        healthy = probe(server)
-        assert (healthy.returncode, healthy.stdout, healthy.stderr) == (0, "", "")
-
-        kill_a_model_process(server)
-        ill = probe(server)
-        assert ill.returncode == 1
-        assert "is not healthy" in ill.stdout and len(ill.stdout.splitlines()) == 1
-
-    gone = probe(server)
-    assert gone.returncode == 1 and gone.stdout.startswith("no answer: ")
-
-
 @pytest.fixture
 def health_check(tmp_path):
     """A function that runs the check as compose does, for a process other than 1."""
@@ -77,25 +54,36 @@ def health_check(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_server_that_stays_ill_ends_so_that_docker_starts_it_again(
+def test_the_entry_point_serves_and_the_health_check_finds_its_death_and_ends_it(
     artifacts, tmp_path, home, health_check
 ):
+    """So that Docker starts it again."""
     versions.render(artifacts, tmp_path / "models", {}, Settings(instances=1))
-    options = launched(command("ENTRYPOINT")[1:])
+    wrapper, *launch = command("ENTRYPOINT")
+    assert wrapper == "/opt/nvidia/nvidia_entrypoint.sh"
+    options = launched(launch)
+    assert command("CMD") == ["python3", "/opt/asl/probe.py"]
 
     with running(options, tmp_path / "models", tmp_path / "log") as server:
+        healthy = probe(server)
+        assert (healthy.returncode, healthy.stdout, healthy.stderr) == (0, "", "")
         asked = f"http://{server.http_url}", server.process.pid
         assert health_check(*asked).returncode == 0
 
         kill_a_model_process(server)
+        ill = probe(server)
+        assert ill.returncode == 1
+        assert "is not healthy" in ill.stdout and len(ill.stdout.splitlines()) == 1
         for _ in range(2):
             assert health_check(*asked).returncode == 1
             assert server.process.poll() is None
         last = health_check(*asked)
-
         assert last.returncode == 1
         assert last.stdout.endswith("3 failures in a row: the server is asked to end\n")
         server.process.wait(30)
+
+    gone = probe(server)
+    assert gone.returncode == 1 and gone.stdout.startswith("no answer: ")
 
 
 def test_a_server_that_has_not_answered_yet_is_left_to_start(health_check):

@@ -4,7 +4,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import tritonclient.grpc as triton
-from tiny_model import FURTHER, expect, make_artifacts
+from matrix_model import expect
+from tiny_model import FURTHER, make_artifacts
 
 from data_prep.preprocessing import Preprocessing
 from pipelines.repository.model_config import Settings

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from leftovers import children_of, processes, running_in_session, shared_memory_of
-from tiny_model import expect
+from matrix_model import expect
 
 from benchmarks.broken_requests import largest_shape
 from benchmarks.mutated_requests import send_bytes
@@ -222,9 +222,8 @@ def test_of_two_servers_on_one_repository_each_is_found_as_long_as_it_runs(repos
     assert running_server.find(repository) is None
 
 
-@pytest.mark.parametrize("name", ["my models", "it's; $(here) & *"])
-def test_any_path_can_be_served_from(name, repository, tmp_path):
-    moved = repository.rename(tmp_path / name)
+def test_any_path_can_be_served_from(repository, tmp_path):
+    moved = repository.rename(tmp_path / "my models; it's $(here) & *")
     temporary = set(Path("/tmp").glob("asl-triton-*"))
     with TritonServer(moved) as server:
         assert model_control.probe(server.grpc_url) is None

@@ -6,7 +6,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from tiny_model import expect
+from matrix_model import expect
 
 from data_prep.errors import InputError
 from pipelines.repository.layout import DECODE, FUSED, part_name

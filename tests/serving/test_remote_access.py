@@ -1,21 +1,17 @@
 """A real nginx before the real server, on loopback, with a certificate of its own."""
 
 import argparse
-import contextlib
 import gzip
-import importlib.util
-import io
 import json
 import signal
 import socket
 import stat
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tritonclient.http
-from client_command import ask, expected_lines
+from client_command import ask, ask_here, expected_lines
 from closed_calls import CLOSED
 from leftovers import children_of
 from nginx_front import LIBRARIES, Front, wait_until
@@ -23,7 +19,6 @@ from tritonclient.utils import InferenceServerException
 
 from benchmarks.broken_requests import many_chunks
 from data_prep.errors import InputError
-from data_prep.paths import ROOT
 from pipelines.serving import bounded_log, remote_access, remote_credentials
 
 try:
@@ -54,30 +49,12 @@ def front(server, tokens_home):
     front.process.stdout.close()
 
 
-@pytest.fixture(scope="module")
-def client_program():
-    path = ROOT / "triton/client/client.py"
-    spec = importlib.util.spec_from_file_location("asl_client", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def refusal(client_program, monkeypatch):
-    """A function: run the client in this process; return the one line it refuses by."""
-
-    def refusal(url, *options, code=2) -> str:
-        arguments = ["client.py", "--url", url, *map(str, options)]
-        monkeypatch.setattr(sys, "argv", arguments)
-        errors, output = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(output):
-            ended = client_program.main()
-        lines = errors.getvalue().splitlines()
-        assert (ended, output.getvalue(), len(lines)) == (code, "", 1)
-        return lines[0]
-
-    return refusal
+def refusal(front, *options, code=2) -> str:
+    """Run the client in this process; return the one line it refuses by."""
+    done = ask_here(front, *options)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, done.stdout, len(lines)) == (code, "", 1)
+    return lines[0]
 
 
 @PROTOCOLS
@@ -93,14 +70,12 @@ def test_a_client_with_a_token_is_answered(protocol, front, artifacts, photograp
 
 @PROTOCOLS
 @pytest.mark.parametrize("header", [[], ["authorization: Bearer " + 64 * "0"]])
-def test_no_token_and_a_wrong_one_are_refused(
-    header, protocol, front, photographs, refusal
-):
+def test_no_token_and_a_wrong_one_are_refused(header, protocol, front, photographs):
     options = ["--image", photographs["wide.jpg"], "--ssl", "--ca", front.ca]
     for text in header:
         options += ["--header", text]
 
-    line = refusal(front.url, *options, "--protocol", protocol)
+    line = refusal(front, *options, "--protocol", protocol)
 
     assert "wants a valid token" in line
 
@@ -117,47 +92,45 @@ def test_a_certificate_that_is_not_trusted_is_told_without_other_noise(
 
 
 @PROTOCOLS
-def test_a_certificate_for_another_name_is_refused(
-    protocol, front, photographs, refusal
-):
+def test_a_certificate_for_another_name_is_refused(protocol, front, photographs):
     options = ["--image", photographs["wide.jpg"], "--protocol", protocol]
 
-    line = refusal(f"127.0.0.1:{front.port}", *options, *front.options())
+    line = refusal(
+        front, *options, *front.options(), "--url", f"127.0.0.1:{front.port}"
+    )
 
     assert "for another name" in line
 
 
 @PROTOCOLS
-def test_without_tls_there_is_no_answer(protocol, front, photographs, refusal):
+def test_without_tls_there_is_no_answer(protocol, front, photographs):
     options = ["--image", photographs["wide.jpg"], "--protocol", protocol]
 
-    line = refusal(front.url, *options, code={"http": 2, "grpc": 3}[protocol])
+    line = refusal(front, *options, code={"http": 2, "grpc": 3}[protocol])
 
     expected = {"http": "this port speaks TLS only", "grpc": "no Triton server answers"}
     assert expected[protocol] in line
 
 
 @PROTOCOLS
-def test_a_model_that_is_not_served_is_told(protocol, front, photographs, refusal):
+def test_a_model_that_is_not_served_is_told(protocol, front, photographs):
     options = ["--image", photographs["wide.jpg"], "--protocol", protocol]
 
-    line = refusal(front.url, *options, *front.options(), "--model", "nobody")
+    line = refusal(front, *options, *front.options(), "--model", "nobody")
 
     assert "model 'nobody'" in line
 
 
 def test_what_the_client_cannot_use_is_named_but_no_header_shown(
-    front, photographs, refusal, tmp_path
+    front, photographs, tmp_path
 ):
     image = ["--image", photographs["wide.jpg"], "--ssl"]
     (tmp_path / "empty.pem").touch()
 
-    assert "--ca missing.pem" in refusal(front.url, *image, "--ca", "missing.pem")
-    assert "empty.pem: " in refusal(front.url, *image, "--ca", tmp_path / "empty.pem")
-    assert "@missing.header" in refusal(
-        front.url, *image, "--header", "@missing.header"
-    )
-    line = refusal(front.url, *image, "--header", "secret")
+    assert "--ca missing.pem" in refusal(front, *image, "--ca", "missing.pem")
+    assert "empty.pem: " in refusal(front, *image, "--ca", tmp_path / "empty.pem")
+    assert "@missing.header" in refusal(front, *image, "--header", "@missing.header")
+    line = refusal(front, *image, "--header", "secret")
     assert "--header takes NAME:VALUE" in line and "secret" not in line
 
 

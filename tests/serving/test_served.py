@@ -6,7 +6,8 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 from deploying import start_deployment
-from tiny_model import expect, make_artifacts
+from matrix_model import expect
+from tiny_model import make_artifacts
 from tritonclient.utils import InferenceServerException
 
 from data_prep.errors import InputError

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tiny_model import infer, make_artifacts, make_newer_artifacts
+from matrix_model import infer
+from tiny_model import make_artifacts, make_newer_artifacts
 
 from data_prep import packed, preparation, preprocessing
 from data_prep.sources import find_images

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,12 +19,12 @@ from data_prep.preparation import Options, prepare
 from data_prep.preprocessing import Preprocessing
 from data_prep.sources import find_images
 from training.config import RunConfig, TrainConfig
-from training.data import sample_weights
+from training.data import open_dataset, sample_weights
 from training.graph import onnx_predict
 from training.hands.training import GEOMETRY_FILE
 from training.infer import infer
 from training.reports import DEPLOYABLES
-from training.run import decide_to_find, train_dataset
+from training.run import decide_to_find, learn, train_dataset
 
 # the first test waits for a training, on a machine that may have other work
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -31,6 +32,11 @@ CLASSES = ["B", "Y", "nothing"]
 TRAIN_CONFIG = TrainConfig(batch_size=6)
 RUN_CONFIG = RunConfig(
     model="baseline_cnn", find_hand="auto", fast_dev_run=True, skip_baselines=True
+)
+# what becomes of them once the data is known
+LEARNED = (
+    replace(RUN_CONFIG, find_hand="yes"),
+    replace(TRAIN_CONFIG, epochs=1, warmup=0),
 )
 
 
@@ -102,20 +108,30 @@ def one_source(dataset, tmp_path_factory):
 
 
 def test_one_source_says_nothing_of_held_out_signers(trained, one_source, tmp_path):
-    result = train_dataset(one_source, tmp_path / "out", RUN_CONFIG, TRAIN_CONFIG, {})
-    assert result["held_out_signers"] is None
-    state = torch.load(tmp_path / "out" / GEOMETRY_FILE, weights_only=True)
-    assert state["temperature"] == 1.0
+    data = open_dataset(one_source, *LEARNED)
+    _, views, _ = learn(data, tmp_path / "out", *LEARNED)
+    assert views.hands.held_out is None
+    assert views.hands.temperature == 1.0
 
 
 def test_an_interrupted_training_goes_on(trained, dataset, tmp_path):
-    out, result = trained
-    run_config = RunConfig(**{**RUN_CONFIG.__dict__, "resume": str(out)})
-    again = train_dataset(dataset, tmp_path / "again", run_config, TRAIN_CONFIG, {})
-    assert again["overall"] == result["overall"]
+    out, _ = trained
+    run_config, train_config = LEARNED
+    run_config = replace(run_config, resume=str(out))
+    data = open_dataset(dataset, run_config, train_config)
+    classifier, views, _ = learn(data, tmp_path / "again", run_config, train_config)
+    for module, before in (
+        (classifier, torch.load(out / "checkpoint.pt", weights_only=True)),
+        (
+            views.hands.geometry,
+            torch.load(out / GEOMETRY_FILE, weights_only=True)["network"],
+        ),
+    ):
+        state = module.state_dict()
+        assert all(torch.equal(state[name], before[name]) for name in before)
+    run_config = replace(run_config, find_hand="no")
     with pytest.raises(InputError, match="another find_hand .yes, not no"):
-        run_config = RunConfig(**{**run_config.__dict__, "find_hand": "no"})
-        train_dataset(dataset, tmp_path / "other", run_config, TRAIN_CONFIG, {})
+        learn(data, tmp_path / "other", run_config, train_config)
 
 
 def test_infer_answers_alike_by_both_runtimes(trained, raw):
@@ -152,19 +168,23 @@ def test_a_damaged_geometry_is_told_in_one_line(trained, raw, tmp_path):
 def test_two_processes_under_torchrun_train_one_hand_model(trained, dataset, tmp_path):
     script = tmp_path / "two.py"
     script.write_text(
-        "import sys\n"
+        "import json, sys\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
         "from pathlib import Path\n"
         "from training import distributed\n"
         "from training.config import RunConfig, TrainConfig\n"
-        "from training.run import train_dataset\n"
+        "from training.data import open_dataset\n"
+        "from training.run import learn\n"
         "run_config = RunConfig(model='baseline_cnn', find_hand='yes',\n"
-        "    skip_baselines=True, fast_dev_run=True)\n"
+        "    fast_dev_run=True)\n"
+        "how = run_config, TrainConfig(batch_size=12, epochs=1, warmup=0)\n"
         "with distributed.process_group():\n"
         f"    out = Path({str(tmp_path / 'out')!r})\n"
-        f"    result = train_dataset(Path({str(dataset)!r}), out, run_config,\n"
-        "        TrainConfig(batch_size=12), {})\n"
-        "    assert (result is None) == bool(distributed.rank())\n"
+        f"    data = open_dataset(Path({str(dataset)!r}), *how)\n"
+        "    _, views, _ = learn(data, out, *how)\n"
+        "    if not distributed.rank():\n"
+        "        known = json.dumps(views.hands.held_out)\n"
+        "        (out / 'held_out.json').write_text(known)\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -176,11 +196,9 @@ def test_two_processes_under_torchrun_train_one_hand_model(trained, dataset, tmp
         timeout=280,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert set(result["held_out_signers"]["sources"]) == {"anne", "ben"}
-    assert (
-        len(list((tmp_path / "out" / "tensorboard").iterdir())) == 1
-    )  # of one process
+    held_out = json.loads((tmp_path / "out" / "held_out.json").read_text())
+    assert set(held_out["sources"]) == {"anne", "ben"}
+    (log,) = (tmp_path / "out" / "tensorboard").iterdir()  # of one process
 
 
 @pytest.mark.parametrize(
