@@ -30,11 +30,11 @@ def home(tmp_path_factory):
 LONGEST = (
     "agents/test_agents.py",
     "pipelines/test_chain.py",
-    "serving/test_swapping.py",
     "training/hands/test_hand_drawn_only.py",
-    "training/hands/test_hand_training.py",
+    "serving/test_swapping.py",
     "monitoring/test_faults.py",
     "data/test_commands.py",
+    "training/hands/test_hand_training.py",
     "pipelines/test_promote.py",
     "serving/test_lifecycle.py",
     "clearml_server/test_clearml_sdk_pipelines.py",

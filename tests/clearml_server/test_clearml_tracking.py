@@ -35,7 +35,8 @@ def _program(own_embedded, text=PROGRAM, **environment):
 def test_programs_that_start_at_once_share_one_server_that_ends_after_them(
     own_embedded,
 ):
-    programs = [_program(own_embedded) for _ in range(3)]
+    grace = {"ASL_CLEARML_GRACE_SECONDS": "1"}
+    programs = [_program(own_embedded, **grace) for _ in range(3)]
     answers = [json.loads(program.stdout.readline()) for program in programs]
     assert answers == [answers[0]] * 3
     server = json.loads((own_embedded.home / "server.json").read_text())
@@ -43,7 +44,7 @@ def test_programs_that_start_at_once_share_one_server_that_ends_after_them(
     programs[0].communicate()
     programs[1].kill()
     programs[1].communicate()
-    time.sleep(5)
+    time.sleep(3)
     os.kill(server["pid"], 0)  # the third still uses it
     programs[2].communicate()
     deadline = time.monotonic() + 20

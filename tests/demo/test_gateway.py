@@ -223,7 +223,10 @@ def test_files_that_are_no_certificate_are_named(tmp_path):
         serve.tls(serve.arguments().parse_args(line[1:]))
 
 
-def test_by_tls_the_page_is_served_with_the_certificate_of_remote_access(triton):
+def test_by_tls_the_page_is_served_with_the_certificate_of_remote_access(
+    triton, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ASL_HOME", str(tmp_path))
     context = ssl.create_default_context(cafile=str(certify(["localhost"])))
     with running(triton, "--tls") as (address, lines):
         assert lines[0] == f"open {address}/"

@@ -102,6 +102,7 @@ def asking(request, server, artifacts):
     deployment.deploy(artifacts, server.repository, {}, settings, urls)
     with TritonClient(server.grpc_url) as ask:
         yield ask
+    deployment.deploy(artifacts, server.repository, {}, urls=urls)
 
 
 def test_each_fails_alone_among_requests_that_come_at_the_same_time(

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from tiny_model import expect, make_artifacts
+from tiny_model import make_artifacts
 
 from data_prep import containers
 from data_prep.errors import InputError

@@ -36,7 +36,7 @@ def counted(server, part) -> dict[tuple[str, str], float]:
 
 @pytest.mark.parametrize("shape", ["fused", "ensemble"])
 def test_images_failures_classes_and_confidence_are_counted(
-    shape, server, artifacts, photographs
+    shape, server, artifacts, photographs, redeploy
 ):
     settings = Settings(instances=1, shape=shape)
     urls = {"grpc": server.grpc_url}

@@ -7,7 +7,8 @@ import time
 import numpy as np
 import pytest
 from client_command import ask, expected_lines
-from tiny_model import expect, make_artifacts
+from matrix_model import expect
+from tiny_model import make_artifacts
 from traffic import load
 
 from data_prep.errors import InputError

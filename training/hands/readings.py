@@ -7,12 +7,13 @@ python -m training.hands.readings      fetch the networks and make the graph, on
 """
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,13 +93,26 @@ def reader_graph(folder: str | Path = "", image_size: int = 256) -> Path:
     if not path.exists():
         print("preparing the hand networks (a minute or two, once)", file=sys.stderr)
         kept.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        _export(HandReader.load(networks), partial, image_size)
-        partial.replace(path)
+        with _alone_in(kept):
+            if not path.exists():  # nobody else has made it meanwhile
+                partial = path.with_suffix(f".{os.getpid()}")
+                _export(HandReader.load(networks), partial, image_size)
+                partial.replace(path)
     os.utime(path)
     for old in _newest_first(kept.glob("reader-*.onnx"))[KEPT_GRAPHS:]:
         old.unlink(missing_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in here with this folder, or has ended."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _export(reader: HandReader, path: Path, image_size: int) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from hand_photographs import LETTERS
 
 from data_prep.errors import InputError
 from training.hands.bent_hands import bend_hands
@@ -10,8 +11,6 @@ from training.hands.files import find_hand_networks
 from training.hands.letters import train_geometry_network
 from training.hands.reader import HandReader
 from training.hands.readings import reader_graph
-
-LETTERS = ["B", "L", "V", "Y"]  # which nobody mixes up
 
 
 @pytest.fixture(scope="session")

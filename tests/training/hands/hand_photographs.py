@@ -11,6 +11,7 @@ from data_prep.drawing.hand_poses import POSES
 from data_prep.drawing.scene import draw_image
 
 SIZE = 256  # pixels
+LETTERS = ["B", "L", "V", "Y"]  # which nobody mixes up
 
 
 @functools.cache

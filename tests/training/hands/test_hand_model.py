@@ -8,8 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import LETTERS
-from hand_photographs import moved, photograph, photographs
+from hand_photographs import LETTERS, moved, photograph, photographs
 
 from data_prep.drawing.scene import draw_image
 from data_prep.paths import ROOT

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import LETTERS
-from hand_photographs import moved, photograph, photographs, plaster_cast
+from hand_photographs import LETTERS, moved, photograph, photographs, plaster_cast
 
 from data_prep.drawing.scene import draw_image
 from training.hands.bent_hands import SOURCE, bend_hands
