@@ -58,5 +58,7 @@ def sdk_process(
         assert not failed, said + failed
         return said.strip().splitlines()[-1]
 
-    yield run
-    process.communicate(timeout=60)
+    try:
+        yield run
+    finally:
+        process.communicate(timeout=60)
