@@ -176,8 +176,12 @@ def test_another_training_follows_into_the_running_server_without_an_edit(
 SMALL = {
     "sign_mnist": ("train.epochs=2", "train.batch-size=16"),
     "flowers": (
-        *("prepare.image-size=32", "train.epochs=2", "train.batch-size=16"),
-        *("train.model=small_resnet", "train.pretrained=no", "train.frozen-layers=0"),
+        "prepare.image-size=32",
+        "train.epochs=2",
+        "train.batch-size=16",
+        "train.model=small_resnet",
+        "train.pretrained=no",
+        "train.frozen-layers=0",
     ),
 }
 
