@@ -135,15 +135,13 @@ class TritonServer:
         package = Path(serving["pytriton"]) / "tritonserver"
         http_port, grpc_port, metrics_port = self.ports
         backends = serving_environment.backend_directory(serving, self.state)
+        deployed = versions.deployed_names(self.repository)
+        loaded = [called for name in deployed for called in served_names(name)]
         return [
             str(package / "bin" / "tritonserver"),
             f"--model-repository={self._plain(self.repository)}",
             "--model-control-mode=explicit",
-            *(
-                f"--load-model={called}"
-                for name in versions.deployed_names(self.repository)
-                for called in served_names(name)
-            ),
+            *[f"--load-model={called}" for called in loaded],
             f"--backend-directory={self._plain(backends)}",
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
             f"--cache-directory={package / 'caches'}",

@@ -83,10 +83,8 @@ def test_a_table_can_be_the_test_set_of_a_table(tmp_path):
             for i in range(count)
         )
         (tmp_path / f"{name}.csv").write_text(header + "\n".join(rows) + "\n")
-    summary, rows = prepared(
-        *(tmp_path / "out", "--raw", tmp_path / "train.csv"),
-        *("--test-set", tmp_path / "test.csv"),
-    )
+    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+    summary, rows = prepared(tmp_path / "out", "--raw", train, "--test-set", test)
     assert summary["counts"]["test"] == 6
     assert sorted(summary["classes"]) == ["A", "C", "Y"]
     assert json.loads((tmp_path / "out" / "split.json").read_text()) == summary

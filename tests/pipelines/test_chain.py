@@ -154,8 +154,12 @@ def test_ctrl_c_ends_quickstart_and_all_that_it_started(home, tmp_path):
 SMALL = {
     "sign_mnist": ("train.epochs=2", "train.batch-size=16"),
     "flowers": (
-        *("prepare.image-size=32", "train.epochs=2", "train.batch-size=16"),
-        *("train.model=small_resnet", "train.pretrained=no", "train.frozen-layers=0"),
+        "prepare.image-size=32",
+        "train.epochs=2",
+        "train.batch-size=16",
+        "train.model=small_resnet",
+        "train.pretrained=no",
+        "train.frozen-layers=0",
     ),
 }
 

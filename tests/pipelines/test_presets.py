@@ -36,10 +36,8 @@ def test_values_come_from_set_before_the_command_line_before_the_preset(tmp_path
     file.write_text(
         'name = "birds"\n[prepare]\nimage-size = 64\nseed = 5\n[train]\nepochs = 3\n'
     )
-    args = parsed(
-        *("--preset", file, "--raw", "x", "--test-set", "held"),
-        *("--set", "train.epochs=7", "prepare.image-size=96"),
-    )
+    line = ["--preset", file, "--raw", "x", "--test-set", "held"]
+    args = parsed(*line, "--set", "train.epochs=7", "prepare.image-size=96")
     settings = asl.all_settings(args)
     assert settings["prepare"] == {
         "name": "birds",

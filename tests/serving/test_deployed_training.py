@@ -133,10 +133,8 @@ def test_a_failed_deployment_says_why_on_its_task_and_the_version_before_stays(
 ):
     _, addresses = serving
 
-    done = deployed.run(
-        *("-m", "pipelines.deploy", "--task", deployed.ids["newer"]),
-        *("--allow-new-classes", *addresses),
-    )
+    line = ["-m", "pipelines.deploy", "--task", deployed.ids["newer"]]
+    done = deployed.run(*line, "--allow-new-classes", *addresses)
 
     error = the_one_error(done)
     assert "has not loaded asl_" in error and error.endswith("version 1 stays")
@@ -151,10 +149,8 @@ def test_without_an_address_the_server_that_runs_on_the_repository_tests_a_model
 ):
     server, _ = serving
     with running_server.noted(server.repository, server.grpc_url, server.http_url):
-        done = deployed.run(
-            *("-m", "pipelines.deploy", "--task", deployed.ids["newer"]),
-            "--allow-new-classes",
-        )
+        line = ["-m", "pipelines.deploy", "--task", deployed.ids["newer"]]
+        done = deployed.run(*line, "--allow-new-classes")
 
     error = the_one_error(done)
     assert "has not loaded asl_" in error and error.endswith("version 1 stays")
