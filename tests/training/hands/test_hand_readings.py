@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from hand_photographs import photographs
 from data_prep.paths import ROOT
 from training.hands import readings
 from training.hands.files import FILES, cache_folder
-from training.hands.geometry import NUMBERS, pack
+from training.hands.hand import NUMBERS, pack
 from training.hands.readings import (
     KEPT,
     KEPT_GRAPHS,
@@ -129,23 +128,6 @@ def test_the_graph_is_made_once(graph, networks):
     assert reader_graph() == reader_graph(networks) == graph
     assert graph.stat().st_ino == made.st_ino
     assert graph.stat().st_mtime_ns >= made.st_mtime_ns  # a used one counts as new
-
-
-def test_of_several_that_want_the_graph_at_once_one_makes_it(
-    networks, tmp_path, monkeypatch
-):
-    made = []
-
-    def export(_, path, size):
-        made.append(path)
-        time.sleep(0.3)
-        path.touch()
-
-    monkeypatch.setattr(readings, "_export", export)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with ThreadPoolExecutor(3) as pool:
-        paths = set(pool.map(reader_graph, [networks] * 3))
-    assert len(paths) == len(made) == 1
 
 
 def test_graphs_that_were_not_used_for_long_are_removed(
