@@ -25,11 +25,11 @@ from data_prep.leftovers import holding, remove_folders
 from data_prep.parallel import cpu_count
 from data_prep.paths import data_home
 from data_prep.progress import Progress
-from training.hands import crops, geometry, landmarks, palms
+from training.hands import crops, hand, landmarks, palms, picked
 from training.hands import reader as reading
 from training.hands import tflite
 from training.hands.files import FILES, cache_folder, find_hand_networks
-from training.hands.geometry import NUMBERS, pack
+from training.hands.hand import NUMBERS, pack
 from training.hands.reader import MARGIN, PICTURE_SIZE, HandReader
 
 OPSET = 18
@@ -46,7 +46,7 @@ class Readings:
     """What was read from N photographs.
 
     Attributes:
-        rows: ``(N, NUMBERS)`` float32, hands as `geometry.pack` makes them.
+        rows: ``(N, NUMBERS)`` float32, hands as `hand.pack` makes them.
         pictures: ``(N, SIDE, SIDE, 3)`` uint8 RGB, as `Reading.picture`; a memory map.
     """
 
@@ -81,7 +81,7 @@ def reader_graph(folder: str | Path = "", image_size: int = 256) -> Path:
     """
     networks = find_hand_networks(folder)
     digest = hashlib.sha256(torch.__version__.encode())
-    modules = [crops, geometry, landmarks, palms, reading, tflite]
+    modules = [crops, hand, landmarks, palms, reading, tflite]
     sources = [Path(module.__file__) for module in modules] + [Path(__file__)]
     for source in sources:  # another version of the code makes another graph
         digest.update(source.read_bytes())
@@ -125,13 +125,11 @@ def read_photographs(images: np.ndarray, graph: Path, what: str) -> Readings:
     """Read all photographs of a split, unless the same ones were read before.
 
     Args:
-        images: ``(N, S, S, 3)`` uint8 RGB.
+        images: ``(N, S, S, 3)`` uint8 RGB, an array or `PickedPhotographs`.
         graph: From `reader_graph`.
         what: They are called so while the work goes on.
     """
-    digest = hashlib.sha256(graph.name.encode())
-    for start in range(0, len(images), 256):
-        digest.update(np.ascontiguousarray(images[start : start + 256]))
+    digest = hashlib.sha256(graph.name.encode() + picked.digest(images))
     kept = data_home() / "readings"
     folder = kept / digest.hexdigest()[:32]
     if not (folder / ROWS).exists():

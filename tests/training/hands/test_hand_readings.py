@@ -15,7 +15,7 @@ from hand_photographs import photographs
 from data_prep.paths import ROOT
 from training.hands import readings
 from training.hands.files import FILES, cache_folder
-from training.hands.geometry import NUMBERS, pack
+from training.hands.hand import NUMBERS, pack
 from training.hands.readings import (
     KEPT,
     KEPT_GRAPHS,
