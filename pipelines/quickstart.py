@@ -42,6 +42,7 @@ SAMPLES_PER_CLASS = 60
 # Whatever comes out of it is shown.
 SETTINGS = {"promote": {"min_recall": "0"}}
 LEAST_ACCURACY = 0.5  # below it, something went wrong with most people's photographs
+ASKED = 1000  # photographs of the test split that go through the server, at most
 # With the sample hands the whole chain takes less than three minutes on two cores.
 SAMPLE_TRAINING = {"max_minutes": "0.4", "epochs": "12"}
 
@@ -135,7 +136,7 @@ class Answer:
     """The answers of the running server.
 
     Attributes:
-        result: Of all test photographs, as `verify` returns it.
+        result: Of the test photographs asked about, as `verify` returns it.
         best: The training task whose model serves.
         photograph: One of them.
         client: What the client printed about it.
@@ -170,7 +171,7 @@ def sample_data(display: RunDisplay) -> Path:
 def serve_and_ask(
     raw: list[str], ids: dict[str, str], name: str, display: RunDisplay
 ) -> Answer:
-    """Start the server, send it every test photograph, and one with the client."""
+    """Start the server, send it test photographs, and one with the client."""
     from clearml import Task
 
     best = Task.get_task(Task.get_task(ids["promote"]).get_parameter("Outputs/task_id"))
@@ -193,7 +194,7 @@ def serve_and_ask(
 def score(
     server: TritonServer, raw: list[str], ids: dict[str, str], best, name: str
 ) -> tuple[dict, RawImage]:
-    """Send all test photographs of the promoted model through the server.
+    """Send test photographs of the promoted model through the server, at most ASKED.
 
     Returns:
         As `verify` returns it, and the raw image to show.
@@ -203,7 +204,7 @@ def score(
         dataset_id = trainings.raw_dataset(best.get_parameter("Outputs/dataset_id"))
     listing = datasets.find_raw(None if dataset_id else raw, dataset_id)
     result, images = verify_training(
-        best, listing, {"grpc": server.grpc_url}, name=name
+        best, listing, {"grpc": server.grpc_url}, ASKED, name
     )
     return result, images[len(images) // 2]
 

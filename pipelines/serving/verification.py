@@ -4,6 +4,7 @@ Plain functions; `pipelines.verify` is the command around them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -19,6 +20,7 @@ TIES = {precision: 2 * tolerance for precision, tolerance in TOLERANCES.items()}
 # The golden images of a deployment are within the tolerance; of thousands of
 # photographs one may be ten times as sensitive. More is another model.
 LIMITS = {precision: 10 * tolerance for precision, tolerance in TOLERANCES.items()}
+AT_ONCE = 2  # requests, so that two instances of a model have work
 # So many photographs are asked about in every way, each further one in one of them.
 IN_EVERY_WAY = 64
 COLUMNS = ("protocol", "batch size", "images", "right", "agreeing", "max difference")
@@ -55,16 +57,21 @@ def verify(
     answers, rows = {way: [] for way in ways}, {way: [] for way in ways}
     refused = {}  # row: why
     asked = 0
-    with Progress("asking the server", len(labels), "images") as bar:
-        groups = chunks(within_limits(photographs, refused), max(sizes))
+    with (
+        ThreadPoolExecutor(AT_ONCE) as pool,
+        Progress("asking the server", len(labels), "images") as bar,
+    ):
+        groups = chunks(within_limits(photographs, refused), AT_ONCE * max(sizes))
         for number, chunk in enumerate(groups):
             here = range(asked, asked + len(chunk))
             asked += len(chunk)
             turn = number % len(ways)
             for way in ways if asked <= IN_EVERY_WAY else ways[turn : turn + 1]:
                 protocol, size = way
-                for part in requests(chunk, size):
-                    answers[way].extend(askers[protocol](part))
+                # the HTTP client of Triton is for one thread
+                each = pool.map if protocol == "grpc" else map
+                for found in each(askers[protocol], requests(chunk, size)):
+                    answers[way].extend(found)
                 rows[way].extend(here)
             bar.update(len(chunk))
     if refused:

@@ -9,12 +9,14 @@ from typing import Iterable, Iterator, Mapping, Sequence
 from data_prep import containers
 from data_prep.errors import InputError
 from data_prep.model_name import DEFAULT
+from data_prep.paths import data_home
 from data_prep.sources import Listing, find_images
 from pipelines.tracking.connection import quiet_sdk
 
 PROJECT = "ASL"
 PREPARED = "ASL"
 RAW = f"{PREPARED}_raw"  # of the model asl
+UPLOADED = ".dataset"  # ends the name of a note beside a folder: as which Dataset
 COLLECTED = "collected"  # the folder in a raw Dataset of what pipelines.collect added
 
 
@@ -192,11 +194,29 @@ def upload_prepared(
         task = Task.get_task(task_id=dataset.id)
         task.set_parameter(f"Datasets/{of}", raw_id)
     dataset.add_files(str(folder))
-    return _finish(dataset, output_uri)
+    dataset_id = _finish(dataset, output_uri)
+    Path(f"{folder}{UPLOADED}").write_text(dataset_id)
+    return dataset_id
+
+
+def uploaded_here(dataset) -> Path | None:
+    """Find the prepared folder that this machine uploaded as a Dataset, if it is still
+    there and all its files have their sizes: a copy would be the same again."""
+    for note in (data_home() / "runs").glob(f"*/*{UPLOADED}"):
+        folder = note.with_name(note.name.removesuffix(UPLOADED))
+        if note.read_text() == dataset.id and _has_all(folder, dataset.file_entries):
+            return folder
+    return None
+
+
+def _has_all(folder: Path, entries: Sequence) -> bool:
+    files = ((folder / entry.relative_path, entry.size) for entry in entries)
+    return all(path.is_file() and path.stat().st_size == size for path, size in files)
 
 
 def local_copy(dataset_id: str) -> Path:
-    """Fetch a Dataset to this machine, read-only by convention: a shared cache.
+    """Fetch a Dataset to this machine, read-only by convention: a shared cache, or the
+    folder that it was uploaded from.
 
     The running task records, by the Dataset's name, that it used it.
 
@@ -214,7 +234,7 @@ def local_copy(dataset_id: str) -> Path:
             f"there is no ClearML Dataset {dataset_id} ({error}); list them in the web "
             "UI or register one with python -m data_prep.validate --register"
         ) from None
-    return Path(dataset.get_local_copy())
+    return uploaded_here(dataset) or Path(dataset.get_local_copy())
 
 
 def check_model(dataset_id: str, name: str) -> None:

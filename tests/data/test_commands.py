@@ -104,6 +104,26 @@ def test_raw_data_by_folder_and_by_dataset_give_the_same_prepared_set(
         )
 
 
+def test_what_was_prepared_here_is_not_copied_again_unless_it_was_changed(
+    run, clearml, tmp_path
+):
+    raw = write_raw_set(tmp_path / "photos")
+    options = ("--image-size", 32, "--limit", 10, "--classes", "A", "C")
+    prepared = run("prepare", "--raw", raw, *options)
+    assert prepared.returncode == 0, prepared.stderr
+    dataset_id = prepared.stdout.splitlines()[-1]
+    folder = Path(prepared_folder(prepared))
+    code = f"from pipelines import tracking; print(tracking.local_copy('{dataset_id}'))"
+
+    assert clearml(code) == str(folder)
+    labels = (folder / "train" / "labels.npy").read_bytes()
+    with open(folder / "train" / "labels.npy", "r+b") as file:
+        file.truncate(100)
+    copy = Path(clearml(code))
+    assert copy != folder
+    assert (copy / "train" / "labels.npy").read_bytes() == labels
+
+
 def test_hand_signs_are_letterboxed_unless_it_is_said_otherwise(run, tmp_path):
     raw = draw_dataset(tmp_path / "hands", 8, classes=["A", "B"], size=80, workers=1)
     chosen = run("prepare", "--raw", raw)

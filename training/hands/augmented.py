@@ -5,9 +5,13 @@ blurred, turned, smaller, or of the other hand. Random numbers added to points d
 imitate these errors; so some photographs are varied and read once more.
 """
 
+import hashlib
+from pathlib import Path
+
 import cv2
 import numpy as np
 
+from training import augment
 from training.augment import (
     OTHER_ROOMS,
     noise_pool,
@@ -43,6 +47,15 @@ class AugmentedPhotographs(PickedPhotographs):
                 self.images[self.rows[number]], rng, self.noise
             )
         return made
+
+    def digest(self) -> bytes:
+        """As of the photographs, without making them: they follow from what they are
+        made of and by."""
+        made = hashlib.sha256(PickedPhotographs(self.images, self.rows).digest())
+        made.update(f"{self.seed}".encode())
+        for module in (__file__, augment.__file__):
+            made.update(Path(module).read_bytes())
+        return made.digest()
 
 
 def augment_photograph(

@@ -5,11 +5,13 @@ out once: a network is trained on the others and tested on all of it. So no furt
 photographs are needed.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
+from data_prep.parallel import cpu_count
 from data_prep.progress import counted
 from training.hands.letters import (
-    GeometryNetwork,
     Hands,
     predict_probabilities,
     train_geometry_network,
@@ -49,9 +51,10 @@ def leave_sources_out(
         folds[fold].append(names[place])
         loads[fold] += sizes[place]
     probabilities = np.zeros((len(hands.labels), classes), np.float32)
-    for fold in counted(folds, "letters without each signer", len(folds), "networks"):
+
+    def leave_out(fold: list[str]) -> None:
         out = np.isin(hands.sources, fold)
-        network: GeometryNetwork = train_geometry_network(
+        network = train_geometry_network(
             hands.where(~out) + further.where(~np.isin(further.sources, fold)),
             classes,
             seed,
@@ -59,6 +62,11 @@ def leave_sources_out(
             device=device,
         )
         probabilities[out] = predict_probabilities(network, hands.rows[out])
+
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        done = pool.map(leave_out, folds)
+        for _ in counted(done, "letters without each signer", len(folds), "networks"):
+            pass
     right = probabilities.argmax(1) == hands.labels
     each = {
         str(name): {

@@ -5,16 +5,37 @@ people also works for others.
 """
 
 import contextlib
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from training.hands.geometry import FEATURES, Hand, augment_hands, describe, unpack
+from training.hands.geometry import FEATURES, describe
+from training.hands.hand import Hand, unpack
+from training.hands.hand_augmentation import augment_hands
 
 WIDTH, DROPOUT = 384, 0.3
 BATCH_SIZE, RATE, WEIGHT_DECAY, SMOOTHING = 256, 2e-3, 0.05, 0.1
+_trainings, _threads = 0, 1  # under way, and PyTorch's threads before the first began
+_counting = threading.Lock()
+_seeding = threading.Lock()  # PyTorch's own generator decides how a network begins
+
+
+class Dropout(nn.Module):
+    """Dropout with a generator of its own: networks that learn side by side in threads
+    learn each as if it were alone."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate, self.generator = rate, None
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return values
+        drawn = torch.rand(values.shape, generator=self.generator, device=values.device)
+        return values * ((drawn >= self.rate) / (1 - self.rate))
 
 
 class GeometryNetwork(nn.Module):
@@ -32,11 +53,11 @@ class GeometryNetwork(nn.Module):
             nn.Linear(FEATURES, width),
             nn.BatchNorm1d(width),
             nn.ReLU(),
-            nn.Dropout(DROPOUT),
+            Dropout(DROPOUT),
             nn.Linear(width, width),
             nn.BatchNorm1d(width),
             nn.ReLU(),
-            nn.Dropout(DROPOUT),
+            Dropout(DROPOUT),
             nn.Linear(width, classes),
         )
 
@@ -49,7 +70,7 @@ class Hands:
     """Packed hands to learn from.
 
     Attributes:
-        rows: ``(N, NUMBERS)`` float32 (training/hands/geometry.py).
+        rows: ``(N, NUMBERS)`` float32 (training/hands/hand.py).
         labels: ``(N,)`` int64.
         sources: ``(N,)`` texts: whose hands they are.
         augmented: ``(N,)`` bool: of varied photographs, whose originals are here, too.
@@ -101,22 +122,31 @@ def train_geometry_network(
         device: To train on.
     """
     with one_thread():
-        return _learn(hands, classes, seed, steps, strength, device)
+        with _seeding:
+            torch.manual_seed(seed)
+            network = GeometryNetwork(classes).to(device)
+        generator = torch.Generator(device).manual_seed(seed)
+        _learn(network, hands, steps, strength, generator)
+    return network.eval()
 
 
-def _learn(hands, classes, seed, steps, strength, device) -> GeometryNetwork:
-    torch.manual_seed(seed)
+def _learn(network, hands, steps, strength, generator) -> None:
+    device = generator.device
     rows = torch.from_numpy(hands.rows).to(device)
     labels = torch.from_numpy(hands.labels).to(device)
     chances = torch.from_numpy(sampling_weights(hands)).to(device)
-    network = GeometryNetwork(classes).to(device)
+    for layer in network.layers:
+        if isinstance(layer, Dropout):
+            layer.generator = generator
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY
+        network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY, fused=True
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
     for _ in range(steps):
-        drawn = torch.multinomial(chances, BATCH_SIZE, replacement=True)
-        hand = augment_hands(unpack(rows[drawn]), strength)
+        drawn = torch.multinomial(
+            chances, BATCH_SIZE, replacement=True, generator=generator
+        )
+        hand = augment_hands(unpack(rows[drawn]), strength, generator)
         loss = nn.functional.cross_entropy(
             network(hand), labels[drawn], label_smoothing=SMOOTHING
         )
@@ -124,19 +154,25 @@ def _learn(hands, classes, seed, steps, strength, device) -> GeometryNetwork:
         loss.backward()
         optimizer.step()
         schedule.step()
-    return network.eval()
 
 
 @contextlib.contextmanager
 def one_thread():
     """Compute with one thread: matrices as small as these gain nothing from more, and
-    lose much where other programs run."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    lose much where other programs run. Several trainings may do so at the same time."""
+    global _trainings, _threads
+    with _counting:
+        if not _trainings:
+            _threads = torch.get_num_threads()
+        _trainings += 1
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _counting:
+            _trainings -= 1
+            if not _trainings:
+                torch.set_num_threads(_threads)
 
 
 def sampling_weights(hands: Hands) -> np.ndarray:

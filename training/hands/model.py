@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from training.hands.files import find_hand_networks
-from training.hands.geometry import pack, unpack
+from training.hands.hand import pack, unpack
 from training.hands.letters import GeometryNetwork
 from training.hands.pictures import inner, to_batch
 from training.hands.reader import FOUND, HandReader

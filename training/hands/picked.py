@@ -4,6 +4,8 @@ A hundred neighbouring frames of one signer teach the geometry network what fift
 (training/EXPERIMENTS.md); reading them is what takes the time.
 """
 
+import hashlib
+
 import numpy as np
 
 LEAST = 60  # photographs of a class and source
@@ -33,6 +35,23 @@ class PickedPhotographs:
     def __getitem__(self, part: slice) -> np.ndarray:
         """Return ``(m, S, S, 3)`` uint8 RGB."""
         return self.images[self.rows[part]]
+
+    def digest(self) -> bytes:
+        """Return what differs between any two sets of photographs."""
+        return _sha256(self)
+
+
+def digest(images) -> bytes:
+    """Return what differs between any two sets of photographs: of an array, or picked
+    ones."""
+    return images.digest() if hasattr(images, "digest") else _sha256(images)
+
+
+def _sha256(images) -> bytes:
+    made = hashlib.sha256()
+    for start in range(0, len(images), 256):
+        made.update(np.ascontiguousarray(images[start : start + 256]))
+    return made.digest()
 
 
 def pick_evenly(labels: np.ndarray, sources: np.ndarray, each: int) -> np.ndarray:

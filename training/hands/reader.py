@@ -11,7 +11,7 @@ from torch import nn
 
 from training.hands.crops import cut, square, to_photograph
 from training.hands.files import COARSE, LANDMARKS, PALMS
-from training.hands.geometry import Hand
+from training.hands.hand import Hand
 from training.hands.landmarks import HandLandmarks, square_around
 from training.hands.palms import Look, PalmDetector, look_at
 from training.hands.tflite import TFLiteNetwork
@@ -89,8 +89,9 @@ class HandReader(nn.Module):
         """Load the networks from a folder that `find_hand_networks` returns."""
         palms = TFLiteNetwork(folder / PALMS)
         return cls(
-            [PalmDetector(palms, looks[0].size) for looks in LOOKS],
-            *(HandLandmarks(TFLiteNetwork(folder / f)) for f in (COARSE, LANDMARKS)),
+            palms=[PalmDetector(palms, looks[0].size) for looks in LOOKS],
+            coarse=HandLandmarks(TFLiteNetwork(folder / COARSE)),
+            landmarks=HandLandmarks(TFLiteNetwork(folder / LANDMARKS)),
         )
 
     def forward(self, photographs: torch.Tensor) -> Reading:

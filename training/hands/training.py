@@ -1,6 +1,7 @@
 """One training of the hand model, from photographs to `Letters`."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from data_prep.errors import InputError
 from training import distributed
 from training.hands.augmented import AugmentedPhotographs
 from training.hands.bent_hands import bend_hands
-from training.hands.geometry import unpack
+from training.hands.hand import unpack
 from training.hands.held_out_signers import leave_sources_out
 from training.hands.letters import (
     GeometryNetwork,
@@ -124,15 +125,21 @@ def train_geometry(
         )
         everybody = known["train"] + known["val"] + known["test"]
         report("learning letters from the geometry of hands")
-        without = leave_sources_out(
-            everybody, further, len(classes), seed, fold_steps, device
-        )
+        with ThreadPoolExecutor(1) as pool:  # beside those without each signer
+            network = pool.submit(
+                train_geometry_network,
+                known["train"] + further,
+                len(classes),
+                seed,
+                steps,
+                device=device,
+            )
+            without = leave_sources_out(
+                everybody, further, len(classes), seed, fold_steps, device
+            )
         held_out, temperature = without or (None, 1.0)
-        network = train_geometry_network(
-            known["train"] + further, len(classes), seed, steps, device=device
-        )
         state = {
-            "network": {k: v.cpu() for k, v in network.state_dict().items()},
+            "network": {k: v.cpu() for k, v in network.result().state_dict().items()},
             "temperature": temperature,
         }
     state = distributed.share(state)

@@ -5,6 +5,7 @@ import pytest
 from hand_photographs import photographs
 
 from training.hands.augmented import AugmentedPhotographs
+from training.hands.picked import PickedPhotographs, digest
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +21,20 @@ def test_a_varied_photograph_is_the_same_whenever_it_is_asked_for(images):
     np.testing.assert_array_equal(varied[2:9], whole[2:])
     np.testing.assert_array_equal(AugmentedPhotographs(images, rows, 3)[:], whole)
     assert (AugmentedPhotographs(images, rows, 4)[:] != whole).any()
+
+
+def test_what_was_read_is_known_again_by_the_photographs_and_the_seed(images):
+    rows = np.array([1, 0, 1])
+    varied = digest(AugmentedPhotographs(images, rows, seed=3))
+    assert varied == digest(AugmentedPhotographs(images.copy(), rows, seed=3))
+    others = [
+        AugmentedPhotographs(images, rows, seed=4),
+        AugmentedPhotographs(images, rows[:2], seed=3),
+        AugmentedPhotographs(images ^ 1, rows, seed=3),
+        PickedPhotographs(images, rows),
+    ]
+    assert len({varied, *map(digest, others)}) == 5
+    assert digest(PickedPhotographs(images, rows)) == digest(images[rows])
 
 
 def test_each_time_it_is_varied_otherwise_and_the_photograph_stays(images):

@@ -5,15 +5,9 @@ import pytest
 import torch
 
 from training.hands.bent_hands import bend_hands
-from training.hands.geometry import (
-    FEATURES,
-    NUMBERS,
-    POINTS,
-    augment_hands,
-    describe,
-    pack,
-    unpack,
-)
+from training.hands.geometry import FEATURES, describe
+from training.hands.hand import NUMBERS, POINTS, pack, unpack
+from training.hands.hand_augmentation import augment_hands
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from hand_photographs import LETTERS, moved, photograph, photographs, plaster_ca
 
 from data_prep.drawing.scene import draw_image
 from training.hands.bent_hands import SOURCE, bend_hands
-from training.hands.geometry import describe, unpack
+from training.hands.geometry import describe
+from training.hands.hand import unpack
 from training.hands.landmarks import square_around
 from training.hands.reader import FOUND, MARGIN, PICTURE_SIZE, HandReader
 
