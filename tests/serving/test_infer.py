@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from matrix_model import expect
 from tiny_model import make_artifacts
 
 from data_prep import containers
