@@ -1,4 +1,4 @@
-"""The whole chain on drawn photographs, as quickstart and other commands run it."""
+"""The whole chain on drawn photographs: quickstart, then another training."""
 
 import json
 import os
@@ -148,6 +148,28 @@ def test_ctrl_c_ends_quickstart_and_all_that_it_started(home, tmp_path):
     assert process.returncode == 130, output
     assert "Traceback" not in output
     assert_nothing_runs(home)
+
+
+def test_another_training_follows_into_the_running_server_without_an_edit(
+    quickstart, home, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ASL_HOME", str(home))
+    raw = tmp_path / "three_letters"
+    draw_dataset(raw, per_class=60, classes=["C", "W", "Y"], workers=1, seed=3)
+    client = str(ROOT / "triton" / "client" / "client.py")
+    photograph = str(raw / "W" / "W1.jpg")
+    with TritonServer(home / "models") as server:
+        ask = (client, "--url", server.grpc_url, "--image", photograph, "--top", "9")
+        before = run(*ask, home=home).stdout
+        command = ["-m", "pipelines.asl", "--local", "--raw", str(raw)]
+        command += ["--set", "prepare.image-size=64", "train.epochs=2"]
+        command += ["train.model=baseline_cnn", "promote.min-recall=0"]
+        command += ["deploy.allow-new-classes=true"]
+        run(*command, "--url", server.grpc_url, home=home)
+        after = run(*ask, home=home).stdout
+    assert before.count("(") == 4 and "nothing (" in before
+    assert after.count("(") == 3
+    assert all(f"{letter} (" in after for letter in "CWY")
 
 
 # what makes the presets small; the first command of the page was the quickstart

@@ -13,8 +13,12 @@ import cv2
 import numpy as np
 import pytest
 from deploying import start_deployment
-from matrix_model import expect
-from tiny_model import make_artifacts, make_nan_artifacts, make_newer_artifacts
+from tiny_model import (
+    expect,
+    make_artifacts,
+    make_nan_artifacts,
+    make_newer_artifacts,
+)
 from traffic import load
 
 from data_prep.errors import InputError
@@ -26,9 +30,7 @@ from pipelines.serving.client import TritonClient
 from pipelines.serving.triton_server import TritonServer
 
 pytestmark = pytest.mark.slow
-# scripts/bench reliability makes more
-DEPLOYMENTS = {"fused": 4, "ensemble": 2}
-KILLED = {"fused": 5, "ensemble": 3}
+DEPLOYMENTS = {"fused": 6, "ensemble": 4}  # scripts/bench reliability makes more
 
 
 @pytest.fixture(scope="module", params=["fused", "ensemble"])
@@ -147,7 +149,7 @@ def test_rolling_back_deploying_and_healing_at_once_in_any_order(
     artifacts, other_artifacts, photographs, tmp_path
 ):
     """So that parts are loaded while their processes before have not ended."""
-    repository, settings = tmp_path / "models", Settings(instances=2)
+    repository, settings = tmp_path / "models", Settings(instances=3)
     files = [path.read_bytes() for path in photographs.values()]
     candidates = [artifacts, other_artifacts]
     expected = {n: expect(x, files) for n, x in enumerate(candidates)}
@@ -176,7 +178,7 @@ def test_rolling_back_deploying_and_healing_at_once_in_any_order(
             time.sleep(0.5)
         assert {name for _, name in seen} == {0, 1}
         assert versions.current_number(repository) == 1
-        wait_for_parts(server, {"asl_fused_1": 2, "asl_classifier_1": 2})
+        wait_for_parts(server, {"asl_fused_1": 3, "asl_classifier_1": 3})
 
 
 def wait_for_parts(server, expected, seconds=60):
@@ -200,7 +202,7 @@ def test_a_deployment_killed_at_any_moment_harms_nobody(
     moments = random.Random(4)
 
     with load(urls(running), files, expected) as seen:
-        for number in range(KILLED[settings.shape]):
+        for number in range(6):
             process = start_deployment(running, candidates[number % 2], settings)
             process.stdout.readline()
             time.sleep(moments.uniform(0, 3))
