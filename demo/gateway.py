@@ -50,6 +50,7 @@ def create(
     model: Model,
     hosts: frozenset[str],
     token: str | None = None,
+    front: str = "",
     admin: "model_page.Admin | None" = None,
     server: "model_page.Server | None" = None,
     log: RequestLog | None = None,
@@ -60,6 +61,7 @@ def create(
         model: Is asked.
         hosts: Names by which browsers may ask for the page.
         token: Wanted of everybody; None: of nobody.
+        front: Origin of the proxy that may pass requests on; "": none may.
         admin: Who may roll back; None: nobody.
         server: Where metrics and the model repository are, as far as they are known.
         log: Of what is asked and answered; None: nothing is kept.
@@ -91,7 +93,7 @@ def create(
     app.state.at_once = asyncio.Semaphore(AT_ONCE)
     app.state.log, app.state.counts = log, counts.Counts()
     app.state.admin, app.state.server = admin, server or model_page.Server()
-    return Guard(app, hosts, token)
+    return Guard(app, hosts, token, front)
 
 
 async def _page(request: Request):

@@ -6,7 +6,6 @@ import gzip
 import importlib.util
 import io
 import json
-import signal
 import socket
 import stat
 import sys
@@ -49,9 +48,7 @@ def tokens_home(server, tmp_path_factory):
 def front(server, tokens_home):
     front = Front(server, tokens_home / "remote-access")
     yield front
-    front.process.send_signal(signal.SIGINT)
-    assert front.process.wait(20) == 0
-    front.process.stdout.close()
+    front.stop()
 
 
 @pytest.fixture(scope="module")
