@@ -154,6 +154,7 @@ def main() -> None:
             access_log=False,
             server_header=False,
             http=connections.BoundedConnection,
+            ws=connections.BoundedWebSocket,
             loop=f"{connections.__name__}:{connections.Loop.__name__}",
             ws_max_size=gateway.MAX_FRAME_BYTES,
             ws_max_queue=4,
