@@ -8,9 +8,13 @@ ended after a while, and where room is needed, at once.
 import asyncio
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import (
+    WebSocketsSansIOProtocol,
+)
 
 REQUEST_S = 10.0  # for the head of a request, and for a TLS handshake, to arrive
 MOST = 128  # connections; of more, the one that has asked for nothing longest goes
+GOODBYE_S = 1.0  # for a browser to close a WebSocket that we have closed
 
 
 class BoundedConnection(H11Protocol):
@@ -52,6 +56,14 @@ class BoundedConnection(H11Protocol):
                 self._deadline = None
         elif self._deadline is None:
             self._deadline = self.loop.call_later(REQUEST_S, self.end)
+
+
+class BoundedWebSocket(WebSocketsSansIOProtocol):
+    """One that was closed does not use up a connection for long; as ``ws=``."""
+
+    def __init__(self, config, server_state, app_state, _loop=None):
+        super().__init__(config, server_state, app_state, _loop)
+        self.close_timeout = GOODBYE_S
 
 
 class Loop(asyncio.SelectorEventLoop):

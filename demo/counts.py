@@ -31,6 +31,6 @@ async def show(request: Request):
     lines += [
         "# HELP asl_gateway_connections Browsers that send frames",
         "# TYPE asl_gateway_connections gauge",
-        f"asl_gateway_connections {state.connections}",
+        f"asl_gateway_connections {len(state.browsers.held)}",
     ]
     return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain")

@@ -14,6 +14,7 @@ import json
 import math
 import struct
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,7 @@ from data_prep.errors import InputError
 from demo import counts, feedback, spelling
 from demo.guard import Guard
 from demo.model import Answer, Away, Model, Refused
+from demo.places import Place, Places
 from demo.tabs import learn, model_page
 from pipelines.monitoring.request_log import RequestLog
 
@@ -38,8 +40,13 @@ PAGE = Path(__file__).resolve().parent / "page"
 MAX_FRAME_BYTES = 1 << 20
 MAX_BODY_BYTES = 32 << 20
 MAX_PHOTOGRAPHS = 32
-MAX_CONNECTIONS = 32
-AT_ONCE = 8  # requests to /predict that are read and answered; others wait
+MAX_CONNECTIONS = 32  # browsers that show frames
+SILENT_S = 10.0  # without a frame, after which one of them makes room for another
+AT_ONCE = 8  # bodies that are read and answered; others wait
+WAITING = 32  # of them, at most
+# A body that falls so far behind BODY_RATE (bytes a second) is given up, and makes room
+# for another earlier than that.
+BODY_RATE, BODY_BEHIND_S, BODY_YIELDS_S = 16 << 10, 10.0, 2.0
 BODY_TIMEOUT_S = 60
 RETRY_S = 1.0
 # Of a frame: when it was taken, milliseconds of the browser's clock; width and height.
@@ -50,6 +57,7 @@ def create(
     model: Model,
     hosts: frozenset[str],
     token: str | None = None,
+    front: str = "",
     admin: "model_page.Admin | None" = None,
     server: "model_page.Server | None" = None,
     log: RequestLog | None = None,
@@ -60,6 +68,7 @@ def create(
         model: Is asked.
         hosts: Names by which browsers may ask for the page.
         token: Wanted of everybody; None: of nobody.
+        front: Origin of the proxy that may pass requests on; "": none may.
         admin: Who may roll back; None: nobody.
         server: Where metrics and the model repository are, as far as they are known.
         log: Of what is asked and answered; None: nothing is kept.
@@ -87,11 +96,12 @@ def create(
         ],
         lifespan=lifespan,
     )
-    app.state.model, app.state.connections = model, 0
-    app.state.at_once = asyncio.Semaphore(AT_ONCE)
+    app.state.model = model
+    app.state.browsers = Places(MAX_CONNECTIONS, SILENT_S)
+    app.state.bodies = Places(AT_ONCE, BODY_YIELDS_S)
     app.state.log, app.state.counts = log, counts.Counts()
     app.state.admin, app.state.server = admin, server or model_page.Server()
-    return Guard(app, hosts, token)
+    return Guard(app, hosts, token, front)
 
 
 async def _page(request: Request):
@@ -100,20 +110,45 @@ async def _page(request: Request):
 
 async def _predict(request: Request):
     """One photograph as the body, or several in a form; one object, or a list."""
-    async with request.app.state.at_once:
-        return await _predicted(request)
+    return await _received(request, _predicted)
 
 
-async def _predicted(request: Request):
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            photographs = await _photographs(request)
-    except TimeoutError:
-        return _error(408, f"the request took more than {BODY_TIMEOUT_S} s to arrive")
-    except (InputError, MultiPartException) as error:
-        return _error(400, str(getattr(error, "message", error)))
-    except ClientDisconnect:
-        return _error(400, "the request ended early")
+async def _received(
+    request: Request, answer: Callable[[Request, bytes | list], Awaitable]
+):
+    """Read the photographs of a request and answer it, when it is its turn."""
+    bodies = request.app.state.bodies
+    if bodies.waiting >= WAITING:
+        return _error(503, "too many requests at once", {"retry-after": "1"})
+    limit = asyncio.timeout(None)  # begins to count with the first byte
+
+    def give_up():
+        if not limit.expired():
+            limit.reschedule(time.monotonic())
+
+    async with bodies.taken(_client(request), give_up) as place:
+        try:
+            async with limit:
+                photographs = await _photographs(request, place, limit)
+        except TimeoutError:
+            return _error(
+                408,
+                f"the request came too slowly: {BODY_RATE >> 10} KiB a second are "
+                f"wanted, and all of it within {BODY_TIMEOUT_S} s",
+            )
+        except (InputError, MultiPartException) as error:
+            return _error(400, str(getattr(error, "message", error)))
+        except ClientDisconnect:
+            return _error(400, "the request ended early")
+        place.heard = math.inf  # from now on it waits for us
+        return await answer(request, photographs)
+
+
+def _client(connection: Request | WebSocket) -> str:
+    return connection.client.host if connection.client else ""
+
+
+async def _predicted(request: Request, photographs):
     single = not isinstance(photographs, list)
     if single:
         photographs = [("", photographs)]
@@ -142,28 +177,23 @@ async def _predicted(request: Request):
 
 async def _correct(request: Request):
     """One photograph as the body, and by ``label`` what it shows."""
-    async with request.app.state.at_once:
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                photograph = await _photographs(request)
-        except TimeoutError:
-            return _error(408, f"the request took more than {BODY_TIMEOUT_S} s")
-        except (InputError, MultiPartException) as error:
-            return _error(400, str(getattr(error, "message", error)))
-        except ClientDisconnect:
-            return _error(400, "the request ended early")
-        if isinstance(photograph, list):
-            return _error(400, "send one photograph, as the body")
-        return await feedback.correct(request, photograph)
+    return await _received(request, _corrected)
 
 
-async def _photographs(request: Request):
+async def _corrected(request: Request, photograph):
+    if isinstance(photograph, list):
+        return _error(400, "send one photograph, as the body")
+    return await feedback.correct(request, photograph)
+
+
+async def _photographs(request: Request, place: Place, limit: asyncio.Timeout):
     """The body's bytes, or ``[(name, bytes), ...]`` of a form.
 
     Raises:
         InputError: There is none, or there are too many or too large ones.
+        TimeoutError: It comes too slowly.
     """
-    pieces = _bounded(request)
+    pieces = _bounded(request, place, limit)
     if not request.headers.get("content-type", "").startswith("multipart/"):
         body = b"".join([piece async for piece in pieces])
         if not body:
@@ -186,13 +216,16 @@ async def _photographs(request: Request):
     return found
 
 
-async def _bounded(request: Request):
-    """The pieces of a body, as long as it is not too large."""
-    size = 0
+async def _bounded(request: Request, place: Place, limit: asyncio.Timeout):
+    """The pieces of a body, as long as it is neither too large nor too slow."""
+    size, end = 0, place.since + BODY_TIMEOUT_S
+    limit.reschedule(place.heard + BODY_BEHIND_S)
     async for piece in request.stream():
         size += len(piece)
         if size > MAX_BODY_BYTES:
             raise InputError(f"the request has more than {MAX_BODY_BYTES >> 20} MiB")
+        place.heard = min(time.monotonic(), place.heard + len(piece) / BODY_RATE)
+        limit.reschedule(min(end, place.heard + BODY_BEHIND_S))
         yield piece
 
 
@@ -201,18 +234,26 @@ def _error(status: int, text: str, headers: dict | None = None):
 
 
 async def _frames(socket: WebSocket):
-    state = socket.app.state
+    state, limit = socket.app.state, asyncio.timeout(None)
     await socket.accept()
-    if state.connections >= MAX_CONNECTIONS:
+
+    def give_up():
+        if not limit.expired():
+            limit.reschedule(time.monotonic())
+
+    place = state.browsers.take(_client(socket), give_up)
+    if place is None:
         await socket.close(1013, "too many browsers at once; close one")
         return
-    state.connections += 1
     try:
-        await Session(socket, state).run()
+        async with limit:
+            await Session(socket, state, place).run()
+    except TimeoutError:
+        await socket.close(1013, "too many browsers at once; another one has its turn")
     except WebSocketDisconnect:
         pass
     finally:
-        state.connections -= 1
+        state.browsers.leave(place)
 
 
 class Frame(NamedTuple):
@@ -228,12 +269,11 @@ class Frame(NamedTuple):
 class Session:
     """One browser that shows frames and is told what they spell."""
 
-    def __init__(self, socket: WebSocket, app_state):
-        self.socket, self.app_state = socket, app_state
+    def __init__(self, socket: WebSocket, app_state, place: Place):
+        self.socket, self.app_state, self.place = socket, app_state, place
         self.newest: Frame | None = None  # that is asked about next
         self.arrived = asyncio.Event()
         self.state = spelling.State()
-        self.away = False
 
     async def run(self) -> None:
         answering = asyncio.create_task(self._answer_all())
@@ -258,6 +298,7 @@ class Session:
                 return
             photograph, now = frame[HEADER.size :], time.monotonic()
             self.newest = Frame(sent, (width, height), photograph, now)
+            self.place.heard = now
             self.arrived.set()
 
     async def _answer_all(self) -> None:

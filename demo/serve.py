@@ -3,7 +3,8 @@
     scripts/demo [--port N] [--model NAME] [--url HOST:PORT] [--host ADDRESS] [--admin]
 
 Talks to the server of scripts/serve, or starts the embedded one if none runs. The page
-is for this machine; behind scripts/remote-access, or with --host, for others.
+is for this machine; with --front, behind scripts/remote-access, or with --host, for
+others.
 """
 
 import argparse
@@ -65,8 +66,14 @@ def arguments() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="HOST",
-        help="a name by which browsers ask for the page, such as that of a proxy in "
-        "front of it; may be given several times",
+        help="a name by which browsers ask for the page; may be given several times",
+    )
+    parser.add_argument(
+        "--front",
+        metavar="URL",
+        help="https address of the proxy that passes the page on, as browsers show it: "
+        "https://HOST:8443 of scripts/remote-access serve --page; its users need the "
+        "token that is printed",
     )
     add_name(parser, "that the page asks", "--model")
     parser.add_argument(
@@ -117,9 +124,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the clean-up below
     tls_options = tls(options)
     log = request_log(options)
+    front = guard.origin(options.front) if options.front else ""
     (port,) = pick_ports(options.port, host=options.host)
     outside = not is_loopback(options.host)
-    token = guard.new_token() if outside or options.name else None
+    token = guard.new_token() if outside or options.name or front else None
     admin = Admin(guard.new_token()) if options.admin else None
     hosts = LOOPBACK | {name.lower() for name in options.name}
     if outside:
@@ -137,7 +145,7 @@ def main() -> None:
         elif running_server.find(options.repository) is None:
             server.metrics_url = start(stack, options.repository)
         model = Model(lambda: find(options), options.model)
-        app = gateway.create(model, hosts, token, admin, server, log)
+        app = gateway.create(model, hosts, token, front, admin, server, log)
         config = uvicorn.Config(
             app,
             host=options.host,
@@ -146,6 +154,7 @@ def main() -> None:
             access_log=False,
             server_header=False,
             http=connections.BoundedConnection,
+            ws=connections.BoundedWebSocket,
             loop=f"{connections.__name__}:{connections.Loop.__name__}",
             ws_max_size=gateway.MAX_FRAME_BYTES,
             ws_max_queue=4,
@@ -155,7 +164,8 @@ def main() -> None:
         )
         listening = config.bind_socket()
         listening.listen()  # from now on whoever opens the address is answered
-        print(announcement(options, port, token, admin), flush=True)
+        address = front or own_address(options, port)
+        print(announcement(address, token, admin), flush=True)
         uvicorn.Server(config).run([listening])
 
 
@@ -226,15 +236,19 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def announcement(options, port: int, token: str | None, admin: Admin | None) -> str:
+def own_address(options: argparse.Namespace, port: int) -> str:
+    """Where browsers find the page without a proxy."""
     host = options.name[0] if options.name else options.host
     if not options.name and is_loopback(host):
         host = "localhost"
     elif host in ("0.0.0.0", "::"):
         host = socket.gethostname()
     host = f"[{host}]" if ":" in host else host
-    address = f"http{'s' if options.tls else ''}://{host}:{port}/"
-    lines = [f"open {address}" + (f"?token={token}" if token else "")]
+    return f"http{'s' if options.tls else ''}://{host}:{port}"
+
+
+def announcement(address: str, token: str | None, admin: Admin | None) -> str:
+    lines = [f"open {address}/" + (f"?token={token}" if token else "")]
     if admin:
         lines.append(f"token for rolling back: {admin.token}")
     lines.append("Ctrl-C stops it")

@@ -40,6 +40,7 @@ COMMANDS = {f"python -m {module}": module for module in MODULES} | {
     "scripts/bench train": "benchmarks.train",
     "scripts/bench data": "benchmarks.data",
     "scripts/bench folds": "benchmarks.folds",
+    "scripts/bench frames": "benchmarks.frames",
     "scripts/bench reliability": "benchmarks.reliability",
 }
 

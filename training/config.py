@@ -63,7 +63,7 @@ class RunConfig:
     most_per_class: int = _option(
         0,
         "photographs of each class and source whose hands are read; 0: 320 of a class, "
-        "shared by the sources, but at least 60 of each",
+        "shared by the sources, but at least 40 of each",
         (0, math.inf),
     )
     pretrained: bool = _option(

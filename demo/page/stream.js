@@ -26,12 +26,17 @@ export class Stream {
   stop() {
     this.running = false;
     clearInterval(this.timer);
+    clearTimeout(this.again);
     this.socket?.close();
     this.trouble("");
   }
 
   connect() {
     if (!this.running) return;
+    if (document.hidden) { // it would show nothing, and take a place from others
+      this.again = setTimeout(() => this.connect(), 1000);
+      return;
+    }
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const socket = (this.socket = new WebSocket(`${scheme}://${location.host}/frames`));
     socket.onmessage = (event) => this.receive(JSON.parse(event.data));
@@ -39,7 +44,7 @@ export class Stream {
       this.waiting = [];
       if (!this.running || socket !== this.socket) return;
       this.trouble(event.reason || "The page's own server is away. Trying again …");
-      setTimeout(() => this.connect(), 1000);
+      this.again = setTimeout(() => this.connect(), 1000);
     };
   }
 

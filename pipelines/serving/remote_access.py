@@ -3,9 +3,11 @@
     scripts/remote-access certify asl.example.org        a certificate, for trying
     scripts/remote-access grant laptop                   a token for one client
     scripts/remote-access serve --host 0.0.0.0           nginx, until Ctrl-C
+    scripts/remote-access serve --host 0.0.0.0 --page    nginx, for the page as well
 
 HTTP and gRPC pass on one port, health without a token, inference and metadata with one,
-and nothing else: triton/nginx/asl.conf.template. Certificates, tokens, configuration
+and nothing else but the page, which has a token of its own:
+triton/nginx/asl.conf.template. Certificates, tokens, configuration
 and log lie in ``<data folder>/remote-access``, readable by their owner only.
 """
 
@@ -39,6 +41,7 @@ from pipelines.serving.remote_credentials import (
 from pipelines.serving.triton_server import pick_ports
 
 ACCESS_LOG = "access.log"
+PAGE = "127.0.0.1:8080"  # where scripts/demo is, unless told otherwise
 TEMPLATE = ROOT / "triton/nginx/asl.conf.template"
 # scripts/setup unpacks Debian's package there; an installed nginx comes first
 UNPACKED = ROOT / ".nginx/usr/sbin/nginx"
@@ -85,6 +88,14 @@ def arguments() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=8443, help="0: any free one")
     serve.add_argument("--http", default="127.0.0.1:8000", help="Triton's HTTP port")
     serve.add_argument("--grpc", default="127.0.0.1:8001", help="Triton's gRPC port")
+    serve.add_argument(
+        "--page",
+        nargs="?",
+        const=PAGE,
+        metavar="HOST:PORT",
+        help="pass on the page, too, of scripts/demo --front https://HOST:8443; "
+        f"without a value the one at {PAGE}",
+    )
     for option, file in ("--certificate", "chain"), ("--key", "private key"):
         serve.add_argument(
             option,
@@ -110,18 +121,22 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def render(listen: str, http: str, grpc: str, certificate: Path, key: Path) -> Path:
+def render(
+    listen: str, http: str, grpc: str, page: str | None, certificate: Path, key: Path
+) -> Path:
     """Write nginx's configuration; return its file.
 
     Args:
         listen: Where nginx listens, ``host:port``.
         http, grpc: Triton's two ports, ``host:port`` each.
+        page: The page's port; None: there is none.
         certificate, key: PEM files.
     """
     values = {
         "LISTEN": listen,
         "TRITON_HTTP": http,
         "TRITON_GRPC": grpc,
+        "PAGE": page or f"{PAGE} down",
         "CERTIFICATE": quote(certificate),
         "KEY": quote(key),
         "TOKENS": quote(folder() / "tokens.conf"),
@@ -188,17 +203,18 @@ def prepare(options: argparse.Namespace) -> tuple[list[str], str]:
             "ASL_HOME to another folder"
         )
     certificate, key = tls_files(options.certificate, options.key)
-    if clients() == "none":
+    if clients() == "none" and not options.page:
         raise InputError(
             "nobody may come in yet; run scripts/remote-access grant NAME for each "
-            "client"
+            "client, or pass on the page by --page"
         )
     host = f"[{options.host}]" if ":" in options.host else options.host
     (port,) = pick_ports(options.port, host=options.host)
     renew()
     listen = address(f"{host}:{port}")
     http, grpc = address(options.http), address(options.grpc)
-    configuration = render(listen, http, grpc, certificate, key)
+    page = address(options.page) if options.page else None
+    configuration = render(listen, http, grpc, page, certificate, key)
     command = [nginx, "-p", str(folder()), "-c", str(configuration), "-e", "stderr"]
     check = subprocess.run([*command, "-t", "-q"], capture_output=True, text=True)
     if check.returncode:
@@ -217,10 +233,13 @@ def run(command: list[str]) -> int:
         return nginx.wait()
 
 
-def announcement(listen: str, http: str, grpc: str) -> str:
-    where = folder()
+def announcement(listen: str, options: argparse.Namespace) -> str:
+    where, page = folder(), "none; --page passes it on"
+    if options.page:
+        page = f"of {options.page}: scripts/demo --front says its address and token"
     return f"""\
-nginx at {listen}, for Triton at {http} (HTTP) and {grpc} (gRPC)
+nginx at {listen}, for Triton at {options.http} (HTTP) and {options.grpc} (gRPC)
+  page     {page}
   clients  {clients()}
   log      {where / ACCESS_LOG}
 a client's two files are the certificate's authority, which for a self-made one is
@@ -242,7 +261,7 @@ def main() -> None:
         print(f"{options.client} has no access any more")
     else:
         command, listen = prepare(options)
-        print(announcement(listen, options.http, options.grpc), flush=True)
+        print(announcement(listen, options), flush=True)
         sys.exit(run(command))
 
 

@@ -9,9 +9,13 @@ from pipelines.serving.triton_server import TritonServer, pick_ports
 
 
 @pytest.fixture(scope="session")
-def triton(tmp_path_factory, home):
+def artifacts(tmp_path_factory):
+    return make_artifacts(tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.fixture(scope="session")
+def triton(artifacts, tmp_path_factory, home):
     repository = tmp_path_factory.mktemp("served") / "models"
-    artifacts = make_artifacts(tmp_path_factory.mktemp("drawn"))
     versions.render(artifacts, repository, {"task_id": "0" * 32, "model": "drawn"})
     with TritonServer(repository, *pick_ports(0, 0, 0)) as server:
         yield server

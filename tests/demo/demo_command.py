@@ -10,13 +10,13 @@ from pipelines.serving.triton_server import pick_ports
 
 
 @contextmanager
-def running(server, *options):
+def running(server, *options, port=0):
     """Run scripts/demo's program; yields its address and first lines.
 
     Args:
         server: Is asked; None: whatever the options say.
     """
-    (port,) = pick_ports(0)
+    (port,) = pick_ports(port)
     command = [sys.executable, "-m", "demo.serve", "--port", str(port), *options]
     if server:
         command += ["--url", server.grpc_url, "--metrics-url", server.metrics_url]

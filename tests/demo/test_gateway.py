@@ -6,23 +6,37 @@ import json
 import select
 import ssl
 import struct
+import threading
 import time
 import urllib.error
 import urllib.request
 from socket import create_connection
 from urllib.parse import urlsplit
 
+import cv2
 import numpy as np
+import onnxruntime
 import pytest
 import websockets
 from demo_command import running
-from drawn_model import HEIGHT, SIGNS, WIDTH, jpeg, make_artifacts, points
+from drawn_model import (
+    HEIGHT,
+    RECORD,
+    SIGNS,
+    WIDTH,
+    frame,
+    jpeg,
+    make_artifacts,
+    points,
+)
 
 from data_prep.errors import InputError
 from demo import serve
 from demo.connections import MOST, REQUEST_S
+from demo.gateway import AT_ONCE, BODY_BEHIND_S, MAX_CONNECTIONS, SILENT_S, WAITING
 from pipelines.repository import versions
 from pipelines.serving.remote_credentials import certify
+from training.infer import infer
 
 pytestmark = pytest.mark.slow
 
@@ -57,6 +71,55 @@ def test_the_points_of_the_hand_lie_where_they_were_drawn(demo):
     assert away.max() < 0.02 + (1 - found["confidence"])  # the mean over all signs
     empty = json.loads(ask(demo, "/predict", jpeg("nothing"))[1])
     assert empty["hand"] < 0.5 and empty["landmarks"] is None
+
+
+@pytest.mark.parametrize("width, height", [(640, 480), (480, 640)])
+def test_of_an_oblong_photograph_all_say_what_infer_and_the_graph_say(
+    width, height, demo, artifacts, tmp_path
+):
+    """The points in shares of its own sides, wherever its letterboxed copy has them."""
+    photograph = oblong("L", width, height)
+    (tmp_path / "oblong.png").write_bytes(photograph)
+    (letters,) = infer(artifacts, [str(tmp_path / "oblong.png")], "onnx")
+    session = onnxruntime.InferenceSession(artifacts / "model.onnx")
+    pixels = RECORD.apply(photograph)[None]
+    (points,) = session.run(["landmarks"], {"image": pixels})[0]
+    sides, size = np.array([width, height]), RECORD.image_size
+    cut = np.round(RECORD.border_crop * sides)
+    kept = sides - 2 * cut
+    copy = np.round(kept * size / max(kept))  # without the border around it
+    border = (size - copy) // 2
+    wanted = ((points[:, :2] * size - border) / copy * kept + cut) / sides
+
+    of_a_photograph = json.loads(ask(demo, "/predict", photograph)[1])
+    of_a_frame = shown(demo, struct.pack("<dHH", 0, width, height) + photograph)
+
+    for found in (of_a_photograph, of_a_frame):
+        said = [found["all_predictions"][sign] for sign in SIGNS]
+        np.testing.assert_allclose(said, letters, atol=1e-4)
+        seen = np.array(found["landmarks"])[:, :2]
+        np.testing.assert_allclose(seen, wanted, atol=1e-4)
+
+
+def oblong(sign, width, height) -> bytes:
+    """The middle of a drawing, in these proportions, as PNG."""
+    wide = min(WIDTH, HEIGHT * width // height)
+    left = (WIDTH - wide) // 2
+    middle = frame(sign)[:, left : left + wide]
+    return cv2.imencode(".png", cv2.resize(middle, (width, height)))[1].tobytes()
+
+
+def shown(address, one) -> dict:
+    """What is said of one frame."""
+
+    async def show():
+        async with websockets.connect(
+            address.replace("http", "ws") + "/frames"
+        ) as socket:
+            await socket.send(one)
+            return json.loads(await socket.recv())
+
+    return asyncio.run(asyncio.wait_for(show(), 30))
 
 
 def test_a_form_of_several_is_answered_one_by_one(demo):
@@ -130,6 +193,80 @@ def test_clients_that_ask_for_nothing_are_ended_and_a_camera_at_rest_is_not(demo
     started = time.monotonic()
     assert asyncio.run(look_on_after(dawdle)) == "A"
     assert time.monotonic() - started < 5 * REQUEST_S
+
+
+@contextlib.contextmanager
+def slow_bodies(address, number):
+    """Clients that announce a photograph and then send a byte a second of it."""
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n"
+    ended = threading.Event()
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(address)) for _ in range(number)]
+        for client in clients:
+            client.sendall(head)
+
+        def dribble():
+            while not ended.wait(1.0):
+                for client in clients:
+                    with contextlib.suppress(OSError):
+                        client.sendall(b"x")
+
+        sending = threading.Thread(target=dribble)
+        sending.start()
+        try:
+            yield clients
+        finally:
+            ended.set()
+            sending.join()
+
+
+def answered(clients):
+    return select.select(clients, [], [], 0)[0]
+
+
+def test_bodies_that_come_byte_by_byte_keep_nobody_from_an_answer(demo):
+    with slow_bodies(demo, AT_ONCE + 4) as clients:
+        time.sleep(0.5)  # all of them are there
+        assert ask(demo, "/predict", jpeg("A"))[0] == 200
+        assert len(answered(clients)) < len(clients)
+
+        deadline = time.monotonic() + 4 * BODY_BEHIND_S
+        while len(answered(clients)) < len(clients):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert all(client.recv(99).startswith(b"HTTP/1.1 408") for client in clients)
+
+
+def test_more_requests_than_can_wait_are_refused_at_once(demo):
+    with slow_bodies(demo, AT_ONCE + WAITING + 4) as clients:
+        while len(answered(clients)) < 4:
+            time.sleep(0.05)
+        assert clients[-1].recv(99).startswith(b"HTTP/1.1 503")
+
+
+def test_browsers_that_show_nothing_make_room_for_one_that_does(demo):
+    async def look_on():
+        address = demo.replace("http", "ws") + "/frames"
+        async with contextlib.AsyncExitStack() as stack:
+            silent = [
+                await stack.enter_async_context(websockets.connect(address))
+                for _ in range(MAX_CONNECTIONS)
+            ]
+            async with websockets.connect(address) as refused:
+                with pytest.raises(websockets.ConnectionClosedError, match="1013"):
+                    await refused.recv()
+            await asyncio.sleep(SILENT_S + 0.5)
+            await silent[0].send(frame_of("L", 0))
+            assert json.loads(await silent[0].recv())["predicted_class"] == "L"
+            async with websockets.connect(address) as welcome:
+                await welcome.send(frame_of("A", 0))
+                assert json.loads(await welcome.recv())["predicted_class"] == "A"
+            with pytest.raises(websockets.ConnectionClosedError, match="1013"):
+                await silent[1].recv()
+            await silent[0].send(frame_of("L", 1))
+            await silent[0].recv()
+
+    asyncio.run(asyncio.wait_for(look_on(), 60))
 
 
 def test_other_pages_and_names_are_refused(demo):

@@ -77,6 +77,12 @@ def choose(tab, *paths):
     tab.send("DOM.setFileInputFiles", nodeId=node, files=files)
 
 
+def drop(tab, path):
+    data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        tab.send("Input.dispatchDragEvent", type=kind, x=200, y=300, data=data)
+
+
 def spells(tab, text, seconds=150.0):
     tab.run("document.querySelector('#text').value = ''; 0")
     wait_until(
@@ -132,9 +138,7 @@ def test_a_photograph_is_dropped_and_its_letter_read(plain, demo, tmp_path):
     path = tmp_path / "dropped.jpg"
     path.write_bytes(jpeg("L"))
     ready(plain, demo)
-    data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
-    for kind in ("dragEnter", "dragOver", "drop"):
-        plain.send("Input.dispatchDragEvent", type=kind, x=200, y=300, data=data)
+    drop(plain, path)
     wait_until(
         plain, "document.querySelector('#photographs strong')?.innerText === 'L'"
     )

@@ -1,12 +1,17 @@
 """A camera before which real people spell, whom the model has never seen."""
 
+import json
 import os
 from pathlib import Path
 
 import browser
+import cv2
+import numpy as np
 import pytest
 from demo_command import running
+from drawn_model import frame, points
 from real_hands import make_artifacts, text_film
+from test_gateway import ask
 from test_page import ready, spells
 
 from pipelines.repository import versions
@@ -35,6 +40,26 @@ def address(people, tmp_path_factory, home):
     with TritonServer(folder / "models", *pick_ports(0, 0, 0)) as server:
         with running(server) as (address, _):
             yield address
+
+
+@pytest.mark.parametrize("width, height", [(640, 480), (480, 640)])
+def test_the_points_of_a_hand_lie_where_it_is_in_an_oblong_photograph(
+    width, height, address
+):
+    """Of a drawn hand, since there the truth is known."""
+    drawn = cv2.resize(frame("L"), (640, 480), interpolation=cv2.INTER_CUBIC)
+    left, below = (640 - width) // 2, height - 480
+    photograph = cv2.copyMakeBorder(
+        drawn[:, left : left + width], 0, below, 0, 0, cv2.BORDER_REPLICATE
+    )
+    wanted = points("L") * (640, 480) - (left, 0)
+    png = cv2.imencode(".png", photograph)[1].tobytes()
+
+    found = json.loads(ask(address, "/predict", png)[1])
+
+    seen = np.array(found["landmarks"])[:, :2] * (width, height)
+    away = np.linalg.norm(seen - wanted, axis=1)
+    assert np.median(away) < 0.2 * np.linalg.norm(wanted[9] - wanted[0])
 
 
 @pytest.mark.parametrize("person, text", [("signer_5", "HELLO"), ("signer_1", "JAZZ")])

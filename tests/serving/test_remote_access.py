@@ -3,7 +3,6 @@
 import argparse
 import gzip
 import json
-import signal
 import socket
 import stat
 from pathlib import Path
@@ -44,9 +43,7 @@ def tokens_home(server, tmp_path_factory):
 def front(server, tokens_home):
     front = Front(server, tokens_home / "remote-access")
     yield front
-    front.process.send_signal(signal.SIGINT)
-    assert front.process.wait(20) == 0
-    front.process.stdout.close()
+    front.stop()
 
 
 def refusal(front, *options, code=2) -> str:

@@ -8,7 +8,7 @@ import hashlib
 
 import numpy as np
 
-LEAST = 60  # photographs of a class and source
+LEAST = 40  # photographs of a class and source
 OF_A_CLASS = 320  # where few sources share them
 
 

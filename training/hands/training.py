@@ -29,7 +29,7 @@ from training.loop import predict
 
 GEOMETRY_FILE = "geometry.pt"  # state dict of the geometry network, and temperature
 BENT = 200  # bent hands a class
-AUGMENTED = 20  # photographs of a class and source that are varied and read once more
+AUGMENTED = 12  # photographs of a class and source that are varied and read once more
 STEPS, FOLD_STEPS = 1500, 600  # of the geometry network, of 256 hands each
 
 

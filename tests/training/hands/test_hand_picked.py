@@ -13,7 +13,7 @@ def test_photographs_are_picked_of_each_class_of_each_source_and_spread():
 
 
 def test_few_sources_give_more_and_many_give_enough():
-    assert [most_of_a_source(count) for count in (1, 2, 4, 11)] == [320, 160, 80, 60]
+    assert [most_of_a_source(count) for count in (1, 2, 4, 11)] == [320, 160, 80, 40]
 
 
 def test_slices_of_what_was_picked_are_the_photographs_themselves():

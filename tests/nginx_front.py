@@ -1,5 +1,6 @@
 """nginx in front of a server, as a user starts it, and requests to it."""
 
+import signal
 import socket
 import ssl
 import subprocess
@@ -18,22 +19,35 @@ COMMAND = [sys.executable, "-m", "pipelines.serving.remote_access"]
 
 
 class Front:
-    """nginx as a user starts it, with one client that has a token."""
+    """nginx as a user starts it, with one client that has a token.
 
-    def __init__(self, server, folder: Path):
+    Args:
+        server: Triton.
+        folder: Of remote access, in the data folder.
+        options: Further ones of ``serve``.
+    """
+
+    def __init__(self, server, folder: Path, *options: str):
         self.folder = folder
         self.ca = remote_credentials.certify(["localhost"])
         self.header = remote_credentials.grant("laptop")
         line = [*COMMAND, "serve", "--port", "0"]
-        line += ["--http", server.http_url, "--grpc", server.grpc_url]
-        self.process = subprocess.Popen(
-            line, cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
+        line += ["--http", server.http_url, "--grpc", server.grpc_url, *options]
+        self.errors = folder / "stderr"
+        with open(self.errors, "w") as errors:
+            self.process = subprocess.Popen(
+                line, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
         address = self.process.stdout.readline().split()[2].rstrip(",")
         self.port = int(address.rpartition(":")[2])
         self.url = f"localhost:{self.port}"
         self.http_url = self.grpc_url = self.url  # one port for both
         wait_until(self.accepts, "nginx does not listen")
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(20) == 0
+        self.process.stdout.close()
 
     def accepts(self) -> bool:
         assert self.process.poll() is None
@@ -54,9 +68,11 @@ class Front:
             self.url, ssl=True, **trust[protocol]
         )
 
-    def request(self, method, path, headers=(), body=b"") -> tuple[int, str, str]:
+    def request(
+        self, method, path, headers=(), body=b"", host="localhost"
+    ) -> tuple[int, str, str]:
         """Send HTTP; return status, head and body of the answer."""
-        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close"]
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close"]
         lines.append(f"Content-Length: {len(body)}")
         text = "\r\n".join([*lines, *headers, "", ""])
         head, _, body = self.send(text.encode() + body).partition("\r\n\r\n")
