@@ -53,7 +53,7 @@ def place(place):
     made = place.show(MADE.format(**place.fill))
     place.raw, place.small, place.fair, place.bad, place.signs = made
     place.first = []
-    for options in (["--dry-run"], [], []):
+    for options in (["--dry-run"], [], ["--json"]):
         place.first.append((promote(place, *options), best(place)))
     return place
 
@@ -112,7 +112,9 @@ def test_promotion(place):
     assert outputs["task_id"] == place.fair
     assert outputs["raw_dataset_id"] == place.raw
     # again: it stays
-    assert outcome(place, place.first[2][0]).startswith(f"{place.fair} stays")
+    answer = json.loads(place.first[2][0])
+    assert answer["winner"] == answer["earlier_best"] == place.fair
+    assert [x["task_id"] for x in answer["candidates"]] == [place.fair, place.bad]
 
 
 def test_of_promotions_at_once_on_two_machines_the_first_decides(place, tmp_path):
