@@ -6,6 +6,8 @@ from typing import Any
 
 from data_prep.paths import ROOT
 
+# Options, by their names in Python, about the command itself: not what a step does.
+OF_THE_COMMAND = ("help", "version", "json")
 EXIT_CODES = (
     "exit codes: 0 done, 2 a mistake in the options or the input, 130 interrupted"
 )

@@ -1,4 +1,4 @@
-"""Fetch a public data set from Kaggle into the ClearML Dataset ``ASL_raw``.
+"""Fetch a public data set from Kaggle into a raw ClearML Dataset (ASL_raw, ...).
 
 python -m data_prep.download asl-alphabet
 
@@ -12,19 +12,35 @@ import hashlib
 import os
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 if not __package__:  # run as a script
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from data_prep.answer import add_json, answering  # noqa: E402
 from data_prep.command_line import command_parser  # noqa: E402
 from data_prep.errors import InputError, exit_2_on_input_error  # noqa: E402
+from data_prep.model_name import DEFAULT  # noqa: E402
 from data_prep.parallel import cpu_count, run_chunks  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
 
+
+class KaggleSet(NamedTuple):
+    """A public data set.
+
+    Attributes:
+        address: On Kaggle.
+        model: Name of the model that it is for; its raw Dataset is called after that.
+    """
+
+    address: str
+    model: str
+
+
 SETS = {
-    "asl-alphabet": "grassknoted/asl-alphabet",
-    "sign-mnist": "datamunge/sign-language-mnist",
-    "flowers": "alxmamaev/flowers-recognition",
+    "asl-alphabet": KaggleSet("grassknoted/asl-alphabet", DEFAULT),
+    "sign-mnist": KaggleSet("datamunge/sign-language-mnist", "sign_mnist"),
+    "flowers": KaggleSet("alxmamaev/flowers-recognition", "flowers"),
 }
 
 
@@ -41,6 +57,7 @@ def download(name: str, target: Path) -> Path:
     Raises:
         InputError: kagglehub is missing, Kaggle cannot be reached or refuses.
     """
+    address = SETS[name].address
     # read when kagglehub is imported or asked; its progress bar stays
     os.environ["KAGGLEHUB_CACHE"] = str(target)
     os.environ.setdefault("KAGGLEHUB_VERBOSITY", "error")
@@ -51,27 +68,27 @@ def download(name: str, target: Path) -> Path:
     except ImportError:
         raise InputError(
             "kagglehub is not installed: pip install kagglehub, or fetch "
-            f"https://www.kaggle.com/datasets/{SETS[name]} by hand and use --raw"
+            f"https://www.kaggle.com/datasets/{address} by hand and use --raw"
         ) from None
     try:
-        return Path(kagglehub.dataset_download(SETS[name]))
+        return Path(kagglehub.dataset_download(address))
     except KaggleApiHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         if status in (401, 403):
             raise InputError(
-                f"Kaggle refuses {SETS[name]} ({status}): create an API token at "
+                f"Kaggle refuses {address} ({status}): create an API token at "
                 "https://www.kaggle.com/settings and set KAGGLE_API_TOKEN to it"
             ) from None
         raise InputError(
-            f"Kaggle answers {status} for {SETS[name]}; try again later"
+            f"Kaggle answers {status} for {address}; try again later"
         ) from None
     except DataCorruptionError:
         raise InputError(
-            f"{SETS[name]} arrived damaged and was dropped; run the command again"
+            f"{address} arrived damaged and was dropped; run the command again"
         ) from None
     except (RequestException, OSError) as error:
         raise InputError(
-            f"{SETS[name]} cannot be downloaded ({type(error).__name__}); check the "
+            f"{address} cannot be downloaded ({type(error).__name__}); check the "
             "network and the free space, and run the command again: it goes on where "
             "it stopped"
         ) from None
@@ -120,6 +137,7 @@ def arguments() -> argparse.ArgumentParser:
         help="where the Dataset's files go (s3://..., file://...); default: the "
         "ClearML file server",
     )
+    add_json(parser, "the folder and the Dataset's id")
     return parser
 
 
@@ -131,16 +149,21 @@ def main(tracking) -> None:
         tracking: The package `pipelines.tracking`.
     """
     args = arguments().parse_args()
-    if args.output_uri:
+    with answering(arguments()) as answer:
+        if args.output_uri:
+            tracking.ensure_clearml()
+            tracking.check_destination(args.output_uri)
+        target = data_home() / "raw" / "kaggle"
+        target.mkdir(parents=True, exist_ok=True)
+        folder = download(args.name, target)
+        write_checksums(folder, target / f"{args.name}.sha256")
+        print(f"folder: {folder}")
         tracking.ensure_clearml()
-        tracking.check_destination(args.output_uri)
-    target = data_home() / "raw" / "kaggle"
-    target.mkdir(parents=True, exist_ok=True)
-    folder = download(args.name, target)
-    write_checksums(folder, target / f"{args.name}.sha256")
-    print(f"folder: {folder}")
-    tracking.ensure_clearml()
-    print(tracking.register_raw({args.name: folder}, args.output_uri))
+        dataset_id = tracking.register_raw(
+            {args.name: folder}, args.output_uri, SETS[args.name].model
+        )
+        print(dataset_id)
+        answer.update(folder=str(folder), dataset_id=dataset_id)
 
 
 if __name__ == "__main__":

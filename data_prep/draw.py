@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.drawing.hand_poses import CLASSES
 from data_prep.drawing.scene import draw_image
@@ -129,17 +130,21 @@ def arguments():
     parser.add_argument(
         "--workers", type=int, default=None, help="processes; default: one a core"
     )
+    add_json(parser, "the folder, how many images and classes")
     return parser
 
 
 @exit_2_on_input_error
 def main(argv=None):
     args = arguments().parse_args(argv)
-    out = draw_dataset(
-        args.out, args.per_class, args.seed, args.classes, args.size, args.workers
-    )
-    classes = len(set(args.classes))
-    print(f"{out}: {args.per_class * classes} images of {classes} classes")
+    with answering(arguments(), argv) as answer:
+        out = draw_dataset(
+            args.out, args.per_class, args.seed, args.classes, args.size, args.workers
+        )
+        classes = len(set(args.classes))
+        images = args.per_class * classes
+        answer.update(folder=str(out), images=images, classes=classes)
+        print(f"{out}: {images} images of {classes} classes")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """One way to tell a user about bad input: a sentence on standard error, exit code 2."""
 
+import errno
 import functools
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class InputError(Exception):
@@ -10,6 +13,21 @@ class InputError(Exception):
 
     The message is one line that names the thing, the value seen and the remedy.
     """
+
+
+@contextmanager
+def full_disk_is_input_error() -> Iterator[None]:
+    """Tell the user of a full disk: it is no defect of ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        file = f"{error.filename} cannot be written: " if error.filename else ""
+        raise InputError(
+            f"{file}the disk is full; make room and run the command again (all that "
+            "commands make lies in the data folder, .asl or $ASL_HOME)"
+        ) from None
 
 
 def exit_2_on_input_error(main):
@@ -24,7 +42,8 @@ def exit_2_on_input_error(main):
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see data_prep/__init__
             signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
-            return main(*args, **kwargs)
+            with full_disk_is_input_error():
+                return main(*args, **kwargs)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)

@@ -12,6 +12,7 @@ if not __package__:  # run as a script, as clearml-task does
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from data_prep import leftovers, preparation, resolution  # noqa: E402
+from data_prep.answer import add_json, answering  # noqa: E402
 from data_prep.command_line import command_parser  # noqa: E402
 from data_prep.errors import InputError, exit_2_on_input_error  # noqa: E402
 from data_prep.model_name import add_name  # noqa: E402
@@ -120,6 +121,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=int, default=0, help="processes; 0 (default): one a core"
     )
+    add_json(parser, "split.json, the folder and the Dataset's id")
     return parser
 
 
@@ -192,7 +194,10 @@ def main(tracking) -> None:
     Args:
         tracking: The package `pipelines.tracking`.
     """
-    with tracking.step_task("prepare", arguments(), check=check) as (task, args):
+    with (
+        answering(arguments()) as answer,
+        tracking.step_task("prepare", arguments(), check=check) as (task, args),
+    ):
         options = check(args)
         tracking.check_destination(args.output_uri)
         listing = tracking.find_raw(
@@ -225,6 +230,7 @@ def main(tracking) -> None:
         )
         for warning in summary["warnings"]:
             warn(warning)
+        answer.update(summary, folder=str(folder), dataset_id=dataset_id)
         print(f"folder: {folder}")
         print(dataset_id)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 if not __package__:  # run as a script, as clearml-task does
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from data_prep.answer import add_json, answering  # noqa: E402
 from data_prep.checks.findings import Thresholds  # noqa: E402
 from data_prep.checks.validation import example_rows, require_ok, validate
 from data_prep.command_line import command_parser  # noqa: E402
@@ -80,6 +81,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=int, default=0, help="processes; 0 (default): one a core"
     )
+    add_json(parser, "validation.json, the folder of the report, the Dataset's id")
     return parser
 
 
@@ -101,7 +103,10 @@ def main(tracking) -> None:
     Args:
         tracking: The package `pipelines.tracking`.
     """
-    with tracking.step_task("validate", arguments(), "qc", check) as (task, args):
+    with (
+        answering(arguments()) as answer,
+        tracking.step_task("validate", arguments(), "qc", check) as (task, args),
+    ):
         tracking.check_destination(args.output_uri)
         listing = tracking.find_raw(args.raw, args.dataset_id)
         folder = data_home() / "runs" / task.id
@@ -112,6 +117,7 @@ def main(tracking) -> None:
             args.expected_classes or (),
             check(args),
         )
+        answer.update(result, report=str(folder))
         _report(task, result, listing, folder)
         for finding in result["findings"]:
             print(f"{finding['severity']}: {finding['message']}")
@@ -123,6 +129,7 @@ def main(tracking) -> None:
             folders = name_folders(args.raw)
             dataset_id = tracking.register_raw(folders, args.output_uri, args.name)
         if dataset_id:
+            answer["dataset_id"] = dataset_id
             tracking.set_output(task, "dataset_id", dataset_id)
             print(dataset_id)
 

@@ -22,15 +22,18 @@ from pathlib import Path
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
 from data_prep.paths import REQUIREMENTS, ROOT, data_home
 from data_prep.progress import warn
+from data_prep.sources import find_images
 from pipelines.clearml_server.home import home_folder
 from pipelines.orchestration import presets, run_report, step_cache, steps
 from pipelines.orchestration.run_display import RunDisplay
 from pipelines.tracking import checkout
+from pipelines.tracking.agents import check_agents
 from pipelines.tracking.connection import (
     ensure_clearml,
     is_configured,
@@ -64,7 +67,8 @@ PARAMETERS = (
 )
 
 
-def arguments() -> argparse.ArgumentParser:
+def run_arguments() -> argparse.ArgumentParser:
+    """The options of one run, which other commands that start the pipeline have too."""
     parser = command_parser(
         "python -m pipelines.asl",
         description="From photographs to a verified server, as one ClearML pipeline.",
@@ -141,6 +145,12 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
+def arguments() -> argparse.ArgumentParser:
+    parser = run_arguments()
+    add_json(parser, "the ClearML tasks of the steps, and the log file")
+    return parser
+
+
 def add_verbose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verbose",
@@ -184,6 +194,7 @@ def run(
     ensure_clearml()
     report_from_threads()
     if queue is not None:
+        check_agents(queue)
         name_remote()
     from clearml import PipelineController
     from clearml.automation import ClearmlJob
@@ -360,12 +371,7 @@ def name_remote() -> None:
 
 def options() -> argparse.Namespace:
     """The command line's options; where an agent runs this, those of the task."""
-    # --help, --print-config and misspelt options, before anything is started
-    args = arguments().parse_args()
-    layers = all_layers(args)
-    if args.print_config:
-        print(presets.describe(layers))
-        sys.exit()
+    all_layers(arguments().parse_args())  # misspelt ones, before anything is started
     ensure_clearml()
     report_from_threads()
     from clearml import Task
@@ -416,13 +422,22 @@ def all_layers(args: argparse.Namespace) -> dict[str, dict[str, dict]]:
 
 @exit_2_on_input_error
 def main() -> None:
-    with exit_code_for_agents():
+    args = arguments().parse_args()
+    if args.print_config:
+        with answering(arguments()) as answer:
+            answer.update(presets.configuration(all_layers(args)))
+            print(presets.describe(answer))
+        return
+    with answering(arguments()) as answer, exit_code_for_agents():
         args = options()
         from clearml import Task
 
         settings = all_settings(args)
+        if args.local and args.raw:
+            find_images(args.raw)  # a wrong folder is said at once
         if args.remote:
-            print(f"pipeline: {enqueue(args)}")
+            answer["page"] = enqueue(args)
+            print(f"pipeline: {answer['page']}")
             return
         queue = None if args.local else args.queue
         # without an address, verify starts a server, which agents may not have
@@ -440,6 +455,7 @@ def main() -> None:
                 leave_out=leave_out,
                 display=display,
             )
+        answer.update(steps=ids, log=str(display.log or ""))
         for name, task_id in ids.items():
             print(f"{name}: {task_id}")
         if display.log:

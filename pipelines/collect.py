@@ -21,6 +21,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import DEFAULT, add_name
@@ -77,26 +78,28 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--delete-before", metavar="DAY", help="delete all older entries: 2026-11-28"
     )
+    add_json(parser, "the files of a proposal, the new Dataset, what was deleted")
     return parser
 
 
 @exit_2_on_input_error
 def main() -> None:
     args = arguments().parse_args()
-    if not args.log.is_dir():
-        raise InputError(
-            f"there is no request log in {args.log}; scripts/demo --log keeps one"
-        )
-    if args.delete or args.delete_before:
-        forget(args)
-    elif args.accept:
-        accept(args)
-    else:
-        show(args)
+    with answering(arguments()) as answer:
+        if not args.log.is_dir():
+            raise InputError(
+                f"there is no request log in {args.log}; scripts/demo --log keeps one"
+            )
+        if args.delete or args.delete_before:
+            answer.update(forget(args))
+        elif args.accept:
+            answer.update(accept(args))
+        else:
+            answer.update(show(args))
 
 
-def show(args: argparse.Namespace) -> None:
-    """Propose, and write the sheet and the table."""
+def show(args: argparse.Namespace) -> dict:
+    """Propose, and write the sheet and the table; return what `main` answers."""
     if args.limit < 1 or not 0 <= args.below <= 1:
         raise InputError("--limit must be at least 1, --below between 0 and 1")
     known = collection.collected(args.log / COLLECTED_FILE)
@@ -116,10 +119,15 @@ def show(args: argparse.Namespace) -> None:
     option = "" if args.name == DEFAULT else f"--name {args.name} "
     print("look at them, mend the table, then: python -m pipelines.collect", end=" ")
     print(f"{option}--accept\n  {paths[-1]}")
+    return {
+        "photographs": len(proposals),
+        "corrected": corrected,
+        "files": [str(path) for path in paths],
+    }
 
 
-def accept(args: argparse.Namespace) -> None:
-    """Make raw data of a table's lines."""
+def accept(args: argparse.Namespace) -> dict:
+    """Make raw data of a table's lines; return what `main` answers."""
     labels = collection.read_table(args.accept)
     note = args.log / COLLECTED_FILE
     again = labels.keys() & collection.collected(note).keys()
@@ -142,20 +150,25 @@ def accept(args: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     print(dataset_id)
+    return {"photographs": count, "dataset_id": dataset_id}
 
 
-def forget(args: argparse.Namespace) -> None:
-    """Delete entries; of those that are data, say where they still are."""
+def forget(args: argparse.Namespace) -> dict:
+    """Delete entries; of those that are data, say where they still are; return what
+    `main` answers."""
+    answer: dict = {"deleted": [], "not_in_the_log": [], "datasets": {}}
     if args.delete_before:
         days = request_log.delete_before(args.log, args.delete_before)
+        answer["days"] = days
         print(f"the entries of {days} days were deleted")
     known = collection.collected(args.log / COLLECTED_FILE)
     for id_ in args.delete:
         files = request_log.delete(args.log, id_)
+        answer["deleted" if files else "not_in_the_log"].append(id_)
         print(f"{id_}: {'deleted' if files else 'not in the log'}")
     data = {id_: known[id_] for id_ in args.delete if id_ in known}
     if not data:
-        return
+        return answer
     ensure_clearml()
     by_model = defaultdict(list)
     for id_, dataset_id in data.items():
@@ -163,9 +176,11 @@ def forget(args: argparse.Namespace) -> None:
     for name, ids in by_model.items():
         if without := datasets.forget_raw(ids, name):
             raw = datasets.raw_name(datasets.prepared_name(name))
+            answer["datasets"][raw] = without
             print(f"without them: version {without} of {raw}; earlier versions")
             holding = sorted({data[id_] for id_ in ids})
             print("hold them until these are deleted: " + " ".join(holding))
+    return answer
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from pathlib import Path
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
@@ -136,6 +137,7 @@ def arguments() -> argparse.ArgumentParser:
         help="never hand photographs of different requests to a process together: "
         "slower, but no request can have another one refused",
     )
+    add_json(parser, "the version and where it comes from; with --list all versions")
     return parser
 
 
@@ -143,14 +145,20 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     args = arguments().parse_args()
     if args.list:  # reads files only: no task
-        print(deployment.table(place(args), args.name))
+        with answering(arguments()) as answer:
+            answer["versions"] = deployment.listing(place(args), args.name)
+            print(deployment.table(answer["versions"]))
         return
-    with step_task("deploy", arguments(), "inference") as (task, args):
+    with (
+        answering(arguments()) as answer,
+        step_task("deploy", arguments(), "inference") as (task, args),
+    ):
         urls = addresses(args) or running_server.find(place(args))
         if args.rollback:
             record = deployment.roll_back(place(args), urls, args.name)
         else:
             record = from_training(args, urls)
+        answer.update(record, repository=str(place(args)), server=urls)
         set_output(task, "version", record["version"])
         training = record["metadata"].get("task_id", "")
         set_output(task, "training_task", training)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
@@ -50,12 +51,22 @@ def arguments() -> argparse.ArgumentParser:
         default="fp32",
         help="of the engine; fp16 is what may be used, where it is faster",
     )
+    add_json(parser, "the folder of the plan")
     return parser
 
 
 @exit_2_on_input_error
 def main() -> None:
-    args = arguments().parse_args()
+    with answering(arguments()) as answer:
+        answer["plan"] = str(export(arguments().parse_args()))
+
+
+def export(args: argparse.Namespace) -> Path:
+    """Build the plan; return the folder of the model that it is.
+
+    Raises:
+        InputError: TensorRT or the model is missing, or the plan is there already.
+    """
     tool = find_tool()
     model = served_model(args.name)
     if model is None:
@@ -83,6 +94,7 @@ def main() -> None:
         (folder / model_config.CONFIG_FILE).write_text(text, encoding="utf-8")
         folder.rename(target)
     print(f"plan of {model.describe()}: {target}")
+    return target
 
 
 def find_tool() -> str:

@@ -21,6 +21,7 @@ import os
 import re
 from pathlib import Path
 
+from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.progress import Progress
@@ -62,6 +63,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="only say what would be copied"
     )
+    add_json(parser, "how many tasks and models, and what is missing")
     return parser
 
 
@@ -285,7 +287,19 @@ def other_server(config_file: str | None) -> None:
 
 @exit_2_on_input_error
 def main() -> None:
-    args = arguments().parse_args()
+    with answering(arguments()) as answer:
+        migrate(arguments().parse_args(), answer)
+
+
+def migrate(args: argparse.Namespace, answer: dict) -> None:
+    """Copy, and say what was.
+
+    Args:
+        answer: Is given the outcome, for programs.
+
+    Raises:
+        InputError: There is nothing to copy, or no server to copy it to.
+    """
     other_server(args.to)
     home = home_folder()
     if not (home / "server.sqlite").exists():
@@ -299,6 +313,14 @@ def main() -> None:
         print("\n".join(migration.plan()))
     else:
         migration.run()
+    answer.update(
+        server=target.host,
+        tasks=len(migration.tasks),
+        models=len(migration.models),
+        there_already=migration.already,
+        not_ended=migration.running,
+        missing=list(migration.translation.missing),
+    )
     for url in migration.translation.missing:
         print(f"warning: {url} is gone, and is missing in the copy as well")
     print(

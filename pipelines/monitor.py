@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
@@ -93,6 +94,7 @@ def arguments() -> argparse.ArgumentParser:
         default=data_home() / "monitoring",
         help="folder of what has been seen and told (default %(default)s)",
     )
+    add_json(parser, "of --once, the alerts that fire")
     return parser
 
 
@@ -220,6 +222,18 @@ def say(text: str) -> None:
 @exit_2_on_input_error
 def main() -> None:
     options = arguments().parse_args()
+    with answering(arguments()) as answer:
+        if options.json and not options.once:
+            raise InputError("--json goes with --once, which ends; add that")
+        answer["alerts"] = watch(options)
+
+
+def watch(options: argparse.Namespace) -> list[dict]:
+    """Look until Ctrl-C, or once; return the alerts that fire then.
+
+    Raises:
+        InputError: An option, the rules or what is kept cannot be used.
+    """
     os.umask(0o077)
     loopback.bypass_proxies()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the clean-up below
@@ -237,7 +251,7 @@ def main() -> None:
                 if reporting:
                     reporting.report(monitor.history, monitor.rules, monitor.alerts)
                 if options.once:
-                    return
+                    break
                 time.sleep(monitor.pause())
         except KeyboardInterrupt:
             print("\nstopping", flush=True)
@@ -245,6 +259,16 @@ def main() -> None:
             monitor.save(time.time())
             if reporting:
                 reporting.close()
+    return [
+        {
+            "name": alert.name,
+            "labels": alert.labels,
+            "annotations": alert.annotations,
+            "value": alert.value,
+            "since": alert.since,
+        }
+        for alert in monitor.alerts.firing()
+    ]
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep import packed
+from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
@@ -87,6 +88,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="compare and tell, change nothing"
     )
+    add_json(parser, "the winner, why, and the figures of all candidates")
     return parser
 
 
@@ -106,13 +108,19 @@ def check(args: argparse.Namespace) -> None:
 
 @exit_2_on_input_error
 def main() -> None:
-    with step_task("promote", arguments(), TYPE, check) as (task, args):
-        with only_promotion(task):
-            promote(task, args)
+    with (
+        answering(arguments()) as answer,
+        step_task("promote", arguments(), TYPE, check) as (task, args),
+        only_promotion(task),
+    ):
+        promote(task, args, answer)
 
 
-def promote(task, args: argparse.Namespace) -> None:
+def promote(task, args: argparse.Namespace, answer: dict) -> None:
     """Compare, tell, and promote the winner.
+
+    Args:
+        answer: Is given the outcome, for programs.
 
     Raises:
         InputError: There is nothing to compare, or nothing fit to serve.
@@ -146,6 +154,15 @@ def promote(task, args: argparse.Namespace) -> None:
         significance=args.significance,
     )
     table = candidates.rows(scores, left_out, current, decision.task_id)
+    answer.update(
+        winner=decision.task_id,
+        earlier_best=current,
+        reason=decision.reason,
+        dataset_id=comparison.dataset_id,
+        photographs=count,
+        candidates=candidates.figures(scores),
+        left_out=left_out,
+    )
     print(text_table([candidates.HEADINGS, *table]))
     print(f"test: {count} photographs of dataset {comparison.dataset_id}")
     told = verdict(decision.task_id, current)

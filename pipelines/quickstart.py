@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import packed
+from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.draw import draw_dataset
 from data_prep.errors import InputError, exit_2_on_input_error
@@ -78,12 +79,26 @@ def arguments() -> argparse.ArgumentParser:
         "test photographs, 0 to 1 (default %(default)s)",
     )
     asl.add_verbose(parser)
+    add_json(parser, "how good the model is, what serves, the steps' ClearML tasks")
     return parser
 
 
 @exit_2_on_input_error
 def main() -> None:
-    args = arguments().parse_args()
+    with answering(arguments()) as answer:
+        code = run(arguments().parse_args(), answer)
+    sys.exit(code)
+
+
+def run(args: argparse.Namespace, told: dict) -> int:
+    """Run everything; return the exit code.
+
+    Args:
+        told: Is given the outcome, for programs.
+
+    Raises:
+        InputError: An option or the photographs cannot be used, or a step failed.
+    """
     if not 0 <= args.least_accuracy <= 1:
         raise InputError(
             f"--least-accuracy is {args.least_accuracy:g}; it must be 0 to 1"
@@ -100,12 +115,21 @@ def main() -> None:
     print(f"What the steps print is in {short(display.log)}\n" if display.log else "\n")
     with display.quiet():
         raw = raw or [str(sample_data(display))]
+        told["log"] = str(display.log or "")
         ensure_clearml()
         ids = asl.run(raw, "", settings, None, ("verify",), display)
         listed = asl.all_raw(raw, settings)
         answer = serve_and_ask(listed, ids, name, display)
+    told.update(
+        steps=ids,
+        accuracy=answer.result["accuracy"],
+        images=answer.result["images"],
+        model=answer.result["model"],
+        is_of_this_run=answer.best.id == ids["train"],
+        asked=answer.client,
+    )
     print(closing_words(ids, answer, name))
-    sys.exit(judge(ids, answer, args.least_accuracy))
+    return judge(ids, answer, args.least_accuracy)
 
 
 def all_settings(args: argparse.Namespace) -> dict[str, dict[str, str]]:

@@ -28,7 +28,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = command_parser(
         "python -m pipelines.schedule",
         description="Start the pipeline on new photographs or by the clock.",
-        parents=[asl.arguments()],
+        parents=[asl.run_arguments()],
         conflict_handler="resolve",
         example="--daily 02:30 --raw photographs",
     )

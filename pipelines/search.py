@@ -17,12 +17,14 @@ from typing import Any
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
 from pipelines import asl
 from pipelines.orchestration import steps
 from pipelines.text_table import text_table
+from pipelines.tracking.agents import check_agents
 from pipelines.tracking.options import check, parser_of
 from pipelines.tracking.task import set_output, step_task
 from pipelines.tracking.trainings import METRIC
@@ -40,7 +42,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = command_parser(
         "python -m pipelines.search",
         description="Look for better training options by many trainings.",
-        example="--trainings 20",
+        example="--trials 20",
     )
     # What is tried
     parser.add_argument(
@@ -70,6 +72,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=int, default=1, help="trainings at a time (default 1)"
     )
+    add_json(parser, "the trials, the best first")
     return parser
 
 
@@ -203,7 +206,10 @@ def describe(trial: dict, space: dict[str, dict]) -> dict:
 
 @exit_2_on_input_error
 def main() -> None:
-    with step_task("search", arguments(), "optimizer") as (task, args):
+    with (
+        answering(arguments()) as answer,
+        step_task("search", arguments(), "optimizer") as (task, args),
+    ):
         space, fixed = parse_space(args.space), parse_options(args.set)
         if args.trials < 1 or args.workers < 1:
             raise InputError("--trials and --workers must be at least 1")
@@ -216,12 +222,14 @@ def main() -> None:
             ) from None
         os.chdir(ROOT)  # the script's path is relative
         if not args.local:
+            check_agents(args.queue)
             asl.name_remote()
         base = steps.make_task("train")
         base.set_parameters({f"Args/{key}": value for key, value in fixed.items()})
         trials = search(base, space, args)
         if not trials:
             raise InputError("no trial has completed; see their consoles in ClearML")
+        answer["trials"] = trials
         report(task, trials, space)
 
 

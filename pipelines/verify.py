@@ -22,6 +22,7 @@ if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep import packed
+from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import DEFAULT, add_name
@@ -124,17 +125,22 @@ def arguments() -> argparse.ArgumentParser:
         help="whose server is asked, or started, where no address is given "
         f"(default {data_home() / 'models'})",
     )
+    add_json(parser, "verification.json")
     return parser
 
 
 @exit_2_on_input_error
 def main() -> None:
-    with step_task("verify", arguments(), "testing") as (task, args):
+    with (
+        answering(arguments()) as answer,
+        step_task("verify", arguments(), "testing") as (task, args),
+    ):
         with server(args) as urls:
             which = args.task or served_task(urls, args.name)
             training = find_training(which, args.name)
             listing = raw_photographs(training, args.raw, args.dataset_id)
             result, _ = verify_training(training, listing, urls, args.limit, args.name)
+        answer.update(result)
         report(task, result)
         disagreeing = result["images"] - result["agreeing"]
         difference = result["max_difference"]

@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import re
+import shlex
 import subprocess
 import sys
 
@@ -9,6 +11,7 @@ import pytest
 
 from data_prep.command_line import HelpFormatter, project_version
 from data_prep.paths import ROOT
+from pipelines import asl
 
 MODULES = (
     "data_prep.validate",
@@ -29,6 +32,7 @@ MODULES = (
     "pipelines.collect",
     "pipelines.export_plan",
     "pipelines.ci.start",
+    "pipelines.clearml_server",
 )
 COMMANDS = {f"python -m {module}": module for module in MODULES} | {
     "scripts/quickstart": "pipelines.quickstart",
@@ -46,7 +50,10 @@ COMMANDS = {f"python -m {module}": module for module in MODULES} | {
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
-    return importlib.import_module(COMMANDS[name]).arguments()
+    module = COMMANDS[name]
+    if module == "pipelines.clearml_server":  # a package
+        module += ".__main__"
+    return importlib.import_module(module).arguments()
 
 
 def all_options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
@@ -71,6 +78,30 @@ def test_help_says_what_every_option_does_and_its_default(name):
         if action.nargs != 0 and action.option_strings and not action.required:
             has_default = action.default not in (None, "", [], argparse.SUPPRESS)
             assert not has_default or "default" in shown, action.option_strings
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_example_is_a_line_that_the_command_takes(name):
+    parser = parser_of(name)
+    example = re.search("^example: (.*)$", parser.format_help(), re.MULTILINE)[1]
+    assert example.startswith(name)
+    _, rest = parser.parse_known_args(shlex.split(example.removeprefix(name)))
+    if name == "python -m pipelines.ci.start":  # hands on what it does not know
+        _, rest = asl.run_arguments().parse_known_args(rest)
+    assert rest == []
+
+
+def test_the_page_of_the_steps_names_every_command_that_answers_in_json():
+    page = (ROOT / "docs" / "steps.md").read_text(encoding="utf-8")
+    rows = page.partition("## Answers for programs")[2].splitlines()
+    named = {row.split("|")[1].strip(" `") for row in rows if row.startswith("| `")}
+    found = {
+        name.removeprefix("python -m ").removeprefix("scripts/")
+        for name in COMMANDS
+        for action in all_options(parser_of(name))
+        if "--json" in action.option_strings and action.nargs == 0
+    }
+    assert named == found
 
 
 def test_the_version_is_that_of_setup_cfg():

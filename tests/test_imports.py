@@ -73,11 +73,11 @@ def test_rooms_of_pipelines_do_not_import_each_other_in_circles():
     assert inside["pipelines.tracking"] == {"pipelines.clearml_server"}
 
 
-def test_the_embedded_server_knows_of_us_only_errors_and_paths():
+def test_the_embedded_server_knows_of_us_only_errors_paths_and_how_commands_look():
     known = {
         name.rpartition(".")[0]
         for path in (ROOT / "pipelines" / "clearml_server").rglob("*.py")
         for name in imports(path)
         if name.split(".")[0] in FLOORS and room(name) != "pipelines.clearml_server"
     }
-    assert known <= {"data_prep.errors", "data_prep.paths"}
+    assert known <= {"data_prep.errors", "data_prep.paths", "data_prep.command_line"}

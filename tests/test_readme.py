@@ -1,5 +1,6 @@
 """What the README tells people to type exists, with the options it names."""
 
+import argparse
 import functools
 import importlib.util
 import re
@@ -9,7 +10,9 @@ import pytest
 from data_prep.paths import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES += [ROOT / "pipelines" / "README.md", *sorted(ROOT.glob("triton/**/README.md"))]
 README = PAGES[0].read_text(encoding="utf-8")
+TROUBLES = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 
 
 def commands() -> list[str]:
@@ -25,6 +28,15 @@ def commands() -> list[str]:
 
 
 PYTHON = re.compile(r"^(?:python3?|\.venv/bin/python)\s+(-m\s+\S+|\S+\.py)")
+# What starts with a module of another name, or is no module.
+SCRIPT = re.compile(r"^scripts/(bench \w+|[\w-]+)")
+MODULES = {
+    "agents": "pipelines.agents",
+    "demo": "demo.serve",
+    "quickstart": "pipelines.quickstart",
+    "remote-access": "pipelines.serving.remote_access",
+    "serve": "pipelines.serve",
+}
 
 
 @pytest.mark.parametrize("command", [c for c in commands() if c.startswith("scripts/")])
@@ -44,12 +56,33 @@ def help_of(target: str) -> str:
         spec.loader.exec_module(module)
     else:
         module = importlib.import_module(target.split()[-1])
-    return module.arguments().format_help()
+    return all_help(module.arguments())
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if PYTHON.match(c)])
+def all_help(parser: argparse.ArgumentParser) -> str:
+    """With that of its parts, such as ``serve`` of scripts/remote-access."""
+    parts = [
+        part
+        for action in parser._actions
+        if isinstance(action, argparse._SubParsersAction)
+        for part in action.choices.values()
+    ]
+    return parser.format_help() + "".join(map(all_help, parts))
+
+
+def target_of(command: str) -> str:
+    """The module or file that a command line starts, "" for other programs."""
+    if found := PYTHON.match(command):
+        return found[1]
+    name = found[1] if (found := SCRIPT.match(command)) else ""
+    return MODULES.get(name, name.replace("bench ", "benchmarks."))
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in commands() if "." in target_of(c) or "-m" in target_of(c)]
+)
 def test_options_of_the_pages_are_options_of_the_command(command):
-    shown = help_of(PYTHON.match(command)[1])
+    shown = help_of(target_of(command))
     for option in re.findall(r"(?<=\s)--[a-z][a-z-]+", command):
         assert re.search(rf"{option}\b", shown), option
 
@@ -73,3 +106,22 @@ def test_files_of_the_readme_exist(path):
     folders = ("data_prep", "training", "pipelines", "demo", "triton")
     found = [x for folder in folders for x in (ROOT / folder).rglob(path)]
     assert found or (ROOT / path).exists()
+
+
+def sources() -> str:
+    """All that commands can say, literals that continue on the next line joined."""
+    files = [x for x in (ROOT / "scripts").iterdir() if x.is_file()]
+    files += (ROOT / "triton" / "nginx").glob("*.template")
+    for folder in ("data_prep", "training", "pipelines", "demo", "triton/client"):
+        files += (ROOT / folder).rglob("*.py")
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    return re.sub(r'"\s*\n\s*f?"', "", text)
+
+
+def test_the_messages_of_the_troubleshooting_page_are_those_of_the_commands():
+    said = sources()
+    messages = re.findall(r"^\| `([^`]+)` \|", TROUBLES, re.MULTILINE)
+    assert len(messages) > 12
+    for message in messages:
+        for part in message.split("..."):
+            assert part.strip() in said, message

@@ -151,8 +151,14 @@ def read_file(file: str) -> Photograph:
     """
     try:
         return Photograph(file, Path(file).read_bytes())
+    except IsADirectoryError:
+        raise InputError(
+            f"{file} is a folder; name photographs, such as {file}/*.jpg"
+        ) from None
     except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from None
+        raise InputError(
+            f"{file} cannot be read ({error.strerror}); name a photograph"
+        ) from None
 
 
 def read_row(text: str) -> Photograph:

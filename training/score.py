@@ -17,6 +17,7 @@ if not __package__:  # started as a script, by an agent or by hand
 
 import numpy as np
 
+from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import exit_2_on_input_error
 from data_prep.model_name import add_name
@@ -47,6 +48,7 @@ def arguments() -> argparse.ArgumentParser:
         metavar="DIR",
         help="raw folders of other people's photographs, scored as slices of their own",
     )
+    add_json(parser, "evaluation.json and its folder")
     return parser
 
 
@@ -57,7 +59,10 @@ def main(tracking) -> None:
     Args:
         tracking: The package `pipelines.tracking`.
     """
-    with tracking.step_task("evaluate", arguments(), "testing") as (task, args):
+    with (
+        answering(arguments()) as answer,
+        tracking.step_task("evaluate", arguments(), "testing") as (task, args),
+    ):
         training = tracking.find_training(args.task, args.name)
         dataset_id = training.get_parameter("Outputs/dataset_id")
         out = data_home() / "runs" / task.id
@@ -68,6 +73,7 @@ def main(tracking) -> None:
             known = np.load(tracking.artifact(training, TEST_PROBABILITIES))
         result = evaluate_graph(graph, dataset, args.external, out, known)
         result |= {"task_id": training.id, "dataset_id": dataset_id}
+        answer.update(result, report=str(out))
         (out / EVALUATION).write_text(json.dumps(result, indent=1) + "\n")
         report(task, out, result)
         tracking.set_output(task, "training_task", training.id)

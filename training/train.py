@@ -20,6 +20,7 @@ from pathlib import Path
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import exit_2_on_input_error
 from data_prep.model_name import add_name
@@ -51,6 +52,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     add_options(parser, RunConfig)
     add_options(parser, TrainConfig)
+    add_json(parser, "evaluation.json and the folder of the results")
     return parser
 
 
@@ -93,7 +95,10 @@ def main(tracking) -> None:
         train(None)
         return
     parser = with_options_of_interrupted(arguments())
-    with tracking.step_task("train", parser, "training", check) as (task, args):
+    with (
+        answering(parser) as answer,
+        tracking.step_task("train", parser, "training", check) as (task, args),
+    ):
         dataset_id = args.dataset_id or tracking.newest_dataset(args.name)
         tracking.check_model(dataset_id, args.name)
         order = {
@@ -113,6 +118,7 @@ def main(tracking) -> None:
         except KeyboardInterrupt:
             print(f"\n{how_to_go_on(order['out'])}".rstrip(), file=sys.stderr)
             raise
+        answer.update(result, results=str(order["out"]))
         report(task, order["out"], result, args.name, tracking.set_output)
         overall, epochs = result["overall"], describe_epochs(result, args)
         print(

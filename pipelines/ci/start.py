@@ -48,7 +48,7 @@ def start(options: list[str]):
     Raises:
         InputError: They do not say what to run, or agents cannot get the code.
     """
-    args = asl.arguments().parse_args(options)
+    args = asl.run_arguments().parse_args(options)
     asl.make_absolute(args)
     asl.check_source(args.raw, args.dataset_id)
     asl.all_settings(args)  # misspelt ones are told before an agent has to

@@ -14,6 +14,7 @@ import sys
 import threading
 from pathlib import Path
 
+from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 
 from .client import login_link, register
@@ -21,9 +22,11 @@ from .home import conf_path, home_folder, running
 from .leases import start_time
 
 
-def parse_arguments(arguments=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.clearml_server", description=__doc__.splitlines()[0]
+def arguments() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "python -m pipelines.clearml_server",
+        description="Run the embedded ClearML server until Ctrl-C.",
+        example="--port 8008",
     )
     parser.add_argument(
         "--home",
@@ -47,12 +50,12 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
         action="store_true",
         help="end some minutes after the last process that registered",
     )
-    return parser.parse_args(arguments)
+    return parser
 
 
 @exit_2_on_input_error
-def main(arguments=None) -> None:
-    options = parse_arguments(arguments)
+def main() -> None:
+    options = arguments().parse_args()
     folder = options.home.expanduser().resolve()
     if not options.exit_with_users and _keep_up_running_one(folder, options):
         return

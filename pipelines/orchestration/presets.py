@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_prep.command_line import OF_THE_COMMAND
 from data_prep.errors import InputError
 from data_prep.model_name import DEFAULT, model_name
 from data_prep.paths import ROOT
@@ -165,22 +166,34 @@ def resolved(layers: dict[str, dict[str, dict]]) -> dict[str, dict[str, str]]:
     }
 
 
-def describe(layers: dict[str, dict[str, dict]]) -> str:
-    """All options of all steps, and where the value of each comes from."""
-    lines = []
+def configuration(
+    layers: dict[str, dict[str, dict]],
+) -> dict[str, dict[str, dict[str, str]]]:
+    """All options of all steps: by step and option, its value and its origin."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
     for name, step in STEPS.items():
-        lines += ["", f"[{name}]"]
+        found[name] = {}
         for action in parser_of(step.script)._actions:
             key = action.dest
-            if key in step.inputs or key in ("help", "version"):
+            if key in step.inputs or key in OF_THE_COMMAND:
                 continue
             value, origin = action.default, "default"
             for label, layer in layers.items():
                 if key in layer.get(name, {}):
                     value, origin = layer[name][key], label
             shown = "" if value in (None, [], ()) else _text(value)
-            line = f"{key.replace('_', '-')} = {shown}"
-            lines.append(f"{line:40} # {origin}")
+            found[name][key.replace("_", "-")] = {"value": shown, "origin": origin}
+    return found
+
+
+def describe(configuration: dict[str, dict[str, dict[str, str]]]) -> str:
+    """Write what `configuration` returns as a preset is written."""
+    lines = []
+    for step, options in configuration.items():
+        lines += ["", f"[{step}]"]
+        for name, option in options.items():
+            line = f"{name} = {option['value']}"
+            lines.append(f"{line:40} # {option['origin']}")
     return "\n".join(lines[1:])
 
 

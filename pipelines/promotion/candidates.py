@@ -320,5 +320,26 @@ def rows(
     return table
 
 
+def figures(scores: list[Score]) -> list[dict]:
+    """The candidates' figures for programs, the best first; None for what is unknown.
+
+    Accuracies and recalls are 0 to 1.
+    """
+    return [
+        {
+            "task_id": score.task_id,
+            "model": score.model,
+            "held_out_accuracy": (
+                score.held_out_accuracy(score.held_out) if score.held_out else None
+            ),
+            "external_accuracy": score.external_accuracy,
+            "test_accuracy": score.test_accuracy,
+            "worst_class": score.worst[0],
+            "worst_recall": score.worst[1],
+        }
+        for score in ranked(scores)
+    ]
+
+
 def _cell(accuracy: float | None) -> str:
     return "-" if accuracy is None else f"{accuracy:.4f}"

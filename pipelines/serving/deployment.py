@@ -173,22 +173,48 @@ def same_model(
     return record if record.items() >= wanted.items() else None
 
 
-def table(repository: Path, name: str = DEFAULT) -> str:
-    """List the versions: number, task, model, accuracy, when, and what they are now."""
+def listing(repository: Path, name: str = DEFAULT) -> list[dict]:
+    """List a model's versions, the oldest first.
+
+    Returns:
+        Of each: version, task_id, model, accuracy (0 to 1), deployed (when, UTC), and
+        state: "current", "withdrawn" or ""; None for what nobody knows.
+
+    Raises:
+        InputError: No model of this name has been deployed there.
+    """
     states = {v: "withdrawn" for v in versions.withdrawn(repository, name)}
     states[versions.current(repository, name)["version"]] = "current"
-    rows = [("version", "task", "model", "accuracy", "deployed", "")]
+    found = []
     for version in versions.versions(repository, name):
         record = versions.deployment(repository, version, name)
         known = record["metadata"]
+        found.append(
+            {
+                "version": version,
+                "task_id": known.get("task_id"),
+                "model": known.get("model"),
+                "accuracy": float(known["accuracy"]) if "accuracy" in known else None,
+                "deployed": record["deployed"],
+                "state": states.get(version, ""),
+            }
+        )
+    return found
+
+
+def table(listed: list[dict]) -> str:
+    """Write what `listing` returns as lines."""
+    rows = [("version", "task", "model", "accuracy", "deployed", "")]
+    for one in listed:
+        accuracy = one["accuracy"]
         rows.append(
             (
-                str(version),
-                known.get("task_id", "-"),
-                known.get("model", "-"),
-                f"{float(known['accuracy']):.4f}" if "accuracy" in known else "-",
-                record["deployed"],
-                states.get(version, ""),
+                str(one["version"]),
+                one["task_id"] or "-",
+                one["model"] or "-",
+                "-" if accuracy is None else f"{accuracy:.4f}",
+                one["deployed"],
+                one["state"],
             )
         )
     return text_table(rows)

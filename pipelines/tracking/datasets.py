@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Iterable, Iterator, Mapping, Sequence
@@ -204,14 +205,9 @@ def uploaded_here(dataset) -> Path | None:
     there and all its files have their sizes: a copy would be the same again."""
     for note in (data_home() / "runs").glob(f"*/*{UPLOADED}"):
         folder = note.with_name(note.name.removesuffix(UPLOADED))
-        if note.read_text() == dataset.id and _has_all(folder, dataset.file_entries):
+        if note.read_text() == dataset.id and not lacking(dataset.file_entries, folder):
             return folder
     return None
-
-
-def _has_all(folder: Path, entries: Sequence) -> bool:
-    files = ((folder / entry.relative_path, entry.size) for entry in entries)
-    return all(path.is_file() and path.stat().st_size == size for path, size in files)
 
 
 def local_copy(dataset_id: str) -> Path:
@@ -221,7 +217,7 @@ def local_copy(dataset_id: str) -> Path:
     The running task records, by the Dataset's name, that it used it.
 
     Raises:
-        InputError: No such Dataset.
+        InputError: No such Dataset, or its files cannot all be written here.
     """
     from clearml import Dataset, Task
 
@@ -234,7 +230,57 @@ def local_copy(dataset_id: str) -> Path:
             f"there is no ClearML Dataset {dataset_id} ({error}); list them in the web "
             "UI or register one with python -m data_prep.validate --register"
         ) from None
-    return uploaded_here(dataset) or Path(dataset.get_local_copy())
+    if folder := uploaded_here(dataset):
+        return folder
+    try:
+        folder = Path(dataset.get_local_copy())
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"Dataset {dataset_id} cannot be copied to this machine ({reason}); is the "
+            "file server running, and is there room on the disk?"
+        ) from None
+    check_whole(dataset_id, [*dataset.file_entries, *dataset.link_entries], folder)
+    return folder
+
+
+def check_whole(dataset_id: str, entries: Sequence, folder: Path) -> None:
+    """Check that a copy of a Dataset has all its files, with their sizes.
+
+    The SDK logs what it could not write, as on a full disk, and goes on without it.
+
+    Args:
+        entries: What the Dataset says of its files: relative_path; size in bytes, None
+            if nobody knows it.
+
+    Raises:
+        InputError: Some are missing or too short.
+    """
+    missing = lacking(entries, folder)
+    if not missing:
+        return
+    wanted = sum(entry.size or 0 for entry in missing)
+    free = shutil.disk_usage(folder).free
+    remedy = (
+        "make room there and run the command again"
+        if free < 2 * wanted  # the archive, and what is unpacked from it
+        else "run the command again; if that does not help, make the Dataset anew"
+    )
+    raise InputError(
+        f"the copy of Dataset {dataset_id} in {folder} lacks {len(missing)} of its "
+        f"{len(entries)} files, such as {missing[-1].relative_path}; they take "
+        f"{wanted / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free: {remedy}"
+    )
+
+
+def lacking(entries: Sequence, folder: Path) -> list:
+    """Those of a Dataset's entries whose files a folder lacks, the largest last."""
+    missing = []
+    for entry in entries:
+        path = folder / entry.relative_path
+        if not path.is_file() or entry.size not in (None, path.stat().st_size):
+            missing.append(entry)
+    return sorted(missing, key=lambda entry: entry.size or 0)
 
 
 def check_model(dataset_id: str, name: str) -> None:

@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from data_prep.command_line import OF_THE_COMMAND
 from data_prep.errors import InputError
 
 WORDS = {
@@ -103,8 +104,9 @@ def read(
     Raises:
         InputError: As `check`.
     """
-    known = {action.dest: action for action in parser._actions}
-    for action in parser._actions:
+    settable = [x for x in parser._actions if x.dest not in OF_THE_COMMAND]
+    known = {action.dest: action for action in settable}
+    for action in settable:
         for option in action.option_strings:
             known.setdefault(option.lstrip("-").replace("-", "_"), action)
     values = {}

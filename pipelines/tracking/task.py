@@ -14,7 +14,8 @@ import sys
 from contextlib import contextmanager
 from typing import Callable, Iterator
 
-from data_prep.errors import InputError
+from data_prep.command_line import OF_THE_COMMAND
+from data_prep.errors import InputError, full_disk_is_input_error
 from data_prep.paths import REQUIREMENTS
 from pipelines.tracking import options
 from pipelines.tracking.connection import ensure_clearml, report_from_threads
@@ -62,6 +63,7 @@ def step_task(
         # torch.save would upload every checkpoint as a model
         auto_connect_frameworks={"pytorch": False, "matplotlib": False},
         auto_resource_monitoring=False,
+        auto_connect_arg_parser=dict.fromkeys(OF_THE_COMMAND, False),
     )
     log_no_files_as_models()
     with exit_code_for_agents():
@@ -69,7 +71,8 @@ def step_task(
             # Only now is argparse connected: a second time, for the overrides.
             args = parser.parse_args()
             check(args)
-            yield task, args
+            with full_disk_is_input_error():
+                yield task, args
         except BaseException as error:
             # Its watcher would take the coming change of status for an abort by
             # somebody else, and kill this process while it still tidies up.

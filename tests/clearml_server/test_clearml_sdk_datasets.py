@@ -132,3 +132,36 @@ def test_the_command_line_makes_and_lists_datasets(embedded):
               "copy": (Path("cli copy") / "a.txt").read_text()})
         """)
     assert shown == {"listed": True, "found": True, "copy": "a"}
+
+
+def test_a_copy_that_was_not_written_whole_is_refused_and_made_anew(embedded):
+    shown = embedded.run("""
+        import resource, zipfile
+        from clearml import Dataset
+        from data_prep.errors import InputError
+        from pipelines.tracking.datasets import local_copy
+        prepared = Path("prepared"); (prepared / "train").mkdir(parents=True)
+        (prepared / "classes.txt").write_text("A")
+        (prepared / "train" / "images.npy").write_bytes(bytes(4_000_000))
+        dataset = Dataset.create("whole", "Data copies")
+        dataset.add_files(prepared)
+        dataset.upload(show_progress=False, compression=zipfile.ZIP_DEFLATED)
+        dataset.finalize()
+        limit, highest = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # as on a full disk: no file of this program can grow beyond it
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, highest))
+        try:
+            said = local_copy(dataset.id)
+        except InputError as error:
+            said = error
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, highest))
+        copy = local_copy(dataset.id)
+        (copy / "train" / "images.npy").unlink()
+        again = local_copy(dataset.id)
+        show([said, copy, again, (again / "train" / "images.npy").stat().st_size])
+        """)
+    said, copy, again, size = shown
+    assert f" of Dataset {copy.rpartition('_')[2]} in {copy} lacks " in said
+    assert " of its 2 files, such as train/images.npy; they" in said
+    assert "they take 4 MB, and " in said and " MB are free: " in said
+    assert again == copy and size == 4_000_000

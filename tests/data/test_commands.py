@@ -154,10 +154,13 @@ def test_hand_signs_are_letterboxed_unless_it_is_said_otherwise(run, tmp_path):
 
 def test_a_set_from_unregistered_folders_says_so(run, clearml, tmp_path):
     raw = write_raw_set(tmp_path / "unregistered", seed=77)
-    done = run("prepare", "--raw", raw, "--image-size", 32)
+    done = run("prepare", "--raw", raw, "--image-size", 32, "--json")
     assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)  # nothing else, of ClearML neither
+    assert f"folder: {answer['folder']}" in done.stderr
+    assert sum(answer["counts"].values()) == 36
     assert "no version of ASL_raw" in clearml(
-        f"print(Task.get_task('{done.stdout.split()[-1]}').comment)"
+        f"print(Task.get_task('{answer['dataset_id']}').comment)"
     )
 
 
@@ -261,9 +264,12 @@ def test_a_set_without_a_single_image_is_refused_like_one_with_a_broken_image(
     for name in ("A", "B"):
         (tmp_path / "texts" / name).mkdir(parents=True)
         (tmp_path / "texts" / name / "1.jpg").write_text("no photograph")
-    done = run("validate", "--raw", tmp_path / "texts")
+    done = run("validate", "--raw", tmp_path / "texts", "--json")
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "error: 2 files cannot be decoded" in done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["error"].startswith("2 files cannot be decoded")
+    assert answer["findings"][0]["kind"] == "unreadable" and not answer["ok"]
 
 
 @pytest.mark.parametrize(

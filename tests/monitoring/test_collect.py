@@ -1,6 +1,7 @@
 """From the request log to a version of the raw Dataset, after a look."""
 
 import csv
+import json
 import os
 import random
 from datetime import date, timedelta
@@ -170,7 +171,8 @@ def test_nothing_becomes_data_before_it_is_accepted_and_registering_keeps_it(tmp
 
         # what another model has answered goes into its own raw Dataset, and out of it
         flower = log.add(answer("rose", 0.3, "flowers"), picture(4))
-        table = place.run(*collect, "--name", "flowers").stdout.split()[-1]
+        done = place.run(*collect, "--name", "flowers", "--json")
+        table = json.loads(done.stdout)["files"][-1]
         said = place.run(*collect, "--name", "flowers", "--accept", table).stdout
         assert "1 photographs are data now, in a new version of flowers_raw" in said
         said = place.run(*collect, "--delete", flower).stdout

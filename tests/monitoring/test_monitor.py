@@ -51,7 +51,10 @@ def test_looks_by_cron_tell_once_and_report_to_one_task(place, tmp_path):
         tmp_path / "state",
     ]
     command += ["--triton", "http://127.0.0.1:9", "--metrics", "http://127.0.0.1:9/m"]
-    first, second = place.run(*command).stdout, place.run(*command).stdout
+    first, again = place.run(*command).stdout, place.run(*command, "--json")
+    alerts = {alert["name"]: alert for alert in json.loads(again.stdout)["alerts"]}
+    assert alerts["ServerDown"]["labels"]["severity"] == "critical"
+    second = again.stdout + again.stderr
     assert "FIRING critical ServerDown: No Triton server answers" in first
     assert "docs/monitoring.md#serverdown" in first
     assert "ModelNotAnswering:" not in first  # silenced
@@ -109,9 +112,7 @@ def test_queues_and_what_is_promoted_are_told(place):
     assert wrong["clearml_up"][()] == 0
 
 
-def test_the_certificate_in_front_and_the_age_of_tokens_are_told(
-    tmp_path, monkeypatch
-):
+def test_the_certificate_in_front_and_the_age_of_tokens_are_told(tmp_path, monkeypatch):
     monkeypatch.setenv("ASL_HOME", str(tmp_path))
     certificate = remote_credentials.certify(["localhost"])
     remote_credentials.grant("laptop")

@@ -165,7 +165,8 @@ def test_another_training_follows_into_the_running_server_without_an_edit(
         command += ["--set", "prepare.image-size=64", "train.epochs=2"]
         command += ["train.model=baseline_cnn", "promote.min-recall=0"]
         command += ["deploy.allow-new-classes=true"]
-        run(*command, "--url", server.grpc_url, home=home)
+        done = run(*command, "--url", server.grpc_url, "--json", home=home)
+        assert list(json.loads(done.stdout)["steps"]) == list(steps.STEPS)
         after = run(*ask, home=home).stdout
     assert before.count("(") == 4 and "nothing (" in before
     assert after.count("(") == 3
@@ -230,7 +231,10 @@ def test_the_commands_of_the_docs_page_train_three_sets_that_are_served_side_by_
     for preset, raw in lines:
         command = ["-m", "pipelines.quickstart", "--preset", preset, "--raw", raw]
         command += ["--least-accuracy", "0", "--set", *SMALL[preset]]
-        told = lines_by_step(run(*command, home=home, cwd=tmp_path).stdout)
+        done = run(*command, "--json", home=home, cwd=tmp_path)
+        answer = json.loads(done.stdout)
+        assert answer["model"]["name"] == preset and answer["is_of_this_run"]
+        told = lines_by_step(done.stderr)
         assert f"version 1 of {preset} in " in told["deploy"]
         assert "same answer as torch for" in told["verify"]
 
@@ -267,10 +271,11 @@ def test_two_processes_of_torchrun_are_one_training_task(quickstart, home):
 
     before = trainings()
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(ROOT / "training/train.py"), "--fast-dev-run"]
+    command += [str(ROOT / "training/train.py"), "--fast-dev-run", "--json"]
     done = run(*command, home=home)
-    assert len(trainings() - before) == 1
-    assert done.stdout.count("test accuracy") == 1
+    (made,) = trainings() - before
+    assert json.loads(done.stdout)["results"] == str(made)
+    assert done.stderr.count("test accuracy") == 1
     # and it only tried the code: nobody deploys it by mistake
     program = (
         "from pipelines.tracking.connection import ensure_clearml; ensure_clearml()\n"

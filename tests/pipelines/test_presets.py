@@ -1,5 +1,6 @@
 """Presets: one file a set of pictures, and where each value comes from."""
 
+import re
 import subprocess
 import sys
 
@@ -20,7 +21,7 @@ def parsed(*options):
 def test_every_preset_has_options_that_its_steps_take_together(name):
     layers = asl.all_layers(parsed("--preset", name, "--raw", "x"))
     for step in STEPS:
-        assert f"[{step}]" in presets.describe(layers)
+        assert f"[{step}]" in presets.describe(presets.configuration(layers))
     named = presets.resolved(layers)["train"].get("name", "asl")
     assert named == presets.load(name).name == name
 
@@ -46,7 +47,8 @@ def test_values_come_from_set_before_the_command_line_before_the_preset(tmp_path
         "test_set": '["held"]',
     }
     assert settings["train"] == {"name": "birds", "epochs": "7"}
-    lines = presets.describe(asl.all_layers(args)).splitlines()
+    known = presets.configuration(asl.all_layers(args))
+    lines = presets.describe(known).splitlines()
     for line in (
         "image-size = 96                          # --set",
         "seed = 5                                 # preset birds",
@@ -110,4 +112,5 @@ def test_print_config_starts_nothing(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "max-minutes = 1.5" in done.stdout
+    assert not re.search("^(json|version|help) = ", done.stdout, re.MULTILINE)
     assert not (tmp_path / "home").exists()

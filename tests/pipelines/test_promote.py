@@ -101,7 +101,9 @@ def test_promotion(place):
     assert outputs["task_id"] == place.fair
     assert outputs["raw_dataset_id"] == place.raw
     # again: it stays
-    assert outcome(place, promote(place)).startswith(f"{place.fair} stays")
+    answer = json.loads(promote(place, "--json"))
+    assert answer["winner"] == answer["earlier_best"] == place.fair
+    assert [x["task_id"] for x in answer["candidates"]] == [place.fair, place.bad]
 
 
 def test_of_promotions_at_once_on_two_machines_the_first_decides(place, tmp_path):

@@ -3,6 +3,7 @@
 `tests/agents` runs whole pipelines; this is about what is said of one.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -184,3 +185,15 @@ def test_what_cannot_be_started_is_told_at_once(environment, told):
 
     assert done.returncode == 2
     assert told in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_steps_for_agents_that_do_not_exist_are_refused_at_once(place, tmp_path):
+    before = place.tasks()
+    command = [place.python, "-m", "pipelines.asl", "--raw", str(tmp_path), "--json"]
+    done = place.run(*command, check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    (line,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+    assert "no agent listens to the queue default" in line and "--local" in line
+    assert json.loads(done.stdout) == {"error": line.removeprefix("error: ")}
+    assert len(place.tasks()) == len(before)

@@ -21,6 +21,7 @@ def test_every_step_tells_its_options():
     "setting, reason",
     [
         ("train.epocks=3", "did you mean epochs"),
+        ("train.json=yes", "there is no such option"),
         ("train.epochs=3.5", "which is no int"),
         ("train.epochs=", "train.epochs is '', which is no int"),
         ("train.grey=maybe", "true or false"),

@@ -89,8 +89,12 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def deployed(trained):
     """The good training in a repository, without a server."""
-    done = trained.run("-m", "pipelines.deploy", "--task", trained.ids["good"])
+    line = ["-m", "pipelines.deploy", "--task", trained.ids["good"], "--json"]
+    done = trained.run(*line)
     assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["version"], answer["server"]) == (1, None)
+    assert answer["metadata"]["task_id"] == trained.ids["good"]
     return trained
 
 
@@ -110,7 +114,7 @@ def the_one_error(done) -> str:
 
 @pytest.mark.slow
 def test_without_any_option_what_is_deployed_is_served_and_verified(deployed):
-    done = deployed.run("-m", "pipelines.verify")
+    done = deployed.run("-m", "pipelines.verify", "--json")
 
     assert done.returncode == 0, done.stderr
     task = deployed.last("verify")
@@ -119,6 +123,7 @@ def test_without_any_option_what_is_deployed_is_served_and_verified(deployed):
     assert "Verification" in task["plots"] and "verification" in task["artifacts"]
     path = deployed.home / "runs" / task["id"] / "verification.json"
     result = json.loads(path.read_text())
+    assert json.loads(done.stdout) == result
     ways = {(way["protocol"], way["batch_size"]) for way in result["ways"]}
     assert ways == {(p, n) for p in ("grpc", "http") for n in (1, 2, 7)}
     rows = [row for row in packed.read_manifest(deployed.prepared)]

@@ -225,7 +225,7 @@ def test_going_back_passes_over_what_was_gone_back_from_before(artifacts, reposi
 
 
 def table(repository):
-    return deployment.table(repository).splitlines()[1:]
+    return deployment.table(deployment.listing(repository)).splitlines()[1:]
 
 
 def test_withdrawn_versions_do_not_count_as_kept_and_go_with_those_of_their_time(

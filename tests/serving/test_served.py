@@ -147,7 +147,8 @@ def test_the_same_model_again_does_nothing_and_rolling_back_answers_as_before(
     np.testing.assert_allclose(
         ask(server, files), expect(artifacts, files), rtol=0, atol=1e-5
     )
-    rows = [line.split() for line in deployment.table(server.repository).splitlines()]
+    listed = deployment.table(deployment.listing(server.repository))
+    rows = [line.split() for line in listed.splitlines()]
     (row,) = [row for row in rows if row[-1] == "current"]
     assert row[:4] == [str(first), "a", "-", "0.9100"]
     (row,) = [row for row in rows if row[0] == str(second)]
