@@ -27,6 +27,7 @@ class Movement(NamedTuple):
             the movement until the hand has been released, and one of them that counted
             just before was its beginning.
         begins: Those of them that it begins with.
+        formed: The one whose hand it is made with, turned only when it is shown still.
         turn: How much the writing finger turns or is foreshortened: least change of it
             in the second half of the way, in shares of its length at first.
         upright: Whether it points up at first.
@@ -37,6 +38,7 @@ class Movement(NamedTuple):
     strokes: tuple[tuple[tuple[float, float], ...], ...]
     hands: frozenset[str]
     begins: frozenset[str]
+    formed: str
     turn: float
     upright: bool
 
@@ -96,6 +98,7 @@ MOVEMENTS = (
         ),
         hands=frozenset("IJY"),
         begins=frozenset("IJ"),
+        formed="I",
         turn=0.18,  # by the wrist
         upright=True,
     ),
@@ -105,6 +108,7 @@ MOVEMENTS = (
         strokes=(((0, 0), (-0.8, 0), (0, 0.8), (-0.8, 0.8)),),
         hands=frozenset("DGLQXZ"),
         begins=frozenset("DGLQXZ"),
+        formed="D",
         turn=0.0,
         upright=False,
     ),

@@ -47,7 +47,8 @@ class Rules(NamedTuple):
         still: How many times `hold` a J or Z must be held that does not move, where
             movements can be seen.
         beginning: A sign that counted so short a time before a movement, and that the
-            movement begins with, was its beginning, and is replaced.
+            movement begins with, was its beginning, and is replaced. So is the I that
+            a hand showed before it turned to a J that is held still.
         movement: When a track is a letter.
     """
 
@@ -97,6 +98,8 @@ class State(NamedTuple):
         seen: The last frames.
         track: Of the hand, the same time back; its points since the last movement.
         spent: Signs that count no more until the hand is released.
+        formed: The hands of a movement that the last sign is one of, until the hand
+            is released from all of them.
         last: The last event.
         holding: The sign that is being held, "" if none.
         progress: How far it has been held, 0 to 1.
@@ -105,6 +108,7 @@ class State(NamedTuple):
     seen: tuple[Seen, ...] = ()
     track: tuple[movements.Point, ...] = ()
     spent: frozenset[str] = frozenset()
+    formed: frozenset[str] = frozenset()
     last: Event | None = None
     holding: str = ""
     progress: float = 0.0
@@ -130,7 +134,10 @@ def step(
         movement = movements.find(track, rules.movement)
         if movement:
             return _moved(state, frame.time, movement, rules)
-    state = state._replace(spent=_still_spent(state, frame.time, rules))
+    state = state._replace(
+        spent=_unreleased(state.spent, state.seen, frame.time, rules),
+        formed=_unreleased(state.formed, state.seen, frame.time, rules),
+    )
     if not best or best == NOTHING or best in state.spent or not resting:
         return state, None
     return _held(state, frame, best, rules)
@@ -178,17 +185,17 @@ def _moved(state, time, movement, rules):
     replaces = int(bool(began and time - last.time <= rules.beginning))
     event = Event(time, movement.letter, movement.letter, replaces)
     spent = movement.hands | {movement.letter}
-    return state._replace(track=(), spent=spent, last=event), event
+    return state._replace(track=(), spent=spent, formed=frozenset(), last=event), event
 
 
-def _still_spent(state, time, rules):
-    """The signs that count no more; none once the hand was released."""
-    lately = [one for one in state.seen if one.time > time - rules.release]
+def _unreleased(signs, seen, time, rules):
+    """These signs; none once the hand was released from them."""
+    lately = [one for one in seen if one.time > time - rules.release]
     if len(lately) < 2:  # slow frames
-        lately = [one for one in state.seen[-2:] if one.time > time - rules.gap]
+        lately = [one for one in seen[-2:] if one.time > time - rules.gap]
     long = time - lately[0].time >= rules.release / 2
-    released = len(lately) > 1 and long and _mean(lately, state.spent) < rules.released
-    return frozenset() if released else state.spent
+    released = len(lately) > 1 and long and _mean(lately, signs) < rules.released
+    return frozenset() if released else signs
 
 
 def _mean(seen, signs) -> float:
@@ -200,7 +207,10 @@ def _held(state, frame, best, rules):
     hold, seen, last = rules.hold, state.seen, state.last
     if last and last.sign == best:  # what it counted by counts no second time
         seen = tuple(one for one in seen if one.time > last.time)
-    if frame.landmarks is not None and best in {m.letter for m in movements.MOVEMENTS}:
+    movement = None
+    if frame.landmarks is not None:
+        movement = next((m for m in movements.MOVEMENTS if m.letter == best), None)
+    if movement:
         hold *= rules.still
     window = _showing(best, seen, frame.time - hold, rules)
     if _mean(window, {best}) < rules.sure:
@@ -215,8 +225,14 @@ def _held(state, frame, best, rules):
     if best == DELETE:
         event = Event(frame.time, best, "", 1)
     else:
-        event = Event(frame.time, best, " " if best == SPACE else best)
-    return state._replace(spent=frozenset({best}), last=event), event
+        began = movement and last and last.sign == movement.formed
+        began = began and best in state.formed
+        soon = last and window[0].time - last.time <= rules.beginning
+        text = " " if best == SPACE else best
+        event = Event(frame.time, best, text, int(bool(began and soon)))
+    formed = next((m.hands for m in movements.MOVEMENTS if m.formed == best), ())
+    spent = frozenset({best})
+    return state._replace(spent=spent, formed=frozenset(formed), last=event), event
 
 
 def _showing(best, seen, since, rules):

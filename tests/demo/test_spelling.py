@@ -163,6 +163,27 @@ def test_the_i_that_a_j_began_with_becomes_the_j():
     assert read(held + begins) == "J"
 
 
+@pytest.mark.parametrize("letter, before", [("J", "I"), ("Z", "D")])
+@pytest.mark.parametrize("rate", [6, 15])
+def test_the_hand_that_was_formed_first_is_no_letter_before_a_still_j_or_z(
+    letter, before, rate
+):
+    formed = still(before, 0, 1.5, rate)
+    turned = still(letter, 1.5, 3, rate)
+    events = list(spelling.spell(formed + turned))
+    assert [(e.text, e.removes) for e in events] == [(before, 0), (letter, 1)]
+
+
+@pytest.mark.parametrize("between", ["nothing", "A"])
+def test_an_i_and_a_still_j_are_two_letters_once_the_hand_was_released(between):
+    frames = still("I", 0, 1.5) + still(between, 1.5, 0.5) + still("J", 2, 3)
+    assert read(frames) == "IJ"
+
+
+def test_an_i_that_was_held_long_stays_before_a_still_j():
+    assert read(still("I", 0, 4) + still("J", 4, 3)) == "IJ"
+
+
 def test_jazz_is_spelled_with_two_movements_for_the_double_letter():
     frames = written("J", 0, 1.0)
     frames += still("A", 2, HELD, at=(0, 0))
