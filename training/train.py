@@ -118,7 +118,7 @@ def main(tracking) -> None:
         except KeyboardInterrupt:
             print(f"\n{how_to_go_on(order['out'])}".rstrip(), file=sys.stderr)
             raise
-        answer.update(result, results=str(order["out"]))
+        answer.update(result, task_id=task.id, results=str(order["out"]))
         report(task, order["out"], result, args.name, tracking.set_output)
         overall, epochs = result["overall"], describe_epochs(result, args)
         print(
