@@ -105,19 +105,22 @@ def source(tmp_path_factory):
     return place
 
 
-@pytest.fixture
-def target(tmp_path):
-    """A place with another server, running."""
-    (tmp_path / "target").mkdir()
-    place = Place(tmp_path / "target")
-    process = start_server(place)
-    yield place
-    interrupt(process)
-
-
 def migrate(source, target, *options, check=True):
     command = [source.python, "-m", "pipelines.migrate", "--to", target.conf]
     return source.run(*command, *options, check=check)
+
+
+@pytest.fixture(scope="module")
+def target(source, tmp_path_factory):
+    """A place with another server, running, to which all has been copied; what a dry
+    run said before, and what the copying said."""
+    place = Place(tmp_path_factory.mktemp("target"))
+    process = start_server(place)
+    place.planned = migrate(source, place, "--dry-run", "--project", "Old/sub")
+    place.before = place.tasks()
+    place.copying = migrate(source, place)
+    yield place
+    interrupt(process)
 
 
 def wait_until_stopped(place) -> None:
@@ -133,9 +136,8 @@ def last_line(done) -> str:
 
 
 def test_everything_reads_the_same_on_the_other_server(source, target):
-    done = migrate(source, target)
-    assert "4 tasks, 1 models; there already: 0" in last_line(done)
-    assert last_line(done).endswith("not ended: 1")
+    assert "4 tasks, 1 models; there already: 0" in last_line(target.copying)
+    assert last_line(target.copying).endswith("not ended: 1")
     # from here on, nothing can come from the first server
     wait_until_stopped(source)
     shown = target.show(READ)
@@ -146,7 +148,6 @@ def test_everything_reads_the_same_on_the_other_server(source, target):
 
 
 def test_a_second_run_copies_only_what_is_new(source, target):
-    assert "copied" in last_line(migrate(source, target))
     before = {task["id"] for task in target.tasks()}
     assert "0 tasks, 0 models; there already: 5" in last_line(migrate(source, target))
     assert {task["id"] for task in target.tasks()} == before
@@ -179,7 +180,6 @@ def test_a_second_run_copies_only_what_is_new(source, target):
 
 
 def test_an_interrupted_copy_is_done_again_in_its_place(source, target):
-    migrate(source, target)
     (copy,) = target.tasks(name="^training$")
     runtime = {key: copy["runtime"][key] for key in ("copied_from",)}
     target.call("tasks.edit", task=copy["id"], force=True, runtime=runtime)
@@ -192,14 +192,13 @@ def test_an_interrupted_copy_is_done_again_in_its_place(source, target):
 
 
 def test_a_dry_run_names_what_it_would_copy_and_copies_nothing(source, target):
-    done = migrate(source, target, "--dry-run", "--project", "Old/sub")
     task, model, failed, *_ = source.ids
-    lines = done.stdout.splitlines()
+    lines = target.planned.stdout.splitlines()
     assert f"task Old/sub/training {task}" in lines
     assert f"task Old/sub/failing {failed}" in lines
     assert f"model Old/sub/net {model}" in lines
     assert lines[-1].startswith("to copy to") and "2 tasks, 1 models" in lines[-1]
-    assert target.tasks() == []
+    assert target.before == []
 
 
 @pytest.mark.parametrize(
