@@ -44,7 +44,7 @@ SAMPLES_PER_CLASS = 60
 SETTINGS = {"promote": {"min_recall": "0"}}
 LEAST_ACCURACY = 0.5  # below it, something went wrong with most people's photographs
 ASKED = 1000  # photographs of the test split that go through the server, at most
-# With the sample hands the whole chain takes less than three minutes on two cores.
+# With the sample hands the whole chain takes three minutes on two cores, or four.
 SAMPLE_TRAINING = {"max_minutes": "0.4", "epochs": "12"}
 
 
