@@ -93,7 +93,8 @@ def check_classes(artifacts: Path, repository: Path, name: str) -> None:
             f"version {record['version']} of {name}, which is served, has "
             f"{len(served)} classes ({', '.join(served)}), the new model has "
             f"{len(new)} ({', '.join(new)}); deploy it under a name of its own with "
-            "--name, or replace the other all the same with --allow-new-classes"
+            "--name, or replace the other all the same with --allow-new-classes "
+            "(of a pipeline: --set deploy.allow-new-classes=true)"
         )
 
 

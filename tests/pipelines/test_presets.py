@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
-from pipelines import asl
+from pipelines import asl, quickstart
 from pipelines.orchestration import presets
 from pipelines.orchestration.steps import STEPS
 
@@ -114,3 +114,10 @@ def test_print_config_starts_nothing(tmp_path):
     assert "max-minutes = 1.5" in done.stdout
     assert not re.search("^(json|version|help) = ", done.stdout, re.MULTILINE)
     assert not (tmp_path / "home").exists()
+
+
+def test_the_quickstart_serves_photographs_of_other_classes_after_the_sample_hands():
+    settings = quickstart.all_settings(quickstart.arguments().parse_args([]))
+    assert settings["deploy"]["allow_new_classes"] == "true"
+    args = asl.run_arguments().parse_args(["--raw", "x"])
+    assert "allow_new_classes" not in asl.all_settings(args).get("deploy", {})
