@@ -1,15 +1,13 @@
 """Describe the shape of a hand by numbers that do not depend on where the hand is, how
 large it is, or how it is lit."""
 
-import numpy as np
 import torch
 
 from training.hands.hand import POINTS, Hand
 
 # Fingertips, the joints before them, and knuckles: their distances tell letters apart.
 JOINTS = (0, 4, 8, 12, 16, 20, 3, 7, 11, 15, 19, 5, 9, 13, 17)
-_FIRST, _SECOND = np.triu_indices(len(JOINTS), 1)
-_FROM, _TO = (torch.tensor(np.take(JOINTS, ends)) for ends in (_FIRST, _SECOND))
+_FROM, _TO = torch.tensor(JOINTS)[torch.triu_indices(len(JOINTS), len(JOINTS), 1)]
 
 
 def describe(hand: Hand) -> torch.Tensor:
@@ -56,6 +54,5 @@ def turned(points: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
 
 
 def _distances(points):
-    ends = (points.index_select(1, at.to(points.device)) for at in (_FROM, _TO))
-    first, second = ends
+    first, second = (points.index_select(1, x.to(points.device)) for x in (_FROM, _TO))
     return (first - second).norm(dim=2)
