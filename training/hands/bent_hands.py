@@ -11,6 +11,7 @@ import numpy as np
 from data_prep.drawing.further_poses import FURTHER_POSES, idle_pose
 from data_prep.drawing.hand_model import landmarks, pose_hand
 from data_prep.drawing.hand_poses import CLASSES, NOTHING, POSES, Pose
+from training.hands.hand import CHANNELS, POINTS
 from training.hands.landmarks import KNUCKLES, WRIST
 from training.hands.letters import Hands
 
@@ -61,7 +62,11 @@ def _row(points: np.ndarray, sure: np.ndarray) -> np.ndarray:
     turn = math.pi / 2 - math.atan2(-way[1], way[0])
     cos, sin = math.cos(turn), math.sin(turn)
     upright = points @ np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
-    pixels = 0
-    return np.concatenate(
-        [points[:, :2].ravel() / PALM, upright.ravel() / 1000, [turn, *sure, pixels]]
-    )
+    parts = [
+        points[:, :2].ravel() / PALM,
+        upright.ravel() / 1000,
+        [turn, *sure],
+        np.zeros(POINTS * CHANNELS),  # nobody has seen them
+        [0],  # no pixels
+    ]
+    return np.concatenate(parts).astype(np.float32)

@@ -38,13 +38,19 @@ def to_photograph(squares: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     return turned * squares[:, None, 2:3] + squares[:, None, :2]
 
 
-def cut(photographs: torch.Tensor, squares: torch.Tensor, size: int) -> torch.Tensor:
+def cut(
+    photographs: torch.Tensor,
+    squares: torch.Tensor,
+    size: int,
+    mirror: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Cut squares out, bilinearly; beyond the edges the last pixels are repeated.
 
     Args:
         photographs: ``(N, C, S, S)`` float32.
         squares: ``(N, 4)``.
         size: Side of the result, pixels.
+        mirror: ``(N, 1)``, -1 for those of which the mirror image is wanted, else 1.
 
     Returns:
         ``(N, C, size, size)`` float32.
@@ -53,6 +59,8 @@ def cut(photographs: torch.Tensor, squares: torch.Tensor, size: int) -> torch.Te
     cos = (torch.cos(squares[:, 3]) * squares[:, 2])[:, None, None]
     sin = (torch.sin(squares[:, 3]) * squares[:, 2])[:, None, None]
     across, down = steps[None, None, :], steps[None, :, None]
+    if mirror is not None:
+        across = across * mirror[..., None]
     x = across * cos - down * sin + squares[:, 0, None, None]
     y = across * sin + down * cos + squares[:, 1, None, None]
     grid = torch.stack([x, y], 3) * 2 - 1

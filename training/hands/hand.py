@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 POINTS = 21
+CHANNELS = 112  # of what the landmark network sees at a point
 
 
 class Hand(NamedTuple):
@@ -20,17 +21,21 @@ class Hand(NamedTuple):
         metres: ``(N, 21, 3)``, in space, with the hand turned upright.
         turn: ``(N, 1)``, how the hand is turned in the photograph, radians.
         sure: ``(N, 2)``, score of the palm and presence of the hand, 0 to 1.
-        pixels: ``(N, 1)``, 1 where there is a picture of it, 0 for points alone.
+        appearance: ``(N, 21, CHANNELS)``, what the landmark network sees at each point:
+            its activations there. Points do not tell which finger lies before which.
+        pixels: ``(N, 1)``, 1 where there is a picture of it, 0 for points alone, whose
+            appearance is unknown.
     """
 
     points: torch.Tensor
     metres: torch.Tensor
     turn: torch.Tensor
     sure: torch.Tensor
+    appearance: torch.Tensor
     pixels: torch.Tensor
 
 
-_SHAPES = ((POINTS, 2), (POINTS, 3), (1,), (2,), (1,))
+_SHAPES = ((POINTS, 2), (POINTS, 3), (1,), (2,), (POINTS, CHANNELS), (1,))
 _SIZES = [int(np.prod(shape)) for shape in _SHAPES]
 NUMBERS = sum(_SIZES)
 

@@ -6,6 +6,7 @@ Points are in MediaPipe's order: 0 is the wrist, then four a finger from the thu
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from training.hands.crops import square, turn_between
 from training.hands.tflite import TFLiteNetwork
@@ -14,13 +15,16 @@ WRIST = 0
 KNUCKLES = (5, 9, 13, 17)
 PALM = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)  # what hardly moves
 SCALE, SHIFT = 2.0, 0.1  # of the box around these, to the square around the hand
+# In hand_landmark_full: (N, CHANNELS, 14, 14), the last ones of this size. Those before
+# and after tell letters apart less well (training/EXPERIMENTS.md).
+ACTIVATIONS = 142
 
 
 class HandLandmarks(nn.Module):
     """``(N, 3, 224, 224)`` crops of 0..1 -> what is known of the hand in each.
 
     Args:
-        network: hand_landmark_full or _lite.
+        network: hand_landmark_full or _lite; with activations or without.
     """
 
     def __init__(self, network: TFLiteNetwork):
@@ -30,11 +34,22 @@ class HandLandmarks(nn.Module):
     def forward(self, crops: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return points ``(N, 21, 3)``, of which x and y are -0.5 to 0.5 from edge to
         edge of the crop and z is in the same unit; presence and handedness ``(N, 1)``
-        (above 0.5: a right hand); and the points in metres ``(N, 21, 3)``."""
-        points, presence, handedness, metres = self.network(crops)
+        (above 0.5: a right hand); the points in metres ``(N, 21, 3)``; and, of a
+        network with activations, these at the points ``(N, 21, channels)``."""
+        points, presence, handedness, metres, *activations = self.network(crops)
         points = points.unflatten(1, (21, 3)) / self.size
-        middle = torch.tensor([0.5, 0.5, 0.0], device=points.device)
-        return points - middle, presence, handedness, metres.unflatten(1, (21, 3))
+        points = points - torch.tensor([0.5, 0.5, 0.0], device=points.device)
+        seen = [_at_points(values, points) for values in activations]
+        metres = metres.unflatten(1, (21, 3))
+        return points, presence, handedness, metres, *seen
+
+
+def _at_points(activations, points):
+    places = 2 * points[:, None, :, :2]  # -1 to 1 from edge to edge
+    seen = functional.grid_sample(
+        activations, places, "bilinear", "border", align_corners=False
+    )
+    return seen[:, :, 0].transpose(1, 2)
 
 
 def square_around(points: torch.Tensor) -> torch.Tensor:

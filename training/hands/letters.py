@@ -1,7 +1,9 @@
-"""Letters from the geometry of hands: a small network that learns in seconds.
+"""Letters from the geometry and appearance of hands: a small network that learns in
+seconds.
 
-It sees points only, neither skin nor room nor light. So what it learns from a few
-people also works for others.
+It sees no pixels but the hand's points, and what the landmark network, which has learned
+from very many hands, sees at each of them. So what it learns from a few people also
+works for others.
 """
 
 import contextlib
@@ -13,10 +15,12 @@ import torch
 from torch import nn
 
 from training.hands.geometry import FEATURES, describe
-from training.hands.hand import Hand, unpack
+from training.hands.hand import CHANNELS, POINTS, Hand, unpack
 from training.hands.hand_augmentation import augment_hands
 
 WIDTH, DROPOUT = 384, 0.3
+APPEARANCE_WIDTH, APPEARANCE_DROPOUT = 128, 0.5
+HIDDEN = 0.2  # of the hands learn by geometry alone, so that it is learned, too
 BATCH_SIZE, RATE, WEIGHT_DECAY, SMOOTHING = 256, 2e-3, 0.05, 0.1
 _trainings, _threads = 0, 1  # under way, and PyTorch's threads before the first began
 _counting = threading.Lock()
@@ -43,14 +47,25 @@ class GeometryNetwork(nn.Module):
 
     Args:
         classes: Width of the output.
-        width: Of the two hidden layers.
+        by_appearance: Whether it looks at the hands' appearance, or at their geometry
+            only.
     """
 
-    def __init__(self, classes: int, width: int = WIDTH):
+    def __init__(self, classes: int, by_appearance: bool = True):
         super().__init__()
+        width, seen = WIDTH, POINTS * CHANNELS
+        self.register_buffer("by_appearance", torch.tensor(float(by_appearance)))
+        self.geometry = nn.BatchNorm1d(FEATURES)
+        self.appearance = nn.Sequential(
+            nn.LayerNorm(seen),
+            Dropout(APPEARANCE_DROPOUT),
+            nn.Linear(seen, APPEARANCE_WIDTH),
+            nn.LayerNorm(APPEARANCE_WIDTH),
+            nn.ReLU(),
+            Dropout(DROPOUT),
+        )
         self.layers = nn.Sequential(
-            nn.BatchNorm1d(FEATURES),
-            nn.Linear(FEATURES, width),
+            nn.Linear(FEATURES + APPEARANCE_WIDTH, width),
             nn.BatchNorm1d(width),
             nn.ReLU(),
             Dropout(DROPOUT),
@@ -62,7 +77,9 @@ class GeometryNetwork(nn.Module):
         )
 
     def forward(self, hand: Hand) -> torch.Tensor:
-        return self.layers(describe(hand))
+        seen = self.appearance(hand.appearance.flatten(1))
+        known = self.by_appearance * hand.pixels
+        return self.layers(torch.cat([self.geometry(describe(hand)), known * seen], 1))
 
 
 @dataclass(frozen=True)
@@ -106,7 +123,6 @@ def train_geometry_network(
     classes: int,
     seed: int,
     steps: int,
-    strength: float = 1.0,
     device: str | torch.device = "cpu",
 ) -> GeometryNetwork:
     """Train a network on hands, which are varied anew in each step.
@@ -118,24 +134,30 @@ def train_geometry_network(
         classes: Width of the output.
         seed: Of weights, order and variation.
         steps: Of 256 hands each.
-        strength: Of the variation.
         device: To train on.
     """
     with one_thread():
         with _seeding:
             torch.manual_seed(seed)
-            network = GeometryNetwork(classes).to(device)
+            network = GeometryNetwork(classes, _by_appearance(hands)).to(device)
         generator = torch.Generator(device).manual_seed(seed)
-        _learn(network, hands, steps, strength, generator)
+        _learn(network, hands, steps, generator)
     return network.eval()
 
 
-def _learn(network, hands, steps, strength, generator) -> None:
+def _by_appearance(hands: Hands) -> bool:
+    """Whether the appearance of hands is learned from: that of one source alone, drawn
+    or in one room, misleads about others (training/EXPERIMENTS.md)."""
+    read = unpack(torch.from_numpy(hands.rows)).pixels[:, 0].numpy() > 0
+    return len(set(hands.sources[read])) > 1
+
+
+def _learn(network, hands, steps, generator) -> None:
     device = generator.device
     rows = torch.from_numpy(hands.rows).to(device)
     labels = torch.from_numpy(hands.labels).to(device)
     chances = torch.from_numpy(sampling_weights(hands)).to(device)
-    for layer in network.layers:
+    for layer in network.modules():
         if isinstance(layer, Dropout):
             layer.generator = generator
     optimizer = torch.optim.AdamW(
@@ -146,7 +168,9 @@ def _learn(network, hands, steps, strength, generator) -> None:
         drawn = torch.multinomial(
             chances, BATCH_SIZE, replacement=True, generator=generator
         )
-        hand = augment_hands(unpack(rows[drawn]), strength, generator)
+        hand = augment_hands(unpack(rows[drawn]), generator=generator)
+        kept = torch.rand(hand.pixels.shape, generator=generator, device=device)
+        hand = hand._replace(pixels=hand.pixels * (kept >= HIDDEN))
         loss = nn.functional.cross_entropy(
             network(hand), labels[drawn], label_smoothing=SMOOTHING
         )

@@ -12,7 +12,7 @@ from torch import nn
 from training.hands.crops import cut, square, to_photograph
 from training.hands.files import COARSE, LANDMARKS, PALMS
 from training.hands.hand import Hand
-from training.hands.landmarks import HandLandmarks, square_around
+from training.hands.landmarks import ACTIVATIONS, HandLandmarks, square_around
 from training.hands.palms import Look, PalmDetector, look_at
 from training.hands.tflite import TFLiteNetwork
 
@@ -91,7 +91,7 @@ class HandReader(nn.Module):
         return cls(
             palms=[PalmDetector(palms, looks[0].size) for looks in LOOKS],
             coarse=HandLandmarks(TFLiteNetwork(folder / COARSE)),
-            landmarks=HandLandmarks(TFLiteNetwork(folder / LANDMARKS)),
+            landmarks=HandLandmarks(TFLiteNetwork(folder / LANDMARKS, ACTIVATIONS)),
         )
 
     def forward(self, photographs: torch.Tensor) -> Reading:
@@ -101,7 +101,7 @@ class HandReader(nn.Module):
         seen = self.read(pixels, *self.palms[0](shown, frame))
         for number in range(1, len(self.palms)):
             seen = self.look_again(pixels, seen, number)
-        landmarks, metres, around, score, presence, handedness = seen
+        landmarks, metres, around, score, presence, handedness, appearance = seen
         whole = square(
             torch.full_like(around[:, :2], 0.5),
             torch.ones_like(around[:, 2]),
@@ -121,6 +121,7 @@ class HandReader(nn.Module):
             metres=_mirrored(metres, mirror),
             turn=around[:, 3:] * mirror,
             sure=torch.cat([score, presence], 1),
+            appearance=appearance,
             pixels=torch.ones_like(score),
         )
         # whole numbers, as they are kept in files
@@ -137,19 +138,25 @@ class HandReader(nn.Module):
 
         Returns:
             Landmarks ``(N, 21, 3)`` in the photograph; points in metres ``(N, 21, 3)``,
-            upright as the square ``(N, 4)`` is; and score, presence and handedness
-            ``(N, 1)``.
+            upright as the square ``(N, 4)`` is; score, presence and handedness
+            ``(N, 1)``; and the appearance ``(N, 21, CHANNELS)``.
         """
         # half the pixels will do for that, and to cut them out takes time
         crops = cut(pixels, place, self.coarse.size // 2)
-        rough = self.coarse(nn.functional.interpolate(crops, scale_factor=2.0))[0]
+        rough, _, handedness, _ = self.coarse(
+            nn.functional.interpolate(crops, scale_factor=2.0)
+        )
+        # the mirror image of a left hand, so that all are seen as right ones
+        mirror = torch.where(handedness < 0.5, -1.0, 1.0)
         place = square_around(to_photograph(place, rough[..., :2]))
-        crops = cut(pixels, place, self.landmarks.size)
-        points, presence, handedness, metres = self.landmarks(crops)
+        crops = cut(pixels, place, self.landmarks.size, mirror)
+        points, presence, handedness, metres, appearance = self.landmarks(crops)
+        points, metres = _mirrored(points, mirror), _mirrored(metres, mirror)
+        handedness = torch.where(mirror < 0, 1 - handedness, handedness)
         inside = to_photograph(place, points[..., :2])
         depth = points[..., 2:] * place[:, None, 2:3]
         landmarks = torch.cat([inside, depth], 2)
-        return landmarks, metres, place, score, presence, handedness
+        return landmarks, metres, place, score, presence, handedness, appearance
 
     def look_again(self, pixels, seen, number):
         """Look once more where no hand was found; keep what is surest."""

@@ -40,12 +40,13 @@ class TFLiteNetwork(nn.Module):
 
     Args:
         path: The TFLite file.
+        activations: Number of a tensor inside, which is returned behind the outputs.
 
     Raises:
         InputError: The file has an operator or a data type that is not known here.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, activations: int | None = None):
         super().__init__()
         model = tflite.Model.GetRootAsModel(Path(path).read_bytes(), 0)
         graph = model.Subgraphs(0)
@@ -67,6 +68,8 @@ class TFLiteNetwork(nn.Module):
             self.layers.append(layer)
         (self.input,) = graph.InputsAsNumpy().tolist()
         self.outputs = graph.OutputsAsNumpy().tolist()
+        if activations is not None:
+            self.outputs.append(activations)
         self.input_size = int(graph.Tensors(self.input).Shape(1))
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:

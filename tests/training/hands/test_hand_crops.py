@@ -48,6 +48,15 @@ def test_a_turn_of_a_quarter_brings_what_points_to_the_right_upright():
     assert abs(column - SIZE / 2) <= 1 and row < 12
 
 
+def test_the_mirror_image_is_cut_of_those_squares_of_which_it_is_wanted():
+    generator = torch.Generator().manual_seed(0)
+    photograph = torch.rand(1, 3, SIZE, SIZE, generator=generator).expand(2, -1, -1, -1)
+    places = one_square(0.45, 0.6, 0.5, 0.4).expand(2, -1)
+    plain, mirrored = cut(photograph, places, 40, torch.tensor([[1.0], [-1.0]]))
+    torch.testing.assert_close(mirrored.flip(2), plain, atol=1e-5, rtol=0)
+    assert (mirrored - plain).abs().mean() > 0.05
+
+
 def test_beyond_the_edges_the_last_pixels_are_repeated():
     photograph = torch.arange(SIZE, dtype=torch.float32).expand(1, 1, SIZE, SIZE)
     twice = cut(photograph, one_square(0.5, 0.5, 2.0, 0), SIZE)[0, 0]

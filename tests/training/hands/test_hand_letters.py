@@ -8,6 +8,7 @@ import torch
 
 from training.hands import held_out_signers
 from training.hands.bent_hands import bend_hands
+from training.hands.hand import pack, unpack
 from training.hands.held_out_signers import TEMPERATURES, calibrate, leave_sources_out
 from training.hands.letters import (
     Hands,
@@ -49,6 +50,42 @@ def test_a_small_source_and_class_is_not_drowned_by_a_large_one():
     told = predict_probabilities(network, hands_of("new", 5).rows)
     as_small = told[:12, 3].mean() / (told[:12, 0].mean() + told[:12, 3].mean())
     assert as_small > 2 * 20 / 220  # its share of the hands
+
+
+def seen_hands(source: str, seed: int, each: int = 40) -> Hands:
+    """Hands of one geometry, which only their appearance tells apart: classes 0, 1."""
+    hands = hands_of(source, seed, each=2 * each, classes=["B"])
+    hand = unpack(torch.from_numpy(hands.rows))
+    labels = np.arange(len(hands)) % 2
+    generator = torch.Generator().manual_seed(seed)
+    seen = torch.randn(hand.appearance.shape, generator=generator)
+    seen[:, :, :20] += 3.0 * torch.from_numpy(labels)[:, None, None]
+    hand = hand._replace(appearance=seen, pixels=torch.ones_like(hand.pixels))
+    return replace(hands, rows=pack(hand).numpy(), labels=labels)
+
+
+def test_appearance_tells_apart_hands_of_the_same_geometry():
+    hands = seen_hands("one", 1) + seen_hands("two", 2)
+    network = train_geometry_network(hands, 2, seed=0, steps=STEPS)
+    others = seen_hands("three", 3)
+    told = predict_probabilities(network, others.rows).argmax(1)
+    assert (told == others.labels).mean() > 0.9
+    hidden = unpack(torch.from_numpy(others.rows))
+    hidden = hidden._replace(pixels=torch.zeros_like(hidden.pixels))
+    told = predict_probabilities(network, pack(hidden).numpy()).argmax(1)
+    assert (told == others.labels).mean() < 0.8
+
+
+def test_the_appearance_of_one_source_alone_is_not_learned():
+    bent = hands_of("bent hands", 4, classes=["B"])
+    network = train_geometry_network(seen_hands("one", 1) + bent, 2, 0, steps=STEPS)
+    rows = seen_hands("three", 3).rows
+    other = unpack(torch.from_numpy(rows))
+    other = other._replace(appearance=torch.zeros_like(other.appearance))
+    assert np.array_equal(
+        predict_probabilities(network, rows),
+        predict_probabilities(network, pack(other).numpy()),
+    )
 
 
 def test_each_source_is_asked_about_by_a_network_that_has_not_seen_it():

@@ -135,6 +135,14 @@ def test_letters_learned_from_bent_hands_are_told_in_photographs(
     assert told.argmax(1).tolist() == list(range(len(LETTERS)))
 
 
+def test_the_appearance_of_a_hand_and_its_mirror_image_are_alike(same_hands):
+    plain, mirrored, _, farther = (r.hand.appearance.flatten(1) for r in same_hands)
+    letters = torch.cdist(plain, plain)
+    others = letters[~torch.eye(len(plain), dtype=bool)]
+    for same in (mirrored, farther):
+        assert (plain - same).norm(dim=1).max() < 0.7 * others.min()
+
+
 def test_the_pictures_of_a_hand_and_its_mirror_image_are_alike(same_hands):
     plain, mirrored, turned, _ = (reading.picture for reading in same_hands)
     for other in (mirrored, turned):
