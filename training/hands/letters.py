@@ -1,9 +1,9 @@
 """Letters from the geometry and appearance of hands: a small network that learns in
 seconds.
 
-It sees no pixels but the hand's points, and what the landmark network, which has learned
-from very many hands, sees at each of them. So what it learns from a few people also
-works for others.
+It sees no pixels but the hand's points, and what the landmark network, which has
+learned from very many hands, sees at each of them. So what it learns from a few people
+also works for others.
 """
 
 import contextlib
