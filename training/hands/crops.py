@@ -9,9 +9,6 @@ import math
 
 import torch
 
-PARTS = 16  # of a pixel: squares are cut out to this precision
-SPACED = 2.0**16  # from channel to channel in a packed pixel
-
 
 def square(centre, side, turn) -> torch.Tensor:
     """Put a square together from ``(N, 2)``, ``(N,)`` and ``(N,)``."""
@@ -40,35 +37,26 @@ def to_photograph(squares: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     return turned * squares[:, None, 2:3] + squares[:, None, :2]
 
 
-def pack(photographs: torch.Tensor) -> torch.Tensor:
-    """Put each pixel of ``(N, 3, S, S)`` float32 of 0..1 into one number, as `cut`
-    takes them: ``(N, S, S)`` float64, with 8 bits a channel and 8 bits between."""
-    red, green, blue = (255 * photographs).round().double().unbind(1)
-    return red + SPACED * green + SPACED**2 * blue
-
-
 def cut(
-    packed: torch.Tensor,
+    photographs: torch.Tensor,
     squares: torch.Tensor,
     size: int,
     mirror: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Cut squares out, bilinearly; beyond the edges the last pixels are repeated.
 
-    Places are rounded to a sixteenth of a pixel. So the weights of pixels are whole
-    numbers, and three channels are added up as one number without touching each other.
-    This takes a third of the time of ONNX Runtime's GridSample.
+    This is what `grid_sample` does, of whole channels at once: in ONNX Runtime it takes
+    a fourth of the time.
 
     Args:
-        packed: ``(N, S, S)``, from `pack`.
+        photographs: ``(N, C, S, S)`` float32.
         squares: ``(N, 4)``.
         size: Side of the result, pixels.
         mirror: ``(N, 1)``, -1 for those of which the mirror image is wanted, else 1.
 
     Returns:
-        ``(N, 3, size, size)`` float32 of 0..1.
+        ``(N, C, size, size)`` float32.
     """
-    side = packed.shape[1]
     steps = (torch.arange(size, device=squares.device) + 0.5) / size - 0.5
     cos = (torch.cos(squares[:, 3]) * squares[:, 2])[:, None, None]
     sin = (torch.sin(squares[:, 3]) * squares[:, 2])[:, None, None]
@@ -77,21 +65,17 @@ def cut(
         across = across * mirror[..., None]
     x = across * cos - down * sin + squares[:, 0, None, None]
     y = across * sin + down * cos + squares[:, 1, None, None]
-    x, y = (torch.round(PARTS * (a * side - 0.5).clamp(0, side - 1)) for a in (x, y))
-    left, top = (torch.floor(a / PARTS).clamp(max=side - 2) for a in (x, y))
-    right_share, low_share = (x - PARTS * left).double(), (y - PARTS * top).double()
-    places, pixels = (top * side + left).long().flatten(1), packed.flatten(1)
-
-    def pixel(down, right):
-        return pixels.gather(1, places + (down * side + right)).reshape(x.shape)
-
-    high, low = (
-        (PARTS - right_share) * pixel(row, 0) + right_share * pixel(row, 1)
-        for row in (0, 1)
-    )
-    mixed = (PARTS - low_share) * high + low_share * low
-    blue = torch.floor(mixed / SPACED**2)
-    mixed = mixed - SPACED**2 * blue
-    green = torch.floor(mixed / SPACED)
-    red = mixed - SPACED * green
-    return torch.stack([red, green, blue], 1).float() / (255 * PARTS**2)
+    side = photographs.shape[2]
+    x, y = ((part * side - 0.5).clamp(0, side - 1) for part in (x, y))
+    left, top = (part.floor().clamp(max=side - 2) for part in (x, y))
+    first = (top * side + left).long().flatten(1)
+    places = [first + step for step in (0, 1, side, side + 1)]
+    channels = []
+    for channel in photographs.flatten(2).unbind(1):
+        pixels = [channel.gather(1, place).reshape(x.shape) for place in places]
+        high, low = (
+            one + (x - left) * (next_one - one)
+            for one, next_one in (pixels[:2], pixels[2:])
+        )
+        channels.append(high + (y - top) * (low - high))
+    return torch.stack(channels, 1)

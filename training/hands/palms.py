@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from training.hands.crops import cut, pack, square, to_photograph, turn_between
+from training.hands.crops import cut, square, to_photograph, turn_between
 from training.hands.tflite import TFLiteNetwork
 
 STRIDES = ((8, 2), (16, 6))  # pixels to a place, and anchors at each place
@@ -53,19 +53,18 @@ def look_at(photographs: torch.Tensor, look: Look) -> tuple[torch.Tensor, ...]:
     """See photographs ``(N, 3, S, S)`` of 0..1 in one way.
 
     Returns:
-        The photographs in the look's tone, packed; what the palm network is shown of
-        them, ``(N, 3, size, size)``; and where that lies in the photograph, squares
+        The photographs in the look's tone; what the palm network is shown of them,
+        ``(N, 3, size, size)``; and where that lies in the photograph, squares
         ``(N, 4)`` (training/hands/crops.py).
     """
     toned = TONES[look.tone](photographs)
-    packed = pack(toned)
     side, turn = 1 + 2 * look.border, math.radians(look.turn)
     frame = torch.tensor([[0.5, 0.5, side, turn]], device=photographs.device)
     frame = frame.expand(photographs.shape[0], -1)
     if side == 1 and not turn:  # the same pixels as cut would give, sooner
         size = [look.size, look.size]
-        return packed, functional.interpolate(toned, size, mode="bilinear"), frame
-    return packed, cut(packed, frame, look.size), frame
+        return toned, functional.interpolate(toned, size, mode="bilinear"), frame
+    return toned, cut(toned, frame, look.size), frame
 
 
 class PalmDetector(nn.Module):

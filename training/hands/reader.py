@@ -97,8 +97,8 @@ class HandReader(nn.Module):
     def forward(self, photographs: torch.Tensor) -> Reading:
         """Read ``(N, S, S, 3)`` uint8 RGB."""
         pixels = photographs.permute(0, 3, 1, 2).float() / 255
-        packed, shown, frame = look_at(pixels, LOOKS[0][0])
-        seen = self.read(packed, *self.palms[0](shown, frame))
+        _, shown, frame = look_at(pixels, LOOKS[0][0])
+        seen = self.read(pixels, *self.palms[0](shown, frame))
         for number in range(1, len(self.palms)):
             seen = self.look_again(pixels, seen, number)
         landmarks, metres, around, score, presence, handedness, appearance = seen
@@ -111,7 +111,7 @@ class HandReader(nn.Module):
         around = torch.where(found, around, whole)
         size = PICTURE_SIZE + 2 * MARGIN
         factor = torch.tensor([1.0, 1.0, size / PICTURE_SIZE, 1.0]).to(around.device)
-        picture = cut(packed, around * factor, size)
+        picture = cut(pixels, around * factor, size)
 
         left = found & (handedness < 0.5)
         mirror = torch.where(left, -1.0, 1.0)
@@ -128,11 +128,11 @@ class HandReader(nn.Module):
         picture = (255 * picture).round()
         return Reading(hand, picture, landmarks, presence, handedness)
 
-    def read(self, packed, place, score) -> tuple[torch.Tensor, ...]:
+    def read(self, pixels, place, score) -> tuple[torch.Tensor, ...]:
         """Read the hands in squares of photographs.
 
         Args:
-            packed: The photographs (training/hands/crops.py).
+            pixels: ``(N, 3, S, S)`` of 0 to 1.
             place: Squares ``(N, 4)`` around palms.
             score: ``(N, 1)``, of these palms.
 
@@ -142,14 +142,14 @@ class HandReader(nn.Module):
             ``(N, 1)``; and the appearance ``(N, 21, CHANNELS)``.
         """
         # half the pixels will do for that, and to cut them out takes time
-        crops = cut(packed, place, self.coarse.size // 2)
+        crops = cut(pixels, place, self.coarse.size // 2)
         rough, _, handedness, _ = self.coarse(
             nn.functional.interpolate(crops, scale_factor=2.0)
         )
         # the mirror image of a left hand, so that all are seen as right ones
         mirror = torch.where(handedness < 0.5, -1.0, 1.0)
         place = square_around(to_photograph(place, rough[..., :2]))
-        crops = cut(packed, place, self.landmarks.size, mirror)
+        crops = cut(pixels, place, self.landmarks.size, mirror)
         points, presence, handedness, metres, appearance = self.landmarks(crops)
         points, metres = _mirrored(points, mirror), _mirrored(metres, mirror)
         handedness = torch.where(mirror < 0, 1 - handedness, handedness)
@@ -165,11 +165,11 @@ class HandReader(nn.Module):
         torch._check(rows.shape[0] <= MOST)
         missed = pixels.index_select(0, rows)
         looks = [look_at(missed, look) for look in LOOKS[number]]
-        packed, shown, frame = (torch.cat(parts) for parts in zip(*looks))
+        toned, shown, frame = (torch.cat(parts) for parts in zip(*looks))
         place, score = self.palms[number](shown, frame)
         likely = torch.nonzero(score[:, 0] > LIKELY)[:, 0]
         found = self.read(
-            packed.index_select(0, likely),
+            toned.index_select(0, likely),
             place.index_select(0, likely),
             score.index_select(0, likely),
         )
