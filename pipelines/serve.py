@@ -70,7 +70,7 @@ def main() -> None:
     options = arguments().parse_args()
     loopback.bypass_proxies()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the clean-up below
-    ports = options.http_port, options.grpc_port, options.metrics_port
+    ports: Sequence[int] = options.http_port, options.grpc_port, options.metrics_port
     if options.docker:
         docker_server.run(options.repository, *ports)
         return
