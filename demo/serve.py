@@ -10,7 +10,6 @@ others.
 import argparse
 import contextlib
 import ipaddress
-import signal
 import socket
 import ssl
 import sys
@@ -31,6 +30,7 @@ from pipelines.serving import running_server
 from pipelines.serving.remote_credentials import tls_files
 from pipelines.serving.triton_server import TritonServer, pick_ports
 from pipelines.serving.watchdog import Watchdog
+from pipelines.stopping import until_stopped
 
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 METRICS = "http://127.0.0.1:8002/metrics"  # where scripts/serve has them
@@ -121,7 +121,6 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     options = arguments().parse_args()
     loopback.bypass_proxies()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the clean-up below
     tls_options = tls(options)
     log = request_log(options)
     front = guard.origin(options.front) if options.front else ""
@@ -138,7 +137,7 @@ def main() -> None:
             f"has the token can use the page{without}",
             file=sys.stderr,
         )
-    with contextlib.ExitStack() as stack:
+    with until_stopped(), contextlib.ExitStack() as stack:
         server = Server(options.repository, options.metrics_url)
         if options.url:
             server.repository = None

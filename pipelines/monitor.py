@@ -12,8 +12,6 @@ scalars of the ClearML task ``monitor``.
 
 import argparse
 import os
-import signal
-import sys
 import time
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from pipelines.monitoring.history import LOOKBACK_S, History
 from pipelines.monitoring.promql import seconds
 from pipelines.monitoring.reporting import Reporting, write_keys
 from pipelines.serving import running_server
+from pipelines.stopping import until_stopped
 
 HISTORY_FILE, ALERTS_FILE = "history.json", "alerts.json"
 SAVE_S = 60.0  # between two writings of the history
@@ -236,15 +235,16 @@ def watch(options: argparse.Namespace) -> list[dict]:
     """
     os.umask(0o077)
     loopback.bypass_proxies()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the clean-up below
     monitor = Monitor(options, say)
-    with monitor.exporter:
+    with until_stopped(), monitor.exporter:
         reporting = None
         if not options.no_clearml:
             reporting = Reporting(options.state)
             monitor.clearml = write_keys(options.state)
         to = ", ".join(receiver.name for receiver in monitor.receivers)
-        say(f"looking every {options.every}; told: {to}; Ctrl-C stops it")
+        often = f"every {options.every}"
+        how = "once" if options.once else f"{often}; Ctrl-C stops it"
+        say(f"looking {how}; told: {to}")
         try:
             while True:
                 monitor.look()
@@ -253,8 +253,6 @@ def watch(options: argparse.Namespace) -> list[dict]:
                 if options.once:
                     break
                 time.sleep(monitor.pause())
-        except KeyboardInterrupt:
-            print("\nstopping", flush=True)
         finally:
             monitor.save(time.time())
             if reporting:

@@ -17,7 +17,6 @@ import os
 import pwd
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +38,7 @@ from pipelines.serving.remote_credentials import (
     write,
 )
 from pipelines.serving.triton_server import pick_ports
+from pipelines.stopping import until_stopped
 
 ACCESS_LOG = "access.log"
 PAGE = "127.0.0.1:8080"  # where scripts/demo is, unless told otherwise
@@ -227,9 +227,11 @@ def run(command: list[str]) -> int:
 
     nginx itself never cuts its log.
     """
-    with bounded(folder() / ACCESS_LOG), subprocess.Popen(command) as nginx:
-        for number in signal.SIGINT, signal.SIGTERM:
-            signal.signal(number, lambda number, _: nginx.send_signal(number))
+    with (
+        bounded(folder() / ACCESS_LOG),
+        subprocess.Popen(command) as nginx,
+        until_stopped(nginx.terminate),
+    ):
         return nginx.wait()
 
 
