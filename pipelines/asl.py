@@ -30,7 +30,13 @@ from data_prep.paths import REQUIREMENTS, ROOT, data_home
 from data_prep.progress import warn
 from data_prep.sources import find_images
 from pipelines.clearml_server.home import home_folder
-from pipelines.orchestration import presets, run_report, step_cache, steps
+from pipelines.orchestration import (
+    class_check,
+    presets,
+    run_report,
+    step_cache,
+    steps,
+)
 from pipelines.orchestration.run_display import RunDisplay
 from pipelines.tracking import checkout
 from pipelines.tracking.agents import check_agents
@@ -47,6 +53,7 @@ from pipelines.tracking.task import (
     RESULT,
     exit_code_for_agents,
     set_output,
+    warnings_of,
 )
 
 NAME = "asl"
@@ -188,7 +195,8 @@ def run(
         The ClearML task id of each step.
 
     Raises:
-        InputError: A step failed; its reason is in the message.
+        InputError: A step failed, or deploy would refuse the model; the reason is in
+            the message.
     """
     check_source(raw, dataset_id)
     ensure_clearml()
@@ -196,13 +204,30 @@ def run(
     if queue is not None:
         check_agents(queue)
         name_remote()
-    from clearml import PipelineController
+    from clearml import PipelineController, Task
     from clearml.automation import ClearmlJob
 
     display = display or RunDisplay()
+    # scripts/agents, on the embedded server, shares our model repository
+    is_here = queue is None or not is_configured(home_folder())
 
-    def before(_, node, parameters: dict) -> bool:
+    def why_undeployable(pipeline) -> str:
+        """Why deploy would refuse a model of the prepared classes; "" if not."""
+        task = Task.get_task(pipeline.get_pipeline_dag()["prepare"].job.task_id())
+        try:
+            class_check.check_classes(class_check.prepared(task), settings, is_here)
+        except InputError as error:
+            set_output(Task.current_task(), ERROR, str(error))
+            return str(error)
+        return ""
+
+    refused = []
+
+    def before(pipeline, node, parameters: dict) -> bool:
         if not can_run(node, parameters):
+            return False
+        if node.name == "train" and (reason := why_undeployable(pipeline)):
+            refused.append(reason)
             return False
         display.start(node.name)
         return True
@@ -243,6 +268,9 @@ def run(
     except KeyboardInterrupt:
         pipeline.stop(mark_aborted=True)  # the running step as well
         raise
+    for reason in refused:
+        pipeline.task.mark_failed(status_reason=reason, force=True)
+        raise InputError(reason)
     return outcome(pipeline)
 
 
@@ -251,6 +279,17 @@ def all_raw(raw: list[str], settings: dict[str, dict]) -> list[str]:
     prepare = settings["prepare"]
     given = (as_list(prepare.get(name)) for name in ("val_set", "test_set"))
     return [*raw, *(folder for folders in given for folder in folders)]
+
+
+def check_raw(raw: list[str], settings: dict[str, dict[str, str]]) -> None:
+    """Say at once what is wrong with folders, and with their classes.
+
+    Raises:
+        InputError: One holds no images, or deploy would refuse these classes.
+    """
+    found = {image.label for image in find_images(raw).images}
+    classes = class_check.chosen(found, settings)
+    class_check.check_classes(classes, settings, is_here=True)
 
 
 def check_source(raw: list[str] | None, dataset_id: str) -> None:
@@ -316,9 +355,11 @@ def note(node) -> str:
     if reason := why_incomplete(node):
         set_output(task, ERROR, reason)
         return "failed"
+    # afresh: the controller's own copy is from before the step ran
+    step = Task.get_task(task_id=node.job.task_id())
+    for text in warnings_of(step):
+        warn(text)
     try:
-        # afresh: the controller's own copy is from before the step ran
-        step = Task.get_task(task_id=node.job.task_id())
         run_report.show(node.name, step, task.get_logger())
     except InputError as error:  # a picture less does not end the run
         warn(str(error))
@@ -434,7 +475,7 @@ def main() -> None:
 
         settings = all_settings(args)
         if args.local and args.raw:
-            find_images(args.raw)  # a wrong folder is said at once
+            check_raw(all_raw(args.raw, settings), settings)
         if args.remote:
             answer["page"] = enqueue(args)
             print(f"pipeline: {answer['page']}")

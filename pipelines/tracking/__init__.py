@@ -16,7 +16,12 @@ from pipelines.tracking.datasets import (
     register_raw,
     upload_prepared,
 )
-from pipelines.tracking.task import set_output, step_task, tell_result
+from pipelines.tracking.task import (
+    set_output,
+    step_task,
+    tell_result,
+    tell_warnings,
+)
 from pipelines.tracking.trainings import TRIED, artifact, find_training
 
 __all__ = [
@@ -35,5 +40,6 @@ __all__ = [
     "set_output",
     "step_task",
     "tell_result",
+    "tell_warnings",
     "upload_prepared",
 ]
