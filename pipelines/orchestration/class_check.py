@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from data_prep import packed
+from data_prep.sources import find_images
 from pipelines import deploy
 from pipelines.orchestration.steps import STEPS
 from pipelines.serving import deployment
@@ -40,14 +41,15 @@ def check_classes(
         deployment.require_same_classes(new, served, whose)
 
 
-def chosen(classes: Iterable[str], settings: Mapping[str, Mapping]) -> list[str]:
-    """Those of the classes of raw data that prepare's options leave.
+def check_raw(raw: list[str], settings: Mapping[str, Mapping[str, str]]) -> None:
+    """Say at once what is wrong with folders of this machine, and with their classes.
 
     Raises:
-        InputError: The options are none.
+        InputError: One holds no images, or deploy would refuse a model of them.
     """
+    found = {image.label for image in find_images(raw).images}
     args = step_arguments(STEPS["prepare"].script, settings["prepare"])
-    return [name for name in classes if not args.classes or name in args.classes]
+    check_classes(found & set(args.classes or found), settings, is_here=True)
 
 
 def prepared(task) -> list[str]:

@@ -15,8 +15,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
+from data_prep.paths import data_home
 from data_prep.progress import CONSOLE, SECONDS, duration, write_in_place
 
 WIDTH = 92  # columns of a line, time included
@@ -35,7 +36,7 @@ class RunDisplay:
         self.log = log
         self.out = sys.stdout
         self.step, self.started, self.said = "", 0.0, 0.0
-        self.messages: TextIO | None = None  # what steps tell, while `quiet`
+        self.messages: IO[str] | None = None  # what steps tell, while `quiet`
         self.warnings: list[str] = []  # of the step that runs
         self.lock = threading.Lock()
 
@@ -144,6 +145,12 @@ class RunDisplay:
         space = WIDTH - NAME - len(took) - 1
         line = f"{step:<{NAME}}{text:<{space}} {took}".rstrip()
         print(f"{clear}{line}", file=self.out, flush=True)
+
+
+def log_file(name: str) -> Path:
+    """The file that keeps what a run of this name, begun now, prints."""
+    moment = time.strftime("%Y-%m-%d_%H.%M.%S")
+    return data_home() / "logs" / f"{name}-{moment}-{os.getpid()}.log"
 
 
 def flush() -> None:

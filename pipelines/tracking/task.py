@@ -55,7 +55,7 @@ def step_task(
     with exit_code_for_agents():
         check_arrived(parser)
     pin_requirements()
-    # that there is no git remote is told where agents need one (pipelines/asl.py)
+    # that there is no git remote is told where agents need one (checkout.name_remote)
     logging.getLogger("clearml.Repository Detection").setLevel(logging.ERROR)
     task = Task.init(
         project_name=PROJECT,
@@ -174,12 +174,18 @@ def tell_warnings(task, texts: Sequence[str], more_in: Path) -> None:
         texts: One line each; of many, the first ones.
         more_in: The file that has all of them.
     """
-    shown = list(texts[:MOST_WARNINGS])
-    if more := len(texts) - len(shown):
-        shown.append(f"and {more} more in {more_in}")
+    shown = first_of(texts, more_in)
     for text in shown:
         print(f"warning: {text}", file=sys.stderr, flush=True)
     set_output(task, WARNINGS, json.dumps(shown))
+
+
+def first_of(texts: Sequence[str], more_in: Path) -> list[str]:
+    """The first warnings, and a line that says where the others are."""
+    shown = list(texts[:MOST_WARNINGS])
+    if more := len(texts) - len(shown):
+        shown.append(f"and {more} more in {more_in}")
+    return shown
 
 
 def warnings_of(task) -> list[str]:

@@ -94,7 +94,12 @@ def test_mcnemar_is_the_exact_binomial_test_of_what_only_one_knows():
 @pytest.mark.parametrize(
     "scores, current, winner, why",
     [
-        ([score("a", 500), score("b", 600)], "", "b", "the most of 2 models; no model was promoted before"),
+        (
+            [score("a", 500), score("b", 600)],
+            "",
+            "b",
+            "the most of 2 models; no model was promoted before",
+        ),
         ([score("a", 500), score("b", 600)], "a", "b", "before 50.0 %: +10.0 points"),
         # five photographs that only b knows: p = 2 / 2 ** 5
         ([score("a", 500), score("b", 505)], "a", "a", "p = 0.062"),

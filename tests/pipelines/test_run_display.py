@@ -8,6 +8,7 @@ import textwrap
 
 from data_prep.paths import ROOT
 from data_prep.progress import Progress, duration
+from pipelines.tracking.task import first_of
 
 PROGRAM = textwrap.dedent("""
     import subprocess, sys
@@ -100,6 +101,12 @@ def test_a_failing_run_gives_the_terminal_back(tmp_path):
     )
     warning = f"{'':11}warning: one image is dark\n"
     assert (done.stdout, done.stderr) == (f"{warning}still here\n", "error: no\n")
+
+
+def test_of_many_warnings_the_first_are_shown_and_where_the_others_are(tmp_path):
+    texts = [f"image {number} is dark" for number in range(8)]
+    assert first_of(texts[:5], tmp_path) == texts[:5]
+    assert first_of(texts, tmp_path) == [*texts[:5], f"and 3 more in {tmp_path}"]
 
 
 def test_progress_says_how_many_of_how_many_and_how_long_still():
