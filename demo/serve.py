@@ -21,6 +21,7 @@ from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
 from data_prep.paths import data_home
+from data_prep.stopping import until_stopped
 from demo import connections, gateway, guard
 from demo.model import Model
 from demo.tabs.model_page import Admin, Server
@@ -30,7 +31,6 @@ from pipelines.serving import running_server
 from pipelines.serving.remote_credentials import tls_files
 from pipelines.serving.triton_server import TritonServer, pick_ports
 from pipelines.serving.watchdog import Watchdog
-from pipelines.stopping import until_stopped
 
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 METRICS = "http://127.0.0.1:8002/metrics"  # where scripts/serve has them

@@ -33,9 +33,9 @@ from pathlib import Path
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT, data_home
+from data_prep.stopping import until_stopped
 from pipelines.child_process import ending_with_us
 from pipelines.clearml_server.home import home_folder
-from pipelines.stopping import until_stopped
 from pipelines.tracking import checkout
 from pipelines.tracking.connection import ensure_clearml, is_configured
 

@@ -19,6 +19,7 @@ from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
+from data_prep.stopping import until_stopped
 from pipelines import loopback
 from pipelines.monitoring import receivers, rules, targets
 from pipelines.monitoring.alerts import Alerts
@@ -26,7 +27,6 @@ from pipelines.monitoring.history import LOOKBACK_S, History
 from pipelines.monitoring.promql import seconds
 from pipelines.monitoring.reporting import Reporting, write_keys
 from pipelines.serving import running_server
-from pipelines.stopping import until_stopped
 
 HISTORY_FILE, ALERTS_FILE = "history.json", "alerts.json"
 SAVE_S = 60.0  # between two writings of the history

@@ -14,8 +14,8 @@ import datetime
 
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.stopping import until_stopped
 from pipelines.orchestration import controller, run_options, steps
-from pipelines.stopping import until_stopped
 from pipelines.tracking.connection import ensure_clearml
 from pipelines.tracking.datasets import PROJECT, prepared_name, raw_name
 from pipelines.tracking.task import pin_requirements

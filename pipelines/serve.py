@@ -18,12 +18,12 @@ from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import DEFAULT
 from data_prep.paths import data_home
+from data_prep.stopping import until_stopped
 from pipelines import loopback
 from pipelines.repository import versions
 from pipelines.serving import docker_server, running_server
 from pipelines.serving.triton_server import TritonServer
 from pipelines.serving.watchdog import Watchdog
-from pipelines.stopping import until_stopped
 
 GRPC_PORT = 8001
 ENDS, ENDS_WITHIN_S = 5, 60  # so many ends in so short a time are a fault of their own

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
-from pipelines.stopping import until_stopped
+from data_prep.stopping import until_stopped
 
 from .client import login_link, register
 from .home import conf_path, home_folder, running

@@ -24,6 +24,7 @@ from pathlib import Path
 from data_prep.command_line import HelpFormatter, command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
+from data_prep.stopping import until_stopped
 from pipelines.serving.bounded_log import bounded
 from pipelines.serving.remote_credentials import (
     DAYS,
@@ -38,7 +39,6 @@ from pipelines.serving.remote_credentials import (
     write,
 )
 from pipelines.serving.triton_server import pick_ports
-from pipelines.stopping import until_stopped
 
 ACCESS_LOG = "access.log"
 PAGE = "127.0.0.1:8080"  # where scripts/demo is, unless told otherwise

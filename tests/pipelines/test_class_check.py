@@ -15,7 +15,7 @@ def served(tmp_path):
     """The options of steps, and a repository in which C, W and Y are served."""
     artifacts = make_artifacts(tmp_path / "artifacts", labels=("C", "W", "Y"))
     versions.render(artifacts, tmp_path / "models", {}, Settings(instances=1))
-    settings = dict.fromkeys(steps.STEPS, {})
+    settings = {step: {} for step in steps.STEPS}
     return settings | {"deploy": {"repository": str(tmp_path / "models")}}
 
 

@@ -14,7 +14,7 @@ SLEEPING = "with until_stopped():\n    begin(); time.sleep(60)"
 ASKED = "with until_stopped(over.set):\n    begin(); over.wait(60)"
 PROGRAM = """
 import threading, time
-from pipelines.stopping import until_stopped
+from data_prep.stopping import until_stopped
 
 def begin():
     print("begun", flush=True)
