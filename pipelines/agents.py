@@ -56,7 +56,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = command_parser(
         "scripts/agents",
         description="Run ClearML agents on this machine, on the embedded server.",
-        example="",
+        example="--services 2",
     )
     parser.add_argument(
         "--execute", metavar="ID", help="run this one task instead, and end"

@@ -33,7 +33,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = command_parser(
         "scripts/serve",
         description="Serve the deployed models until Ctrl-C.",
-        example="",
+        example="--http-port 9000 --grpc-port 9001",
     )
     parser.add_argument(
         "--repository",

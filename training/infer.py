@@ -80,7 +80,10 @@ def arguments() -> argparse.ArgumentParser:
         "fetched once with pip)",
     )
     parser.add_argument(
-        "--threshold", type=float, default=0.0, help="least confidence, 0 to 1"
+        "--threshold",
+        type=float,
+        default=0.0,
+        help="least confidence, 0 to 1; of less, the answer is unknown",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, a line a file")
     return parser

@@ -133,6 +133,7 @@ class RunDisplay:
     def _live(self, text: str, clear: bool = False) -> None:
         if self.log is None:
             return
+        text = text.removeprefix(f"{self.step}: ")  # its name stands before it
         if self.out.isatty():
             shown = "" if clear else f"{self.step:<{NAME}}{text or '...'}"
             write_in_place(shown, self.out)
