@@ -35,7 +35,7 @@ from pipelines.orchestration.run_display import RunDisplay, log_file
 from pipelines.orchestration.run_options import add_verbose, make_absolute
 from pipelines.serving.triton_server import TritonServer
 from pipelines.serving.verification import short_summary
-from pipelines.tracking import datasets, trainings
+from pipelines.tracking import dataset_copies, trainings
 from pipelines.tracking.connection import ensure_clearml
 from pipelines.verify import verify_training
 from training.reports import EVALUATION, PICTURES
@@ -231,7 +231,7 @@ def score(
     dataset_id = ""
     if best.id != ids["train"]:  # an earlier model, perhaps of other photographs
         dataset_id = trainings.raw_dataset(best.get_parameter("Outputs/dataset_id"))
-    listing = datasets.find_raw(None if dataset_id else raw, dataset_id)
+    listing = dataset_copies.find_raw(None if dataset_id else raw, dataset_id)
     result, images = verify_training(
         best, listing, {"grpc": server.grpc_url}, ASKED, name
     )

@@ -69,7 +69,7 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     options = arguments().parse_args()
     loopback.bypass_proxies()
-    ports = options.http_port, options.grpc_port, options.metrics_port
+    ports: Sequence[int] = options.http_port, options.grpc_port, options.metrics_port
     if options.docker:
         docker_server.run(options.repository, *ports)
         return

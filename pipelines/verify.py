@@ -40,7 +40,7 @@ from pipelines.serving.verification import (
     within_limits,
 )
 from pipelines.text_table import text_table
-from pipelines.tracking import datasets
+from pipelines.tracking import dataset_copies
 from pipelines.tracking.task import RESULT, set_output, step_task
 from pipelines.tracking.trainings import artifact, find_training, raw_dataset
 from training.reports import TEST_PROBABILITIES
@@ -201,7 +201,7 @@ def raw_photographs(training, raw: list[str] | None, dataset_id: str | None) -> 
                 f"the dataset of task {training.id} was not prepared from a ClearML "
                 "Dataset; name the raw photographs with --raw or --raw-dataset-id"
             )
-    return datasets.find_raw(raw, dataset_id)
+    return dataset_copies.find_raw(raw, dataset_id)
 
 
 def prepared_dataset(training) -> str:
@@ -240,7 +240,7 @@ def verify_training(
         InputError: A photograph is missing, or the server serves another model.
     """
     expected = np.load(artifact(training, TEST_PROBABILITIES))
-    dataset = datasets.local_copy(prepared_dataset(training))
+    dataset = dataset_copies.local_copy(prepared_dataset(training))
     picks, images = held_out(listing, dataset, len(expected), limit)
     _, labels = packed.load_split(dataset, "test")
     with ExitStack() as stack:

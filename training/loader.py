@@ -9,7 +9,7 @@ import itertools
 import mmap
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -74,7 +74,7 @@ class TrainBatches:
         """Batches an epoch."""
         return len(self.labels) // self.batch_size
 
-    def from_epoch(self, first: int, device: torch.device) -> Iterator:
+    def from_epoch(self, first: int, device: torch.device) -> Generator:
         """Yield the batches of epoch ``first`` and all that follow, without an end.
 
         Args:
@@ -160,7 +160,7 @@ def processes_in_advance(device: torch.device, batch_bytes: int) -> int:
     return wanted
 
 
-def in_advance(make: Callable, plans: Iterable, processes: int) -> Iterator:
+def in_advance(make: Callable, plans: Iterable, processes: int) -> Generator:
     """Yield ``make(plan)`` of each plan, in order; made before they are due.
 
     Args:

@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def fit(
     train_config: TrainConfig,
     folder: Path,
     log: Callable[[str, float, int], None],
-    loaded: set[str] = frozenset(),
+    loaded: AbstractSet[str] = frozenset(),
     resume: Path | None = None,
     transform: Callable = augment,
     sample_weights: np.ndarray | None = None,

@@ -163,7 +163,7 @@ def is_live(repository: Path, record: dict, urls: dict[str, str] | None) -> bool
     name = versions.name_of(record)
     if versions.current_number(repository, name) == record["version"]:
         return True
-    return bool(urls) and is_served(repository, record, urls)
+    return bool(urls and is_served(repository, record, urls))
 
 
 def is_served(repository: Path, record: dict, urls: dict[str, str]) -> bool:

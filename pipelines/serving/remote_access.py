@@ -146,7 +146,7 @@ def render(
     for name, value in values.items():
         text = text.replace(f"${{{name}}}", value)
     write(folder() / "asl.conf", text)
-    frame = FRAME.format(workers=min(4, os.cpu_count()), user=user())
+    frame = FRAME.format(workers=min(4, os.cpu_count() or 1), user=user())
     write(folder() / "nginx.conf", frame)
     (folder() / "tmp").mkdir(exist_ok=True)
     return folder() / "nginx.conf"

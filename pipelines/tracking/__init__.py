@@ -5,16 +5,17 @@ program, its last lines pass the package to its `main`.
 """
 
 from pipelines.tracking.connection import ensure_clearml
-from pipelines.tracking.datasets import (
+from pipelines.tracking.dataset_copies import find_raw, local_copy
+from pipelines.tracking.dataset_versions import (
     check_destination,
-    check_model,
-    find_raw,
-    find_version,
-    local_copy,
-    newest_dataset,
-    note_use,
     register_raw,
     upload_prepared,
+)
+from pipelines.tracking.datasets import (
+    check_model,
+    find_version,
+    newest_dataset,
+    note_use,
 )
 from pipelines.tracking.task import (
     set_output,

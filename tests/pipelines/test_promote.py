@@ -16,9 +16,9 @@ import sys
 sys.path.insert(0, {tests!r})
 import linear
 from pathlib import Path
-from pipelines.tracking import datasets
+from pipelines import tracking
 here = Path({here!r})
-raw = datasets.register_raw({{"letters": here / "letters"}})
+raw = tracking.register_raw({{"letters": here / "letters"}})
 small = linear.prepare(raw, here / "d32", 32)
 fair = linear.train(here / "d32", small, here / "fair", noise=0.1)
 bad = linear.train(here / "d32", small, here / "bad", noise=0.5)

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.slow
 
 REGISTER = """
 from pathlib import Path
-from pipelines.tracking import datasets
-print(json.dumps(datasets.register_raw({{"letters": Path({folder!r})}})))
+from pipelines import tracking
+print(json.dumps(tracking.register_raw({{"letters": Path({folder!r})}})))
 """
 
 
