@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from data_prep.progress import Progress
 from training.hands.geometry import FEATURES, describe
 from training.hands.hand import Hand, unpack
 from training.hands.hand_augmentation import augment_hands
@@ -108,6 +109,7 @@ def train_geometry_network(
     steps: int,
     strength: float = 1.0,
     device: str | torch.device = "cpu",
+    title: str = "",
 ) -> GeometryNetwork:
     """Train a network on hands, which are varied anew in each step.
 
@@ -120,17 +122,19 @@ def train_geometry_network(
         steps: Of 256 hands each.
         strength: Of the variation.
         device: To train on.
+        title: Of the live line that counts the steps; "": there is none.
     """
     with one_thread():
         with _seeding:
             torch.manual_seed(seed)
             network = GeometryNetwork(classes).to(device)
         generator = torch.Generator(device).manual_seed(seed)
-        _learn(network, hands, steps, strength, generator)
+        with Progress(title, steps, "steps", is_shown=bool(title)) as progress:
+            _learn(network, hands, steps, strength, generator, progress)
     return network.eval()
 
 
-def _learn(network, hands, steps, strength, generator) -> None:
+def _learn(network, hands, steps, strength, generator, progress) -> None:
     device = generator.device
     rows = torch.from_numpy(hands.rows).to(device)
     labels = torch.from_numpy(hands.labels).to(device)
@@ -154,6 +158,7 @@ def _learn(network, hands, steps, strength, generator) -> None:
         loss.backward()
         optimizer.step()
         schedule.step()
+        progress.update()
 
 
 @contextlib.contextmanager
