@@ -48,9 +48,9 @@ def photographs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def place(checkout, tmp_path_factory):
-    """A place where both agents run."""
+    """A place where agents of both queues run."""
     place = Place(tmp_path_factory.mktemp("place"), checkout)
-    process = start_agents(place)
+    process = start_agents(place, "--services", "2")
     yield place
     interrupt(process)
 
