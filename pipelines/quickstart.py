@@ -29,9 +29,9 @@ from data_prep.model_name import DEFAULT, add_name
 from data_prep.parallel import cpu_count
 from data_prep.paths import ROOT, data_home
 from data_prep.sources import RawImage, find_images
-from pipelines import asl
-from pipelines.orchestration import presets
-from pipelines.orchestration.run_display import RunDisplay
+from pipelines.orchestration import controller, presets
+from pipelines.orchestration.run_display import RunDisplay, log_file
+from pipelines.orchestration.run_options import add_verbose, make_absolute
 from pipelines.serving.triton_server import TritonServer
 from pipelines.serving.verification import short_summary
 from pipelines.tracking import datasets, trainings
@@ -82,7 +82,7 @@ def arguments() -> argparse.ArgumentParser:
         help="end with exit code 3 if the model is right about a smaller share of the "
         "test photographs, 0 to 1 (default %(default)s)",
     )
-    asl.add_verbose(parser)
+    add_verbose(parser)
     add_json(parser, "how good the model is, what serves, the steps' ClearML tasks")
     return parser
 
@@ -114,15 +114,15 @@ def run(args: argparse.Namespace, told: dict) -> int:
     raw = args.raw
     if raw:
         find_images(raw)  # a wrong folder is said at once
-    display = RunDisplay(None if args.verbose else asl.log_file("quickstart"))
+    display = RunDisplay(None if args.verbose else log_file("quickstart"))
     print("From photographs to a server that reads signs.", end=" ")
     print(f"What the steps print is in {short(display.log)}\n" if display.log else "\n")
     with display.quiet():
         raw = raw or [str(sample_data(display))]
         told["log"] = str(display.log or "")
         ensure_clearml()
-        ids = asl.run(raw, "", settings, None, ("verify",), display)
-        listed = asl.all_raw(raw, settings)
+        ids = controller.run(raw, "", settings, None, ("verify",), display)
+        listed = controller.all_raw(raw, settings)
         answer = serve_and_ask(listed, ids, name, display)
     told.update(
         steps=ids,
@@ -149,7 +149,7 @@ def all_settings(args: argparse.Namespace) -> dict[str, dict[str, str]]:
         )
     args.val_set, args.test_set, args.external = [], [], []
     presets.locate(preset, args)
-    asl.make_absolute(args)
+    make_absolute(args)
     given = {
         "quickstart": SETTINGS,
         "raw": {"prepare": {"val_set": args.val_set, "test_set": args.test_set}},

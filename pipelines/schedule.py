@@ -15,8 +15,7 @@ import signal
 
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
-from pipelines import asl
-from pipelines.orchestration import steps
+from pipelines.orchestration import controller, run_options, steps
 from pipelines.tracking.connection import ensure_clearml
 from pipelines.tracking.datasets import PROJECT, prepared_name, raw_name
 from pipelines.tracking.task import pin_requirements
@@ -28,7 +27,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = command_parser(
         "python -m pipelines.schedule",
         description="Start the pipeline on new photographs or by the clock.",
-        parents=[asl.run_arguments()],
+        parents=[run_options.run_arguments()],
         conflict_handler="resolve",
         example="--daily 02:30 --raw photographs",
     )
@@ -68,7 +67,7 @@ def watch(pipeline, minutes: float, name: str):
         name="new photographs",
         trigger_name=f"^{raw_name(prepared_name(name))}$",
         schedule_task_id=pipeline.id,
-        schedule_queue=asl.SERVICES,
+        schedule_queue=run_options.SERVICES,
         task_parameters={"Args/dataset_id": "${dataset.id}"},
     )
     return scheduler
@@ -84,7 +83,7 @@ def follow_the_clock(pipeline, time: datetime.time, now: bool):
     scheduler.add_task(
         name="daily",
         schedule_task_id=pipeline.id,
-        queue=asl.SERVICES,
+        queue=run_options.SERVICES,
         day=1,
         hour=time.hour,
         minute=time.minute,
@@ -108,7 +107,7 @@ def wait_for_code_analysis() -> None:
 def main() -> None:
     args = arguments().parse_args()
     steps.parse_settings(args.set)
-    asl.make_absolute(args)
+    run_options.make_absolute(args)
     if args.on_new_data:
         if args.raw or args.dataset_id:
             raise InputError(
@@ -118,16 +117,16 @@ def main() -> None:
             raise InputError("--now goes with --daily; leave it out")
         ensure_clearml()
         pin_requirements()
-        scheduler = watch(asl.draft(args), args.poll, args.name)
+        scheduler = watch(controller.draft(args), args.poll, args.name)
     else:
-        asl.check_source(args.raw, args.dataset_id)
+        run_options.check_source(args.raw, args.dataset_id)
         try:
             time = datetime.datetime.strptime(args.daily, "%H:%M").time()
         except ValueError:
             raise InputError(f"--daily {args.daily} is no time such as 02:30") from None
         ensure_clearml()
         pin_requirements()
-        scheduler = follow_the_clock(asl.draft(args), time, args.now)
+        scheduler = follow_the_clock(controller.draft(args), time, args.now)
     wait_for_code_analysis()
     # ClearML's own handler tidies up and then goes on waiting
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -21,9 +21,9 @@ from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
-from pipelines import asl
 from pipelines.orchestration import steps
 from pipelines.text_table import text_table
+from pipelines.tracking import checkout
 from pipelines.tracking.agents import check_agents
 from pipelines.tracking.options import check, parser_of
 from pipelines.tracking.task import set_output, step_task
@@ -223,7 +223,7 @@ def main() -> None:
         os.chdir(ROOT)  # the script's path is relative
         if not args.local:
             check_agents(args.queue)
-            asl.name_remote()
+            checkout.name_remote()
         base = steps.make_task("train")
         base.set_parameters({f"Args/{key}": value for key, value in fixed.items()})
         trials = search(base, space, args)

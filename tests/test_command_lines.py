@@ -11,7 +11,7 @@ import pytest
 
 from data_prep.command_line import HelpFormatter, project_version
 from data_prep.paths import ROOT
-from pipelines import asl
+from pipelines.orchestration import run_options
 
 MODULES = (
     "data_prep.validate",
@@ -87,7 +87,7 @@ def test_the_example_is_a_line_that_the_command_takes(name):
     assert example.startswith(name)
     _, rest = parser.parse_known_args(shlex.split(example.removeprefix(name)))
     if name == "python -m pipelines.ci.start":  # hands on what it does not know
-        _, rest = asl.run_arguments().parse_known_args(rest)
+        _, rest = run_options.run_arguments().parse_known_args(rest)
     assert rest == []
 
 

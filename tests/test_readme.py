@@ -4,6 +4,9 @@ import argparse
 import functools
 import importlib.util
 import re
+import sys
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -53,7 +56,8 @@ def help_of(target: str) -> str:
     if target.startswith("triton/"):  # no package
         spec = importlib.util.spec_from_file_location("client_program", ROOT / target)
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        with patch.object(sys, "path", [str(Path(spec.origin).parent), *sys.path]):
+            spec.loader.exec_module(module)
     else:
         module = importlib.import_module(target.split()[-1])
     return all_help(module.arguments())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
-from pipelines import asl
+from pipelines.orchestration import controller, run_options
 from pipelines.tracking import trainings
 from pipelines.tracking.task import ERROR, OUTPUTS
 from training.reports import EVALUATION
@@ -48,14 +48,14 @@ def start(options: list[str]):
     Raises:
         InputError: They do not say what to run, or agents cannot get the code.
     """
-    args = asl.run_arguments().parse_args(options)
-    asl.make_absolute(args)
-    asl.check_source(args.raw, args.dataset_id)
-    asl.all_settings(args)  # misspelt ones are told before an agent has to
-    task = asl.draft(args)  # only now is ClearML configured
+    args = run_options.run_arguments().parse_args(options)
+    run_options.make_absolute(args)
+    run_options.check_source(args.raw, args.dataset_id)
+    run_options.all_settings(args)  # misspelt ones are told before an agent has to
+    task = controller.draft(args)  # only now is ClearML configured
     from clearml import Task
 
-    Task.enqueue(task, queue_name=asl.SERVICES)
+    Task.enqueue(task, queue_name=run_options.SERVICES)
     return task
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from data_prep.paths import data_home
 from data_prep.progress import CONSOLE, SECONDS, duration, write_in_place
 
 WIDTH = 92  # columns of a line, time included
@@ -127,6 +128,12 @@ class RunDisplay:
         space = WIDTH - NAME - len(took) - 1
         line = f"{step:<{NAME}}{text:<{space}} {took}".rstrip()
         print(f"{clear}{line}", file=self.out, flush=True)
+
+
+def log_file(name: str) -> Path:
+    """The file that keeps what a run of this name, begun now, prints."""
+    moment = time.strftime("%Y-%m-%d_%H.%M.%S")
+    return data_home() / "logs" / f"{name}-{moment}-{os.getpid()}.log"
 
 
 def flush() -> None:

@@ -6,11 +6,14 @@ its environment: the user's checkout and configuration stay as they are.
 """
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
+from pipelines.clearml_server.home import home_folder
+from pipelines.tracking.connection import is_configured
 
 ADDRESS = ROOT.as_uri()  # git clones from it like from any other address
 
@@ -43,6 +46,20 @@ def lend_remote(environment: dict[str, str]) -> dict[str, str]:
         f"GIT_CONFIG_VALUE_{count}": ADDRESS,
         "GIT_CONFIG_COUNT": str(count + 1),
     }
+
+
+def name_remote() -> None:
+    """Make sure that tasks name a git remote, from which agents get the code.
+
+    Raises:
+        InputError: There is none that agents of another machine could reach.
+    """
+    if not remote() and is_configured(home_folder()):
+        raise InputError(
+            f"{ROOT} has no git remote, from which agents get the code; add one with "
+            "git remote add origin ADDRESS, and push"
+        )
+    os.environ |= lend_remote(dict(os.environ))
 
 
 def write_settings(path: Path) -> None:

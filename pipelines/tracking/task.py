@@ -53,7 +53,7 @@ def step_task(
     with exit_code_for_agents():
         check_arrived(parser)
     pin_requirements()
-    # that there is no git remote is told where agents need one (pipelines/asl.py)
+    # that there is no git remote is told where agents need one (checkout.name_remote)
     logging.getLogger("clearml.Repository Detection").setLevel(logging.ERROR)
     task = Task.init(
         project_name=PROJECT,

@@ -299,9 +299,9 @@ def test_one_task_runs_without_a_daemon_at_a_commit_that_is_not_pushed(
     }
     place = Place(place.folder, place.checkout, remote)
     id_ = place.show(f"""
-        from pipelines import asl
+        from pipelines.tracking import checkout
         from clearml import Task
-        asl.name_remote()
+        checkout.name_remote()
         task = Task.create(
             project_name="ASL", task_name="validate", script="data_prep/validate.py",
             argparse_args=[("raw", "['{photographs}']")], add_task_init_call=False,

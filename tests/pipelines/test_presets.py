@@ -9,7 +9,7 @@ import pytest
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from pipelines import asl, quickstart
-from pipelines.orchestration import presets
+from pipelines.orchestration import presets, run_options
 from pipelines.orchestration.steps import STEPS
 
 
@@ -19,7 +19,7 @@ def parsed(*options):
 
 @pytest.mark.parametrize("name", presets.known())
 def test_every_preset_has_options_that_its_steps_take_together(name):
-    layers = asl.all_layers(parsed("--preset", name, "--raw", "x"))
+    layers = run_options.all_layers(parsed("--preset", name, "--raw", "x"))
     for step in STEPS:
         assert f"[{step}]" in presets.describe(presets.configuration(layers))
     named = presets.resolved(layers)["train"].get("name", "asl")
@@ -27,7 +27,7 @@ def test_every_preset_has_options_that_its_steps_take_together(name):
 
 
 def test_without_a_preset_the_steps_are_those_of_asl_and_carry_no_name():
-    settings = asl.all_settings(parsed("--raw", "x"))
+    settings = run_options.all_settings(parsed("--raw", "x"))
     assert settings["train"]["find_hand"] == "auto"
     assert not any("name" in options for options in settings.values())
 
@@ -39,7 +39,7 @@ def test_values_come_from_set_before_the_command_line_before_the_preset(tmp_path
     )
     line = ["--preset", file, "--raw", "x", "--test-set", "held"]
     args = parsed(*line, "--set", "train.epochs=7", "prepare.image-size=96")
-    settings = asl.all_settings(args)
+    settings = run_options.all_settings(args)
     assert settings["prepare"] == {
         "name": "birds",
         "image_size": "96",
@@ -47,7 +47,7 @@ def test_values_come_from_set_before_the_command_line_before_the_preset(tmp_path
         "test_set": '["held"]',
     }
     assert settings["train"] == {"name": "birds", "epochs": "7"}
-    known = presets.configuration(asl.all_layers(args))
+    known = presets.configuration(run_options.all_layers(args))
     lines = presets.describe(known).splitlines()
     for line in (
         "image-size = 96                          # --set",
@@ -61,7 +61,7 @@ def test_values_come_from_set_before_the_command_line_before_the_preset(tmp_path
 
 def test_the_name_can_be_another_than_the_presets():
     args = parsed("--preset", "sign_mnist", "--name", "mine", "--raw", "x")
-    assert asl.all_settings(args)["deploy"]["name"] == "mine"
+    assert run_options.all_settings(args)["deploy"]["name"] == "mine"
 
 
 def test_tables_that_a_preset_names_are_found_in_the_folder(tmp_path):
@@ -119,5 +119,5 @@ def test_print_config_starts_nothing(tmp_path):
 def test_the_quickstart_serves_photographs_of_other_classes_after_the_sample_hands():
     settings = quickstart.all_settings(quickstart.arguments().parse_args([]))
     assert settings["deploy"]["allow_new_classes"] == "true"
-    args = asl.run_arguments().parse_args(["--raw", "x"])
-    assert "allow_new_classes" not in asl.all_settings(args).get("deploy", {})
+    args = run_options.run_arguments().parse_args(["--raw", "x"])
+    assert "allow_new_classes" not in run_options.all_settings(args).get("deploy", {})

@@ -53,7 +53,8 @@ def client_program():
     """The client as a module; its folder is no package."""
     spec = importlib.util.spec_from_file_location("asl_client", PROGRAM)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with patch.object(sys, "path", [str(PROGRAM.parent), *sys.path]):
+        spec.loader.exec_module(module)
     return module
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import io
 import json
 import os
@@ -17,10 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-from client_command import ask, ask_here, expected_lines
+from client_command import PROGRAM, ask, ask_here, expected_lines
 from matrix_model import expect
 
-from data_prep.paths import ROOT
 from pipelines.repository import versions
 from pipelines.serving.triton_server import pick_ports
 
@@ -260,10 +260,29 @@ def forwarding(port, url):
         listener.close()
 
 
+def test_a_copy_of_the_folder_answers_anywhere(
+    server, artifacts, photographs, tmp_path
+):
+    folder, path = tmp_path / "copy", photographs["wide.jpg"]
+    shutil.copytree(PROGRAM.parent, folder)
+    line = [sys.executable, "client.py", "--url", server.grpc_url, "--image", str(path)]
+    run = functools.partial(
+        subprocess.run, line, cwd=folder, capture_output=True, text=True, timeout=60
+    )
+
+    assert run().stdout.splitlines() == expected_lines(artifacts, [path])
+
+    (folder / "output.py").unlink()
+    done = run()
+    assert done.returncode == 2 and done.stdout == ""
+    (said,) = done.stderr.splitlines()
+    assert "'output'" in said and "copy the whole folder" in said
+
+
 def test_without_tritonclient_one_line_says_what_to_install(tmp_path):
     (tmp_path / "tritonclient.py").write_text("raise ImportError('no tritonclient')")
     done = subprocess.run(
-        [sys.executable, ROOT / "triton/client/client.py", "--image", "a.jpg"],
+        [sys.executable, PROGRAM, "--image", "a.jpg"],
         env={"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -141,7 +141,7 @@ def test_an_empty_repository_and_an_unknown_version_are_named(artifacts, reposit
             ROOT / "triton/server/backends/onnxruntime/model.py",
             (3, 10),
         ),
-        (ROOT / "triton/client/client.py", (3, 8)),
+        *((path, (3, 8)) for path in sorted((ROOT / "triton/client").glob("*.py"))),
     ],
     ids=lambda value: value.name if isinstance(value, Path) else None,
 )
