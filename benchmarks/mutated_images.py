@@ -30,7 +30,8 @@ from benchmarks.hostile_images import mutated, nasties, originals
 from data_prep.draw import draw_dataset
 from data_prep.drawing.hand_poses import CLASSES
 from data_prep.errors import InputError
-from data_prep.preprocessing import FILE_NAME, BrokenImage, Preprocessing, decode
+from data_prep.image_file import BrokenImage
+from data_prep.preprocessing import FILE_NAME, Preprocessing, decode
 from pipelines.repository import versions
 from pipelines.serving import model_processes
 from pipelines.serving.client import TritonClient

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from data_prep.draw import draw_dataset
 from data_prep.drawing.hand_poses import CLASSES
 from data_prep.errors import InputError
-from data_prep.preprocessing import FILE_NAME, BrokenImage, Preprocessing
+from data_prep.image_file import BrokenImage
+from data_prep.preprocessing import FILE_NAME, Preprocessing
 from data_prep.resolution import HAND_SIZE
 from data_prep.sources import find_images
 from training.config import RunConfig

@@ -28,7 +28,7 @@ import numpy as np
 
 from data_prep import leftovers
 from data_prep.errors import InputError
-from data_prep.preprocessing import MAX_FILE
+from data_prep.image_file import MAX_FILE
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 CSV_HEADER = b"label,pixel1,"

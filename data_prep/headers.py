@@ -4,7 +4,7 @@ Only what validation reports: the container, and everything by which an image is
 plain still of 8-bit RGB. Pixels come from data_prep.preprocessing alone.
 """
 
-from data_prep.preprocessing import container, examine, parts
+from data_prep.image_file import container, examine, parts
 
 SUFFIXES = {
     "jpeg": (".jpg", ".jpeg"),

@@ -21,8 +21,9 @@ import numpy as np
 from data_prep import leftovers, packed, report
 from data_prep.errors import InputError
 from data_prep.hashing import SIDE, miniatures, perceptual_hashes, thumbnail, to_hex
+from data_prep.image_file import BrokenImage
 from data_prep.parallel import run_chunks
-from data_prep.preprocessing import FILE_NAME, BrokenImage, Preprocessing, decode
+from data_prep.preprocessing import FILE_NAME, Preprocessing, decode
 from data_prep.sources import RawImage
 from data_prep.splitting.grouping import TWIN_DISTANCE, has_twin
 from data_prep.splitting.methods import LEFT_OUT, SplitOptions, assign

@@ -10,7 +10,8 @@ from statistics import median
 import numpy as np
 
 from data_prep.drawing.hand_poses import CLASSES
-from data_prep.preprocessing import RESIZE_MODES, BrokenImage, Preprocessing, decode
+from data_prep.image_file import BrokenImage
+from data_prep.preprocessing import RESIZE_MODES, Preprocessing, decode
 from data_prep.sources import RawImage
 
 AUTO = "auto"

@@ -14,8 +14,9 @@ import numpy as np  # noqa: E402
 import tritonclient.grpc.aio as triton  # noqa: E402
 from tritonclient.utils import InferenceServerException  # noqa: E402
 
+from data_prep.image_file import BrokenImage  # noqa: E402
 from data_prep.model_name import DEFAULT  # noqa: E402
-from data_prep.preprocessing import BrokenImage, Preprocessing, decode  # noqa: E402
+from data_prep.preprocessing import Preprocessing, decode  # noqa: E402
 from pipelines.repository.model_config import VERSION  # noqa: E402
 from pipelines.serving.client import one_line  # noqa: E402
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from data_prep import packed, preprocessing
 from data_prep.errors import InputError
-from data_prep.preprocessing import BrokenImage, Preprocessing
+from data_prep.image_file import BrokenImage
+from data_prep.preprocessing import Preprocessing
 from data_prep.sources import find_images, name_folders
 
 PROBABILITIES = "probabilities"  # the output that every model has

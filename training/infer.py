@@ -23,8 +23,9 @@ if not __package__:
 from data_prep import containers
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.image_file import BrokenImage
 from data_prep.model_name import add_name
-from data_prep.preprocessing import BrokenImage, Preprocessing
+from data_prep.preprocessing import Preprocessing
 from training.reports import EVALUATION
 from training.trained_model import TrainedModel, newest_run, of_run
 

@@ -14,8 +14,9 @@ import numpy as np
 from data_prep.errors import InputError
 from data_prep.hashing import SIDE, perceptual_hashes, thumbnail
 from data_prep.headers import damage, suffix_lies, traits
+from data_prep.image_file import BrokenImage, TooLarge, container
 from data_prep.parallel import run_chunks
-from data_prep.preprocessing import BrokenImage, TooLarge, container, decode
+from data_prep.preprocessing import decode
 from data_prep.sources import RawImage
 
 RING = 2  # pixels: how thick an edge line is looked for

@@ -30,7 +30,8 @@ from data_prep.checks.inspection import Inspected, inspect
 from data_prep.checks.sets import check_classes, check_names
 from data_prep.checks.validation_html import page
 from data_prep.errors import InputError
-from data_prep.preprocessing import BrokenImage, Preprocessing
+from data_prep.image_file import BrokenImage
+from data_prep.preprocessing import Preprocessing
 from data_prep.sources import Listing, RawImage
 
 SAMPLES = 10  # images of a class in the sample grid

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from data_prep.errors import InputError
-from data_prep.preprocessing import BrokenImage, Preprocessing
+from data_prep.image_file import BrokenImage
+from data_prep.preprocessing import Preprocessing
 from data_prep.sources import RawImage
 
 STYLE = """

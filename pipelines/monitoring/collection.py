@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 
 from data_prep.errors import InputError
+from data_prep.image_file import BrokenImage
 from data_prep.model_name import DEFAULT
-from data_prep.preprocessing import BrokenImage, decode
+from data_prep.preprocessing import decode
 from pipelines.monitoring.request_log import ID, entries
 from pipelines.repository import versions
 

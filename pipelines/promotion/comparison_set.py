@@ -13,7 +13,8 @@ import numpy as np
 
 from data_prep import packed, preprocessing
 from data_prep.errors import InputError
-from data_prep.preprocessing import BrokenImage, Preprocessing
+from data_prep.image_file import BrokenImage
+from data_prep.preprocessing import Preprocessing
 from data_prep.splitting.grouping import count_near
 from pipelines.tracking import datasets
 from pipelines.tracking.trainings import artifact, raw_dataset

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep import preprocessing
+from data_prep import image_file, preprocessing
 from data_prep.paths import ROOT
 from data_prep.preprocessing import Preprocessing
 from pipelines.repository import model_config, preflight
@@ -19,7 +19,13 @@ from pipelines.repository.tensorrt_graph import write_for_tensorrt
 from training.golden import RAW_GOLDEN_FILE, read_raw_golden
 
 PYTHON_MODELS = ROOT / "triton" / "server" / "python_models"
-SHARED = ("photographs.py", "metrics.py")  # by fused and decode
+# what fused and decode have in common, the preprocessing of training among it
+SHARED = (
+    PYTHON_MODELS / "photographs.py",
+    PYTHON_MODELS / "metrics.py",
+    Path(preprocessing.__file__),
+    Path(image_file.__file__),
+)
 
 
 def fill(kind: str, artifacts: Path, folder: Path, settings: Settings) -> None:
@@ -41,11 +47,7 @@ def fill(kind: str, artifacts: Path, folder: Path, settings: Settings) -> None:
     else:
         source = {FUSED: "fused.py", DECODE: "decode.py"}[kind]
         shutil.copyfile(PYTHON_MODELS / source, inside / "model.py")
-        for path in (
-            *(PYTHON_MODELS / name for name in SHARED),
-            Path(preprocessing.__file__),
-            artifacts / preprocessing.FILE_NAME,
-        ):
+        for path in (*SHARED, artifacts / preprocessing.FILE_NAME):
             shutil.copyfile(path, inside / path.name)
         # Where this is no folder, Python leaves no compiled files. They would make the
         # model look changed, and Triton load it again with whatever refers to it.
@@ -88,9 +90,7 @@ def identity(artifacts: Path) -> dict[str, str]:
         "model_sha256": [artifacts / preflight.MODEL_FILE],
         "preprocessing_sha256": [artifacts / preprocessing.FILE_NAME],
         "labels_sha256": [artifacts / model_config.LABELS_FILE],
-        "code_sha256": sorted(
-            [*PYTHON_MODELS.glob("*.py"), Path(preprocessing.__file__)]
-        ),
+        "code_sha256": sorted({*PYTHON_MODELS.glob("*.py"), *SHARED}),
     }
     record = Preprocessing.load(artifacts / preprocessing.FILE_NAME)
     return {

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from data_prep.errors import InputError
-from data_prep.preprocessing import MAX_PIXELS, BrokenImage, claimed_pixels, examine
+from data_prep.image_file import MAX_PIXELS, BrokenImage, claimed_pixels, examine
 from data_prep.progress import Progress, warn
 from pipelines.serving.golden_check import TOLERANCES
 

@@ -13,16 +13,16 @@ from raw_sets import encoded, picture
 
 from benchmarks import hostile_images as hostile
 from benchmarks.hostile_images import nasties
-from data_prep import preprocessing
-from data_prep.paths import ROOT
-from data_prep.preprocessing import (
+from data_prep import image_file
+from data_prep.image_file import (
     BrokenImage,
     TooLarge,
     TooManyPixels,
     check_request,
-    decode,
     examine,
 )
+from data_prep.paths import ROOT
+from data_prep.preprocessing import decode
 
 made = cache(lambda: nasties(megabytes=1))
 
@@ -156,7 +156,7 @@ def test_a_photograph_out_of_focus_is_small_and_is_read():
 
 def test_a_large_jpeg_is_read_at_half_its_size(monkeypatch):
     image = cv2.resize(picture(6), (333, 251), interpolation=cv2.INTER_CUBIC)
-    monkeypatch.setattr(preprocessing, "HALVED_ABOVE", 333 * 251 - 1)
+    monkeypatch.setattr(image_file, "HALVED_ABOVE", 333 * 251 - 1)
     for options in ([], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]):
         half = decode(hostile.jpeg(image, *options))
         assert half.shape == (126, 167, 3)
@@ -176,8 +176,8 @@ def test_the_server_reads_half_as_training_does(tmp_path, monkeypatch):
     program = """if True:
         import pathlib, sys
         sys.path.insert(0, sys.argv[1])
-        import preprocessing
-        preprocessing.HALVED_ABOVE = 1000
+        import image_file, preprocessing
+        image_file.HALVED_ABOVE = 1000
         data = pathlib.Path(sys.argv[2]).read_bytes()
         sys.stdout.buffer.write(preprocessing.decode(data).tobytes())"""
     done = subprocess.run(
@@ -186,7 +186,7 @@ def test_the_server_reads_half_as_training_does(tmp_path, monkeypatch):
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    monkeypatch.setattr(preprocessing, "HALVED_ABOVE", 1000)
+    monkeypatch.setattr(image_file, "HALVED_ABOVE", 1000)
     assert done.stdout == decode((tmp_path / "large.jpg").read_bytes()).tobytes()
 
 
@@ -208,7 +208,7 @@ def test_the_images_of_one_request_are_bounded_together():
 
 
 def test_a_file_larger_than_any_photograph_is_refused(monkeypatch):
-    monkeypatch.setattr(preprocessing, "MAX_FILE", 1 << 20)
+    monkeypatch.setattr(image_file, "MAX_FILE", 1 << 20)
     with pytest.raises(TooLarge, match="more than 1 MiB"):
         decode(encoded(picture(1)) + bytes(1 << 20))
 

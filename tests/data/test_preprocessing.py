@@ -20,13 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from raw_sets import encoded, picture
 
+from data_prep.image_file import BrokenImage
 from data_prep.paths import ROOT
-from data_prep.preprocessing import (
-    RESIZE_MODES,
-    BrokenImage,
-    Preprocessing,
-    decode,
-)
+from data_prep.preprocessing import RESIZE_MODES, Preprocessing, decode
 
 SIZES = [(48, 48), (200, 200), (123, 77), (90, 300)]
 RECORDS = [

@@ -16,8 +16,9 @@ from raw_sets import encoded, picture, write, write_raw_set
 
 from data_prep import containers, packed
 from data_prep.errors import InputError
+from data_prep.image_file import BrokenImage
 from data_prep.paths import ROOT
-from data_prep.preprocessing import BrokenImage, decode
+from data_prep.preprocessing import decode
 from data_prep.sources import find_images
 
 

@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 from benchmarks import hostile_images
 from benchmarks.hostile_images import nasties
 from data_prep.errors import InputError
-from data_prep.preprocessing import BrokenImage
+from data_prep.image_file import BrokenImage
 from pipelines.repository.model_config import Settings
 from pipelines.serving import deployment
 from pipelines.serving.client import LIBRARIES, TritonClient

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_model import make_artifacts, make_newer_artifacts
 
-from data_prep import preprocessing
+from data_prep import image_file, preprocessing
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from pipelines.repository import model_config, model_parts, versions
@@ -48,6 +48,7 @@ def test_a_first_deployment_is_complete_and_leaves_nothing_staged(
         "asl_fused_1/classes.txt",
         "asl_fused_1/warmup/photograph",
         "asl_fused_1/1/__pycache__",
+        "asl_fused_1/1/image_file.py",
         "asl_fused_1/1/metrics.py",
         "asl_fused_1/1/model.py",
         "asl_fused_1/1/model.onnx",
@@ -56,8 +57,9 @@ def test_a_first_deployment_is_complete_and_leaves_nothing_staged(
         "asl_fused_1/1/preprocessing.json",
     }
     assert not list(repository.rglob(".staging-*"))
-    served = repository / "asl_fused_1/1/preprocessing.py"
-    assert served.read_bytes() == Path(preprocessing.__file__).read_bytes()
+    for source in map(Path, (image_file.__file__, preprocessing.__file__)):
+        served = repository / "asl_fused_1/1" / source.name
+        assert served.read_bytes() == source.read_bytes()
 
 
 def test_another_training_becomes_the_next_version_and_its_shapes_the_configs(
@@ -136,6 +138,7 @@ def test_an_empty_repository_and_an_unknown_version_are_named(artifacts, reposit
         (model_parts.PYTHON_MODELS / "fused.py", (3, 10)),
         (model_parts.PYTHON_MODELS / "photographs.py", (3, 10)),
         (model_parts.PYTHON_MODELS / "metrics.py", (3, 10)),
+        (Path(image_file.__file__), (3, 10)),
         (Path(preprocessing.__file__), (3, 10)),
         (
             ROOT / "triton/server/backends/onnxruntime/model.py",

@@ -38,20 +38,17 @@ class PickedPhotographs:
 
     def digest(self) -> bytes:
         """Return what differs between any two sets of photographs."""
-        return _sha256(self)
+        made = hashlib.sha256()
+        for start in range(0, len(self), 256):
+            made.update(np.ascontiguousarray(self[start : start + 256]))
+        return made.digest()
 
 
-def digest(images) -> bytes:
-    """Return what differs between any two sets of photographs: of an array, or picked
-    ones."""
-    return images.digest() if hasattr(images, "digest") else _sha256(images)
-
-
-def _sha256(images) -> bytes:
-    made = hashlib.sha256()
-    for start in range(0, len(images), 256):
-        made.update(np.ascontiguousarray(images[start : start + 256]))
-    return made.digest()
+def digest(images: np.ndarray | PickedPhotographs) -> bytes:
+    """As `PickedPhotographs.digest`, also of an array: of all that are in it."""
+    if not isinstance(images, PickedPhotographs):
+        images = PickedPhotographs(images, np.arange(len(images)))
+    return images.digest()
 
 
 def pick_evenly(labels: np.ndarray, sources: np.ndarray, each: int) -> np.ndarray:

@@ -1,13 +1,13 @@
 """Code that the Python models share: requests to pixels, and outputs to responses.
 
-Deployment puts this file beside a model, with ``preprocessing.py`` and
-``preprocessing.json``: the code and the record that prepared the training data.
+Deployment puts this file beside a model, with ``image_file.py``, ``preprocessing.py``
+and ``preprocessing.json``: the code and the record that prepared the training data.
 """
 
 import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from preprocessing import BrokenImage, TooManyPixels, check_request
+from image_file import BrokenImage, TooManyPixels, check_request
 
 cv2.setNumThreads(1)  # the other cores have instances of their own
 
