@@ -40,14 +40,15 @@ def pytest_addoption(parser):
 
 def kept_durations() -> dict[str, float]:
     """The seconds of each file in the run that was kept."""
-    lines = [line.split() for line in DURATIONS.read_text().splitlines()]
-    return {line[2]: float(line[0]) for line in lines if line and line[0] != "#"}
+    lines = DURATIONS.read_text().splitlines()
+    rows = [line.split() for line in lines if not line.startswith("#")]
+    return {file: float(seconds) for seconds, file in rows}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Long files first, so that none of them is what all wait for in the end; before
-    them those that the table does not know."""
+    """Long files first, so that none of them is what all wait for in the end; the
+    table knows the longest."""
     seconds = kept_durations()
     root = Path(__file__).parent.parent
     for item in items:
@@ -55,7 +56,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker("slow")
 
     def length(item) -> float:
-        return seconds.get(item.path.relative_to(root).as_posix(), float("inf"))
+        return seconds.get(item.path.relative_to(root).as_posix(), 0.0)
 
     items.sort(key=length, reverse=True)
 
@@ -69,16 +70,22 @@ def pytest_terminal_summary(terminalreporter):
                 file = report.nodeid.partition("::")[0]
                 seconds[file] += report.duration
                 tests[file] += report.when == "call"
-    table = [f"{s:7.1f} {tests[file]:5}  {file}" for file, s in seconds.most_common()]
-    if seconds.total() >= SHOWN_FROM:
-        terminalreporter.section("seconds and tests by file")
-        terminalreporter.write_line("\n".join(table))
-        total = f"{seconds.total():7.1f} {tests.total():5}  all files"
-        terminalreporter.write_line(total)
     if terminalreporter.config.getoption("--keep-durations"):
-        cores = len(os.sched_getaffinity(0))
-        told = f"# seconds, tests, file; {processor()}, {cores} cores\n"
-        DURATIONS.write_text(told + "".join(f"{line}\n" for line in table))
+        keep_durations(seconds)
+    if seconds.total() < SHOWN_FROM:
+        return
+    terminalreporter.section("seconds and tests by file")
+    for file, spent in seconds.most_common():
+        terminalreporter.write_line(f"{spent:7.1f} {tests[file]:5}  {file}")
+    terminalreporter.write_line(f"{seconds.total():7.1f} {tests.total():5}  all files")
+
+
+def keep_durations(seconds: Counter) -> None:
+    """Write what each file took, and on what machine."""
+    cores = len(os.sched_getaffinity(0))
+    lines = [f"# Seconds of each file in one run; {cores} cores, {processor()}."]
+    lines += [f"{spent:7.1f}  {file}" for file, spent in seconds.most_common()]
+    DURATIONS.write_text("".join(f"{line}\n" for line in lines))
 
 
 def processor() -> str:

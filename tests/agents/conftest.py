@@ -48,9 +48,9 @@ def photographs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def place(checkout, tmp_path_factory):
-    """A place where agents of both queues run."""
+    """A place where both agents run."""
     place = Place(tmp_path_factory.mktemp("place"), checkout)
-    process = start_agents(place, "--services", "2")
+    process = start_agents(place)
     yield place
     interrupt(process)
 
