@@ -27,7 +27,7 @@ from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import DEFAULT, add_name
 from data_prep.paths import data_home
 from pipelines.monitoring import collection, request_log
-from pipelines.tracking import datasets
+from pipelines.tracking import dataset_versions, datasets
 from pipelines.tracking.connection import ensure_clearml
 
 COLLECTED_FILE = "collected.json"
@@ -139,7 +139,7 @@ def accept(args: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory(prefix="asl-collect-") as folder:
         count = collection.gather(args.log, labels, Path(folder), args.name)
         ensure_clearml()
-        dataset_id, classes = datasets.collect_raw(Path(folder), args.name)
+        dataset_id, classes = dataset_versions.collect_raw(Path(folder), args.name)
     collection.remember(note, labels, dataset_id)
     raw = datasets.raw_name(datasets.prepared_name(args.name))
     print(f"{count} photographs are data now, in a new version of {raw}:")
@@ -174,7 +174,7 @@ def forget(args: argparse.Namespace) -> dict:
     for id_, dataset_id in data.items():
         by_model[datasets.model_of_raw(dataset_id, args.name)].append(id_)
     for name, ids in by_model.items():
-        if without := datasets.forget_raw(ids, name):
+        if without := dataset_versions.forget_raw(ids, name):
             raw = datasets.raw_name(datasets.prepared_name(name))
             answer["datasets"][raw] = without
             print(f"without them: version {without} of {raw}; earlier versions")

@@ -25,6 +25,7 @@ from data_prep import packed
 from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.figures import beside
 from data_prep.model_name import DEFAULT, add_name
 from data_prep.paths import data_home
 from data_prep.sources import Listing
@@ -39,7 +40,7 @@ from pipelines.serving.verification import (
     within_limits,
 )
 from pipelines.text_table import text_table
-from pipelines.tracking import datasets
+from pipelines.tracking import dataset_copies
 from pipelines.tracking.task import RESULT, set_output, step_task
 from pipelines.tracking.trainings import artifact, find_training, raw_dataset
 from training.reports import TEST_PROBABILITIES
@@ -143,12 +144,12 @@ def main() -> None:
         answer.update(result)
         report(task, result)
         disagreeing = result["images"] - result["agreeing"]
-        difference = result["max_difference"]
-        if disagreeing or difference > result["allowed_difference"]:
+        difference, allowed = result["max_difference"], result["allowed_difference"]
+        if disagreeing or difference > allowed:
             raise InputError(
                 f"server and torch disagree on {disagreeing} of {result['images']} "
-                f"photographs, and by up to {difference:.1e} in a probability (allowed "
-                f"is {result['allowed_difference']:.0e}); the served model is not what "
+                f"photographs, and by up to {beside(difference, allowed, 1, 'e')} in a "
+                f"probability (allowed is {allowed:.0e}); the served model is not what "
                 f"task {training.id} evaluated: deploy it again, and if that does not "
                 "help report it"
             )
@@ -200,7 +201,7 @@ def raw_photographs(training, raw: list[str] | None, dataset_id: str | None) -> 
                 f"the dataset of task {training.id} was not prepared from a ClearML "
                 "Dataset; name the raw photographs with --raw or --raw-dataset-id"
             )
-    return datasets.find_raw(raw, dataset_id)
+    return dataset_copies.find_raw(raw, dataset_id)
 
 
 def prepared_dataset(training) -> str:
@@ -239,7 +240,7 @@ def verify_training(
         InputError: A photograph is missing, or the server serves another model.
     """
     expected = np.load(artifact(training, TEST_PROBABILITIES))
-    dataset = datasets.local_copy(prepared_dataset(training))
+    dataset = dataset_copies.local_copy(prepared_dataset(training))
     picks, images = held_out(listing, dataset, len(expected), limit)
     _, labels = packed.load_split(dataset, "test")
     with ExitStack() as stack:

@@ -180,7 +180,8 @@ def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
     for field in dataclasses.fields(kind):
         option: Option = field.metadata["option"]
         names = option.names or (f"--{field.name.replace('_', '-')}",)
-        text, default, more = option.help, field.default, {}
+        text, default = option.help, field.default
+        more: dict[str, Any] = {}
         if isinstance(default, bool):
             more["action"] = "store_true"
         elif isinstance(default, tuple):
@@ -256,7 +257,8 @@ def torchvision_models() -> list[str]:
     """Names of torchvision's classification models, as its source registers them."""
     package = importlib.util.find_spec("torchvision")
     names = []
-    for folder in package.submodule_search_locations if package else ():
+    folders = package.submodule_search_locations if package else None
+    for folder in folders or ():
         for file in sorted(Path(folder, "models").glob("*.py")):
             text = file.read_text(encoding="utf-8")
             names += re.findall(

@@ -120,9 +120,9 @@ def slice_rows(
     """
     sources = np.asarray(sources)
     slices = {f"source={name}": sources == name for name in sorted(set(sources))}
-    alike = np.asarray(alike, bool)
-    slices["group=one of several alike"] = alike
-    slices["group=like no other"] = ~alike
+    has_twins = np.asarray(alike, bool)
+    slices["group=one of several alike"] = has_twins
+    slices["group=like no other"] = ~has_twins
     brightness = np.array([image.mean() for image in images])
     low, high = np.quantile(brightness, [1 / 3, 2 / 3])
     slices["brightness=dark"] = brightness <= low

@@ -79,7 +79,7 @@ def read_all_external(
 def score(
     graph: Path,
     dataset: Path,
-    external: list[str] = (),
+    external: Sequence[str] = (),
     known: np.ndarray | None = None,
 ) -> tuple[dict, tuple]:
     """Score an ONNX file on the test split of the dataset that it was trained on.

@@ -9,7 +9,7 @@ import itertools
 import mmap
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from torch.multiprocessing import get_context
 from torch.utils.data import DataLoader, Dataset
 
 from data_prep.errors import InputError
+from data_prep.parallel import cpu_count
 from training import distributed
 from training.augment import augment, noise_pool
 
@@ -73,7 +74,7 @@ class TrainBatches:
         """Batches an epoch."""
         return len(self.labels) // self.batch_size
 
-    def from_epoch(self, first: int, device: torch.device) -> Iterator:
+    def from_epoch(self, first: int, device: torch.device) -> Generator:
         """Yield the batches of epoch ``first`` and all that follow, without an end.
 
         Args:
@@ -148,7 +149,7 @@ def processes_in_advance(device: torch.device, batch_bytes: int) -> int:
         batch_bytes: Size of a batch. They wait in shared memory, of which a container
             may have little.
     """
-    cores = len(os.sched_getaffinity(0)) // distributed.world_size()
+    cores = cpu_count() // distributed.world_size()
     if device.type == "cpu":
         wanted = 0 if cores <= 2 else max(1, cores // CORES)
     else:
@@ -159,7 +160,7 @@ def processes_in_advance(device: torch.device, batch_bytes: int) -> int:
     return wanted
 
 
-def in_advance(make: Callable, plans: Iterable, processes: int) -> Iterator:
+def in_advance(make: Callable, plans: Iterable, processes: int) -> Generator:
     """Yield ``make(plan)`` of each plan, in order; made before they are due.
 
     Args:

@@ -102,10 +102,10 @@ def orthogonalise(matrices: list[torch.Tensor]) -> list[torch.Tensor]:
         x if x.shape[0] <= x.shape[1] else x.T
         for x in map(torch.Tensor.float, matrices)
     ]
-    alike = {}
+    alike: dict[int, list[int]] = {}
     for i, x in enumerate(wide):
         alike.setdefault(x.shape[0], []).append(i)
-    results = [None] * len(wide)
+    results = [*wide]  # each is replaced
     for numbers in alike.values():
         square = torch.stack([wide[i] @ wide[i].T for i in numbers])
         trace = square.diagonal(dim1=1, dim2=2).sum(1)

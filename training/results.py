@@ -78,7 +78,9 @@ def export(
     if samples := packed.read_samples(data.folder):
         answers = ask(np.stack([data.record.apply(sample) for sample in samples]))
         write_raw_golden(out / RAW_GOLDEN_FILE, samples, answers)
-    if letters and not quantised:  # these photographs have been read already
+    if (
+        letters and views.hands and not quantised
+    ):  # these photographs have been read already
         probabilities = letters.predict_probabilities(views.hands.readings["test"])
     else:
         probabilities = ask(images)

@@ -21,8 +21,10 @@ After --int8 the probabilities are those of the quantised graph.
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -160,7 +162,8 @@ def make_views(data: Data, run_config: RunConfig, train_config: TrainConfig) -> 
     """Make what the network of pixels is shown: read the hands first, if they are to be
     found, and learn from their geometry."""
     train, val = data.splits["train"], data.splits["val"]
-    hands, transform = None, augment
+    hands = None
+    transform: Callable = augment
     if run_config.find_hand == "yes":
         data = pick_photographs(data, run_config.most_per_class)
         hands = train_geometry(
@@ -195,7 +198,7 @@ def train_network(
         The history, a row an epoch (`fit`).
     """
     with contextlib.ExitStack() as stack:
-        log = None
+        log: Any = None  # of the first process alone
         if distributed.rank() == 0:
             writer = stack.enter_context(SummaryWriter(str(out / "tensorboard")))
             grid = augmented_grid(views.train[0], views.transform, train_config)

@@ -17,7 +17,7 @@ def hide_foreign_triton() -> None:
         return
     spec = importlib.util.find_spec("triton")
     if spec is not None and spec.origin is None:
-        sys.modules["triton"] = None
+        sys.modules["triton"] = None  # type: ignore[assignment]
 
 
 def import_torchvision():

@@ -16,6 +16,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -34,6 +35,7 @@ from training.reports import (
     GRAPH_FILE,
     TEST_PROBABILITIES,
     report_evaluation,
+    right_of_test,
 )
 
 
@@ -127,8 +129,7 @@ def main(tracking) -> None:
         )
         tracking.tell_result(
             task,
-            f"{100 * overall['accuracy']:.1f} % of {overall['images']} test images "
-            f"right; {epochs}",
+            f"{right_of_test(overall)}; {epochs}",
         )
         for name, scores in result["slices"].items():
             print(f"  {name}: {scores['accuracy']:.4f} on {scores['images']}")
@@ -154,11 +155,11 @@ def describe_epochs(result: dict, args: argparse.Namespace) -> str:
     return f"{text}, the last {args.patience} no better"
 
 
-def train(order: dict | None) -> dict | None:
+def train(order: Any) -> Any:
     """Train; further processes of torchrun get their configuration from the first one.
 
     Returns:
-        The content of evaluation.json, in the first process.
+        The content of evaluation.json, a dictionary; None in further processes.
     """
     # Late, so that --help is quick, and ClearML sees TensorBoard being imported.
     from training import distributed

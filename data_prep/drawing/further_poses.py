@@ -244,14 +244,14 @@ def idle_pose(rng: np.random.Generator) -> Pose:
     """Make a pose of an open hand, its fingers spread, in any direction and seen from
     either side: as hands come and go, which is no letter."""
     spread, bent = rng.uniform(0.7, 1.4), rng.uniform(0, 14)
-    fingers = tuple(
+    index, middle, ring, little = (
         (bent + rng.uniform(0, 10), bent + rng.uniform(2, 8), 3, spread * abduction)
         for abduction in (15, 4, -6, -18)
     )
     thumb = ((58, 20), (rng.uniform(45, 80), 15), (rng.uniform(40, 80), 8))
     roll = rng.uniform(-100, 130)
     return Pose(
-        fingers,
+        (index, middle, ring, little),
         thumb,
         turn=rng.choice([0, 180]) + rng.uniform(-50, 50),
         nod=rng.uniform(-40, 40),

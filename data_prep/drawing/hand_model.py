@@ -185,14 +185,14 @@ def render(hand: Hand, size: int, scale: float, centre: tuple[float, float]) -> 
     ends, radii = _place(hand, scale, centre)
     nails = (hand.nails * _FLIP).tolist()
     for i in range(_SOFT):
-        _add_capsule(depth, *ends[i], *radii[i])
+        _add_capsule(depth, ends[i], radii[i])
     _smooth(depth, 4.5 * scale)
     for line in hand.creases:
         pixels = np.round(((line * _FLIP * scale)[:, :2] + centre) * 16)
         width = max(1, round(1.6 * scale))
         cv2.polylines(albedo, [pixels.astype(np.int32)], False, 0.84, width, shift=4)
     for i in range(_SOFT, _BONES):
-        _add_capsule(depth, *ends[i], *radii[i], albedo, nails[i])
+        _add_capsule(depth, ends[i], radii[i], albedo, nails[i])
     return Relief(depth, (depth > _FAR).astype(np.float32), albedo)
 
 
@@ -215,14 +215,15 @@ def _smooth(depth, sigma):
     np.divide(blurred, cv2.blur(mask, side), out=depth, where=mask > 0)
 
 
-def _add_capsule(depth, a, b, ra, rb, albedo=None, nail=None):
+def _add_capsule(depth, ends, radii, albedo=None, nail=None):
     """Raise `depth` (and paint `albedo`) where the capsule is nearest to the viewer.
 
     The surface is the envelope of the spheres between both ends. With t the way along
     the axis, in the picture's plane, its height is ``z(t) + sqrt(k - (t - t0)^2)``,
     with k and t0 of each pixel; the t where that is greatest has a closed form.
     """
-    (ax, ay, az), (bx, by, bz) = a, b
+    (ax, ay, az), (bx, by, bz) = ends
+    ra, rb = radii
     size = depth.shape[0]
     left = max(0, int(min(ax - ra, bx - rb)))
     right = min(size, int(max(ax + ra, bx + rb)) + 2)

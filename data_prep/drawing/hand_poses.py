@@ -12,6 +12,7 @@ from dataclasses import dataclass
 Finger = tuple[float, float, float, float]
 # A bone of the thumb: its direction within the palm's plane (0 along the fingers,
 # 90 to the right) and its elevation out of that plane, towards the viewer.
+Fingers = tuple[Finger, Finger, Finger, Finger]
 ThumbBone = tuple[float, float]
 
 
@@ -29,7 +30,7 @@ class Pose:
         forearm: Direction of the forearm in the picture: 0 down, 90 to the right.
     """
 
-    fingers: tuple[Finger, Finger, Finger, Finger]
+    fingers: Fingers
     thumb: tuple[ThumbBone, ThumbBone, ThumbBone]
     turn: float = 0.0
     nod: float = 0.0
@@ -37,8 +38,9 @@ class Pose:
     forearm: float = 0.0
 
 
-def alike(knuckle: float, middle: float, end: float) -> tuple[Finger, ...]:
-    return tuple((knuckle, middle, end, abduction) for abduction in (-2, -1, 1, 3))
+def alike(knuckle: float, middle: float, end: float) -> Fingers:
+    joints = (knuckle, middle, end)
+    return (*joints, -2), (*joints, -1), (*joints, 1), (*joints, 3)
 
 
 def straight(abduction: float = 0.0) -> Finger:

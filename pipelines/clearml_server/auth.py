@@ -62,10 +62,11 @@ class Gate:
         """
         kind, _, value = (headers.get("Authorization") or "").partition(" ")
         if kind == "Basic":
-            return self._check_key(value)
-        if kind == "Bearer":
-            return self.check_token(value)
-        raise ApiError("no_credentials")
+            self._check_key(value)
+        elif kind == "Bearer":
+            self.check_token(value)
+        else:
+            raise ApiError("no_credentials")
 
     def check_viewer(self, headers) -> None:
         """Let a request pass that only looks: with a cookie, or as `check` does.
@@ -76,7 +77,8 @@ class Gate:
         for cookie in (headers.get("Cookie") or "").split(";"):
             name, _, value = cookie.strip().partition("=")
             if name == COOKIE:
-                return self.check_token(value, VIEW)
+                self.check_token(value, VIEW)
+                return
         self.check(headers)
 
     def use_link(self, token: str) -> None:

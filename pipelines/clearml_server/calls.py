@@ -78,7 +78,7 @@ class Call:
     worker: str
     server: Any
     client: str = ""
-    db: sqlite3.Connection = None
+    db: sqlite3.Connection = None  # type: ignore[assignment]
     after: list = field(default_factory=list)
 
 

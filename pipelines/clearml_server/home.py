@@ -15,6 +15,7 @@ import json
 import os
 import uuid
 from pathlib import Path
+from typing import Any
 
 from data_prep.errors import InputError
 from data_prep.paths import data_home
@@ -60,7 +61,7 @@ class Home:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._lock = None
+        self._lock: Any = None  # the locked file
 
     def lock(self) -> None:
         """Make the folder and become its owner.

@@ -6,7 +6,7 @@ needs in all.)
 
 import json
 
-KINDS = {
+KINDS: dict[str, type | tuple[type, ...]] = {
     "string": str,
     "boolean": bool,
     "object": dict,
@@ -32,9 +32,9 @@ def fault(value, schema: dict, definitions: dict, place: str = "") -> str | None
     if "$ref" in schema:
         schema = definitions[schema["$ref"].rpartition("/")[2]]
     for several in (schema.get("oneOf"), schema.get("anyOf")):
-        found = [fault(value, one, definitions, place) for one in several or ()]
-        if found and None not in found:
-            return found[0]
+        faults = [fault(value, one, definitions, place) for one in several or ()]
+        if faults and None not in faults:
+            return faults[0]
     kinds = schema.get("type")
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if kinds and not any(_is(value, kind) for kind in kinds):

@@ -5,6 +5,8 @@ The id is always there, and so are containers on the way, even if they are empty
 ``execution.*`` is all that is in the execution.
 """
 
+from typing import Any
+
 from .storage import Entity
 
 # What a path in a request uses for characters that mean something there.
@@ -47,7 +49,7 @@ def cut(record: dict, include: list, exclude: list) -> dict:
             _copy_path(record, result, path)
         record = result
     for *way, last in exclude:
-        inner = record
+        inner: Any = record
         for key in way:
             inner = inner.get(key) if isinstance(inner, dict) else None
         if isinstance(inner, dict):

@@ -26,6 +26,7 @@ does:
 import json
 import re
 from datetime import datetime, timezone
+from typing import Any
 
 from . import documents, list_filters, patterns, projection
 from .errors import ApiError
@@ -66,7 +67,8 @@ def search(
     records = [documents.from_row(entity, row) for row in rows]
     if complete:
         complete(records)
-    answer = {entity.table: [projection.cut(r, include, exclude) for r in records]}
+    cut = [projection.cut(record, include, exclude) for record in records]
+    answer: dict[str, Any] = {entity.table: cut}
     if request.get("count_total"):
         sql = f"SELECT count(*) FROM {entity.table} WHERE {where}"
         answer["total"] = db.execute(sql, parameters).fetchone()[0]

@@ -73,7 +73,7 @@ _PROJECT_QUERY = {
 NULLABLE = ("stats_for_state",)
 # Calls that the SDK has no schema of: names of fields to kinds. "!" marks a needed one;
 # "?" one that is not needed, whatever the SDK says.
-OWN = {
+OWN: dict[str, dict] = {
     "auth.validate_token": {"token!": "string"},
     "debug.ping": {},
     "embedded.lease": {"pid!": "integer"},
@@ -185,7 +185,7 @@ _METADATA = {
 _PARAMETERS = {"hyperparams": _items("section", "name")}
 # Fields beside those of the SDK's schema, from newer releases and from agents; and
 # fields of which that schema leaves out what they need.
-MORE = {
+MORE: dict[str, dict] = {
     "events.debug_images": {"metrics!": {"type": "array", "items": _OF_TASKS}},
     "events.delete_for_task": {"task!": {"type": "string", "minLength": 1}},
     "events.get_scalar_metric_data": {"task!": "string"},
@@ -323,8 +323,8 @@ def _all() -> dict[str, dict]:
         _extend(schemas[name], fields)
     for name, fields in MORE.items():
         _extend(schemas[name], fields)
-    for name, fields in UNSUPPORTED.items():
-        for field in fields:
+    for name, refused in UNSUPPORTED.items():
+        for field in refused:
             del schemas[name]["properties"][field]
     for name, entity in QUERIES.items():
         for field in entity.columns:

@@ -14,7 +14,8 @@ UNCHECKED = (
 
 def read_sdk() -> dict[str, dict]:
     """Read the schemas of requests from the installed SDK: the newest of each call."""
-    package = Path(importlib.util.find_spec("clearml").origin).parent
+    spec = importlib.util.find_spec("clearml")
+    package = Path(spec.origin).parent  # type: ignore[union-attr,arg-type]
     folders = (package / "backend_api" / "services").glob("v*")
     found = {}
     for folder in sorted(folders, key=lambda f: [*map(int, f.name[1:].split("_"))]):
@@ -30,10 +31,11 @@ def _requests(module: ast.Module) -> dict[str, dict]:
         if not isinstance(part, ast.ClassDef) or not part.name.endswith("Request"):
             continue
         values = {
-            statement.targets[0].id: ast.literal_eval(statement.value)
+            target.id: ast.literal_eval(statement.value)
             for statement in part.body
             if isinstance(statement, ast.Assign)
-            and statement.targets[0].id in ("_service", "_action", "_schema")
+            and isinstance(target := statement.targets[0], ast.Name)
+            and target.id in ("_service", "_action", "_schema")
         }
         schema = _without_prose(values.get("_schema") or {})
         found[f"{values['_service']}.{values['_action']}"] = schema

@@ -22,6 +22,7 @@ import threading
 import urllib.parse
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 from . import calls, view
 from .auth import COOKIE, PAGE_SECONDS
@@ -112,6 +113,7 @@ class _Head:
 class Handler(BaseHTTPRequestHandler):
     """Answers one request."""
 
+    server: Any  # a WebServer
     server_version = "ClearMLEmbedded"
     sys_version = ""
     wbufsize = 1 << 16  # headers and body leave together

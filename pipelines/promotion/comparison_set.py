@@ -16,7 +16,7 @@ from data_prep.errors import InputError
 from data_prep.image_file import BrokenImage
 from data_prep.preprocessing import Preprocessing
 from data_prep.splitting.grouping import count_near
-from pipelines.tracking import datasets
+from pipelines.tracking import dataset_copies
 from pipelines.tracking.trainings import artifact, raw_dataset
 from training.graph import onnx_predict, read_external, split_method
 from training.reports import EVALUATION, GRAPH_FILE, TEST_PROBABILITIES
@@ -41,7 +41,7 @@ class ComparisonSet:
         """
         self.dataset_id = dataset_id
         self.external = external
-        self._folder = datasets.local_copy(dataset_id)
+        self._folder = dataset_copies.local_copy(dataset_id)
         self.classes = packed.read_classes(self._folder)
         self._images, self.labels = packed.load_split(self._folder, "test")
         rows = packed.read_manifest(self._folder)
@@ -80,7 +80,7 @@ class ComparisonSet:
         if self._is_of(training):
             return np.zeros(len(self.labels), bool)
         dataset_id = training.get_parameter("Outputs/dataset_id")
-        folder = datasets.local_copy(dataset_id)
+        folder = dataset_copies.local_copy(dataset_id)
         rows = packed.read_manifest(folder)
         return seen(self._rows, [row for row in rows if row.split != "test"])
 
@@ -122,7 +122,7 @@ class ComparisonSet:
                 f"it takes images of {_looks(rule)}, and dataset {self.dataset_id}, of "
                 f"{_looks(self._rule)}, was not prepared from a registered raw Dataset"
             )
-        found = {i.path: i for i in datasets.find_raw(None, raw).images}
+        found = {i.path: i for i in dataset_copies.find_raw(None, raw).images}
         size = rule.image_size
         pixels = np.empty((len(self._rows), size, size, 3), np.uint8)
         try:

@@ -42,8 +42,8 @@ def run(repository: Path, http_port: int, grpc_port: int, metrics_port: int) -> 
         raise InputError(f"'{' '.join(build)}' ended with code {code}")
     command = run_command(repository, records, http_port, grpc_port, metrics_port)
     grpc_url, http_url = f"127.0.0.1:{grpc_port}", f"127.0.0.1:{http_port}"
-    server_keys.make(repository, grpc_url)
-    os.environ[server_keys.VARIABLE] = server_keys.find(repository, grpc_url)
+    key_file = server_keys.make(repository, grpc_url)
+    os.environ[server_keys.VARIABLE] = key_file.read_text(encoding="ascii").split()[0]
     metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
     running_server.write(repository, grpc_url, http_url, metrics_url)
     # In place of this process: docker gets its signals, and passes them on.

@@ -263,7 +263,7 @@ def settle_one(
 
     def is_loading(model) -> bool:
         part = as_part(model.name)
-        return bool(part) and part.name == name and model.state == "LOADING"
+        return part is not None and part.name == name and model.state == "LOADING"
 
     deadline = time.monotonic() + LOAD_TIMEOUT_S
     try:
@@ -285,7 +285,12 @@ def heal(grpc_url: str, repository: Path, version: int, part: str) -> None:
     Raises:
         InputError: It cannot be loaded.
     """
-    name = as_part(part).name
+    named = as_part(part)
+    if named is None:
+        raise InputError(
+            f"{part} is no part of a version; see the models in {repository}"
+        )
+    name = named.name
     versions.deployment(repository, version, name)  # its files are there
     with server_keys.client(grpc_url, repository) as client:
         versions.route_to(repository, version, name)

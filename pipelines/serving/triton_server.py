@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from data_prep.errors import InputError
 from data_prep.paths import ROOT, data_home
@@ -75,7 +76,7 @@ class TritonServer:
         self.state = data_home() / "triton"
         self.log_path = self.state / f"server-{self.ports[0]}.log"
         self.shm_prefix = f"{SHM_PREFIX}{os.getpid()}_{secrets.token_hex(4)}_"
-        self.process = None
+        self.process: Any = None
         self.leftovers = contextlib.ExitStack()
 
     def __enter__(self) -> "TritonServer":

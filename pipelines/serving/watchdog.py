@@ -22,7 +22,7 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tritonclient.grpc as triton
@@ -106,11 +106,11 @@ class ModelWatchdog:
         self.name = name
         self.grpc_url, self.repository = server.grpc_url, server.repository
         self.process_id, self.say = server.process.pid, say
-        self.record = None  # of the version that is served, or was when last seen
-        self.since = (
-            {}
-        )  # by part, when it was loaded afresh: older processes are others
-        self.answered = None  # a fault that an answer has shown
+        # of the version that is served, or was when last seen
+        self.record: Any = None
+        # by part, when it was loaded afresh: older processes are others
+        self.since: dict[str, float] = {}
+        self.answered: Fault | None = None  # that an answer has shown
         self.healed = time.monotonic()
         self.tidied = time.monotonic()
         self.useless: dict[ModelProcess, float] = {}  # and since when
@@ -185,10 +185,11 @@ class ModelWatchdog:
         younger = process.started >= self.since.get(process.part, 0)
         return process.part in names and younger
 
-    def _heal(self, fault: Fault) -> None:
+    def _heal(self, found: Fault) -> None:
+        fault: Fault | None = found
         with versions.lock(self.repository) as waited:
             self._ask_served()
-            if waited or self.record["version"] != fault.version:
+            if waited or self.record["version"] != found.version:
                 # A deployment has been at work and replaced the models: look again.
                 fault = self._dead()
             if fault is None or self.ended.is_set():

@@ -5,18 +5,24 @@ program, its last lines pass the package to its `main`.
 """
 
 from pipelines.tracking.connection import ensure_clearml
-from pipelines.tracking.datasets import (
+from pipelines.tracking.dataset_copies import find_raw, local_copy
+from pipelines.tracking.dataset_versions import (
     check_destination,
-    check_model,
-    find_raw,
-    find_version,
-    local_copy,
-    newest_dataset,
-    note_use,
     register_raw,
     upload_prepared,
 )
-from pipelines.tracking.task import set_output, step_task, tell_result
+from pipelines.tracking.datasets import (
+    check_model,
+    find_version,
+    newest_dataset,
+    note_use,
+)
+from pipelines.tracking.task import (
+    set_output,
+    step_task,
+    tell_result,
+    tell_warnings,
+)
 from pipelines.tracking.trainings import TRIED, artifact, find_training
 
 __all__ = [
@@ -35,5 +41,6 @@ __all__ = [
     "set_output",
     "step_task",
     "tell_result",
+    "tell_warnings",
     "upload_prepared",
 ]

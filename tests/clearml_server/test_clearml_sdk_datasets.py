@@ -139,7 +139,7 @@ def test_a_copy_that_was_not_written_whole_is_refused_and_made_anew(embedded):
         import resource, zipfile
         from clearml import Dataset
         from data_prep.errors import InputError
-        from pipelines.tracking.datasets import local_copy
+        from pipelines.tracking.dataset_copies import local_copy
         prepared = Path("prepared"); (prepared / "train").mkdir(parents=True)
         (prepared / "classes.txt").write_text("A")
         (prepared / "train" / "images.npy").write_bytes(bytes(4_000_000))

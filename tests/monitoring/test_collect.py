@@ -158,7 +158,7 @@ def test_nothing_becomes_data_before_it_is_accepted_and_registering_keeps_it(tmp
         found = place.show(f"""
             from pathlib import Path
             from clearml import Dataset
-            from pipelines.tracking.datasets import forget_raw, register_raw
+            from pipelines.tracking.dataset_versions import forget_raw, register_raw
             first = Dataset.get(dataset_id={dataset!r}).list_files()
             both = Dataset.get(dataset_id=register_raw({{"mine": Path({str(raw)!r})}}))
             last = Dataset.get(dataset_id=forget_raw([{ids[2]!r}]))

@@ -11,7 +11,7 @@ from data_prep import packed, preparation, preprocessing
 from data_prep.model_name import DEFAULT
 from data_prep.preprocessing import Preprocessing
 from data_prep.splitting.methods import SplitOptions
-from pipelines.tracking import datasets
+from pipelines import tracking
 from training.graph import onnx_predict
 
 CELLS = 8  # pixels are averaged over a grid of CELLS x CELLS
@@ -19,12 +19,12 @@ CELLS = 8  # pixels are averaged over a grid of CELLS x CELLS
 
 def prepare(raw_id: str, folder: Path, size: int, name: str = DEFAULT) -> str:
     """Prepare a registered raw Dataset, as the step does; return the new id."""
-    images = datasets.find_raw(None, raw_id).images
+    images = tracking.find_raw(None, raw_id).images
     # many to test on: promotion asks whether a difference can be chance
     split = SplitOptions("random", ratios=(50, 10, 40))
     options = preparation.Options(Preprocessing(size), split)
     preparation.prepare(images, folder, options, 1)
-    return datasets.upload_prepared(folder, raw_id=raw_id, name=name)
+    return tracking.upload_prepared(folder, raw_id=raw_id, name=name)
 
 
 def train(

@@ -17,20 +17,21 @@ from tiny_model import make_artifacts, make_newer_artifacts
 
 from data_prep import packed, preparation, preprocessing
 from data_prep.sources import find_images
-from pipelines.tracking import datasets
+from pipelines import tracking
 from pipelines.tracking.connection import ensure_clearml
+from pipelines.tracking.datasets import PROJECT
 
 IMAGE_SIZE = 32
 
 
 def main(raw: Path, work: Path) -> dict[str, str]:
     ensure_clearml()
-    raw_id = datasets.register_raw({raw.name: raw})
+    raw_id = tracking.register_raw({raw.name: raw})
     pixels = preprocessing.Preprocessing(IMAGE_SIZE)
     options = preparation.Options(pixels)
     folder = work / "prepared"
     preparation.prepare(find_images([raw]).images, folder, options, workers=1)
-    prepared_id = datasets.upload_prepared(folder)
+    prepared_id = tracking.upload_prepared(folder)
     complete(
         "prepare", "data_processing", {"dataset_id": prepared_id}, dataset_id=raw_id
     )
@@ -58,7 +59,7 @@ def complete(
     """Leave a completed task with these outputs, options and artifacts."""
     from clearml import Task
 
-    task = Task.create(datasets.PROJECT, name, task_type=kind)
+    task = Task.create(PROJECT, name, task_type=kind)
     task.mark_started()
     task.output_uri = True
     for key, value in outputs.items():

@@ -143,8 +143,8 @@ def retag(db, entity, id_: str, request: dict) -> dict:
     tags = set(documents.get(db, entity, id_, "tags").get("tags", []))
     add = request.get("add_tags") or []
     check_tags({"tags": add})
-    tags = sorted((tags | set(add)) - set(request.get("remove_tags") or []))
-    return {"tags": tags}
+    left = (tags | set(add)) - set(request.get("remove_tags") or [])
+    return {"tags": sorted(left)}
 
 
 def rename_metadata(items) -> dict:

@@ -14,6 +14,7 @@ import json
 import math
 import re
 import time
+from typing import Any
 
 from .. import documents
 from ..calls import endpoint
@@ -83,7 +84,7 @@ def _why_not(db, event: dict, entities: dict) -> str | None:
         event["iter"] = int(event.get("iter") or 0)
         event["timestamp"] = int(event.get("timestamp") or time.time() * 1000)
         if kind == SCALAR:
-            event["value"] = float(event.get("value"))
+            event["value"] = float(event.get("value", ""))
             if not math.isfinite(event["value"]):  # 1e999
                 raise ValueError
     except (TypeError, ValueError, OverflowError):
@@ -165,8 +166,8 @@ def _series(db, id_: str, metric: str, variant: str) -> int:
 
 def _note(db, entity, id_: str, scalars: list[dict], events: list[dict]) -> None:
     """Bring the record's last iteration, last metrics and time up to date."""
-    fields = {"last_update": documents.now()}
-    fields["last_change"] = fields["last_update"]
+    now = documents.now()
+    fields: dict[str, Any] = {"last_update": now, "last_change": now}
     iterations = [e["iter"] for e in events if e["iter"] != SINGLE_VALUE]
     if iterations or scalars:
         record = documents.get(db, entity, id_, "last_iteration", "last_metrics")

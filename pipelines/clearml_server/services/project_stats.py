@@ -1,6 +1,7 @@
 """Numbers of what is in projects, for ``projects.get_all_ex`` of web interfaces."""
 
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from .. import documents
 from ..storage import PROJECT, TASK
@@ -16,7 +17,8 @@ NONE = ["none"]  # an id that nothing has
 
 def asked_for(call, project_id: str) -> dict:
     """The numbers about a project that a call wants beside its fields."""
-    db, data, answer = call.db, call.data, {}
+    db, data = call.db, call.data
+    answer: dict[str, Any] = {}
     below = with_below(db, project_id)
     if data.get("include_stats"):
         ids = below if data.get("stats_with_children", True) else [project_id]
@@ -70,13 +72,13 @@ def _counts(db, ids: list[str], archived: bool) -> dict:
     counts = dict.fromkeys(STATUSES, 0)
     for row in rows:
         counts[row["status"]] = counts.get(row["status"], 0) + 1
-    day = datetime.now(timezone.utc) - timedelta(days=1)
-    day = day.isoformat(timespec="microseconds")
+    yesterday = datetime.now(timezone.utc) - timedelta(days=1)
+    day_ago = yesterday.isoformat(timespec="microseconds")
     return {
         "status_count": counts,
         "total_tasks": len(rows),
         "total_runtime": sum(row["active_duration"] or 0 for row in rows),
-        "completed_tasks_24h": sum((row["completed"] or "") > day for row in rows),
+        "completed_tasks_24h": sum((row["completed"] or "") > day_ago for row in rows),
     }
 
 

@@ -5,6 +5,7 @@ Relied on by ``APIClient().workers`` and ``.queues``. Samples are kept for 30 da
 
 import json
 import time
+from collections.abc import Callable
 from datetime import datetime
 
 from ..calls import endpoint
@@ -15,7 +16,11 @@ LEAST_SECONDS = 10  # between two samples of a worker
 MOST_SECONDS_OFF = 24 * 3600  # that the clock of an agent may be away from ours
 LEAST_INTERVAL = 40  # seconds; agents report every half a minute
 MOST_INTERVALS = 10_000
-AGGREGATIONS = {"min": min, "max": max, "avg": lambda values: sum(values) / len(values)}
+AGGREGATIONS: dict[str, Callable[[list[float]], float]] = {
+    "min": min,
+    "max": max,
+    "avg": lambda values: sum(values) / len(values),
+}
 
 
 def note_worker(db, report: dict) -> None:

@@ -9,6 +9,7 @@ published. A change that is not in TRANSITIONS is refused unless forced.
 """
 
 from datetime import datetime, timezone
+from typing import Any
 
 from .. import documents
 from ..calls import endpoint
@@ -138,7 +139,7 @@ def completed(call):
 
 def _ended(call, status: str) -> dict:
     task = read(call)
-    fields = {"completed": documents.now()}
+    fields: dict[str, Any] = {"completed": documents.now()}
     if task.get("started") and task["status"] == "in_progress":
         fields["active_duration"] = seconds_since(task["started"])
     return change_status(call, task, status, **fields)

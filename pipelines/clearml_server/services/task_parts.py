@@ -41,8 +41,8 @@ def _artifacts(call) -> dict:
 
 def _keep_artifacts(call, artifacts: dict) -> int:
     task = documents.get(call.db, TASK, call.data["task"], "execution")
-    artifacts = in_order([*artifacts.values()])
-    execution = task.get("execution", {}) | {"artifacts": artifacts}
+    ordered = in_order([*artifacts.values()])
+    execution = task.get("execution", {}) | {"artifacts": ordered}
     return change(call.db, call.data["task"], {"execution": execution})["updated"]
 
 

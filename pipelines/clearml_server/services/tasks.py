@@ -7,6 +7,8 @@ queries here). Changes of status are in ``task_actions``; artifacts, models and 
 parameters in ``task_parts``.
 """
 
+from typing import Any
+
 from .. import documents, query, schemas
 from ..calls import endpoint
 from ..errors import ApiError
@@ -91,7 +93,7 @@ def create(call):
 def insert(db, fields: dict) -> str:
     """Add a task of status "created"; return its id."""
     time = documents.now()
-    record = {
+    record: dict[str, Any] = {
         "status": "created",
         "user": documents.USER,
         "company": documents.COMPANY,

@@ -1,0 +1,214 @@
+"""New versions of ClearML Datasets: raw folders in, prepared folders in."""
+
+import importlib.util
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+from data_prep import containers
+from data_prep.errors import InputError
+from data_prep.model_name import DEFAULT
+from pipelines.tracking.dataset_copies import UPLOADED
+from pipelines.tracking.datasets import (
+    COLLECTED,
+    PROJECT,
+    holds_exactly,
+    newest,
+    prepared_name,
+    raw_name,
+)
+
+
+def register_raw(
+    folders: Mapping[str, Path], output_uri: str | None = None, name: str = DEFAULT
+) -> str:
+    """Bring raw folders, archives or tables into a model's raw ClearML Dataset.
+
+    If its last version holds one of them already, the new version is a child of that:
+    it stores only what was added or changed, and forgets what is gone, but for what
+    was collected from the request log. Nothing new makes no version.
+
+    Args:
+        folders: Each under its name in the Dataset.
+        name: Of the model.
+
+    Returns:
+        The id of the version that holds exactly these folders, and what was collected.
+    """
+    raw = raw_name(prepared_name(name))
+    parent = newest(raw)
+    entries = parent.file_entries_dict if parent else {}
+    known = {k: x for k, x in entries.items() if not _is_under(k, [COLLECTED])}
+    if not any(_is_under(file, [*folders, COLLECTED]) for file in entries):
+        parent = None
+    elif holds_exactly(known, folders):
+        return parent.id
+    dataset = _next_version(raw, parent)
+    for name, path in folders.items():
+        if not path.is_dir():
+            inside = PurePosixPath(name).parent.as_posix()
+            dataset.add_files(str(path), dataset_path=None if inside == "." else inside)
+            continue
+        if parent:
+            dataset.sync_folder(str(path), dataset_path=name)
+        else:
+            dataset.add_files(str(path), dataset_path=name)
+        for link, real in linked_folders(path):  # ClearML passes over them
+            dataset.add_files(real, dataset_path=f"{name}/{link}")
+    if parent:
+        for file in dataset.list_files():
+            if not _is_under(file, [*folders, COLLECTED]):
+                dataset.remove_files(file)
+    return _finish(dataset, output_uri)
+
+
+def collect_raw(folder: Path, name: str = DEFAULT) -> tuple[str, set[str]]:
+    """Add class folders to what was collected in a model's raw Dataset: a new version.
+
+    Returns:
+        The new version's id, and the classes that have been collected so far.
+    """
+    raw = raw_name(prepared_name(name))
+    parent = newest(raw)
+    dataset = _next_version(raw, parent)
+    dataset.add_files(str(folder), dataset_path=COLLECTED)
+    files = [PurePosixPath(x) for x in dataset.list_files()]
+    classes = {x.parent.name for x in files if x.parts[0] == COLLECTED}
+    return _finish(dataset, None), classes
+
+
+def forget_raw(stems: Iterable[str], name: str = DEFAULT) -> str | None:
+    """Make a version of a model's raw Dataset without some files, a child of the last.
+
+    Args:
+        stems: Names of the files, without folder and suffix.
+        name: Of the model.
+
+    Returns:
+        Its id; None if the newest has none of them.
+    """
+    raw = raw_name(prepared_name(name))
+    parent, wanted = newest(raw), set(stems)
+    if parent is None:
+        return None
+    files = [x for x in parent.list_files() if PurePosixPath(x).stem in wanted]
+    if not files:
+        return None
+    dataset = _next_version(raw, parent)
+    for file in files:
+        dataset.remove_files(file)
+    return _finish(dataset, None)
+
+
+def linked_folders(folder: Path) -> Iterator[tuple[str, str]]:
+    """Find the links to folders: path of each in ``folder``, and where it leads."""
+    for current, folders, _ in containers.walk(folder):
+        for path in (Path(current, name) for name in folders):
+            if path.is_symlink():
+                yield path.relative_to(folder).as_posix(), str(path.resolve())
+
+
+def upload_prepared(
+    folder: str | Path,
+    output_uri: str | None = None,
+    raw_id: str | None = None,
+    name: str = DEFAULT,
+) -> str:
+    """Upload a prepared folder as a new version of a model's prepared Dataset.
+
+    Args:
+        raw_id: The Dataset that it was prepared from. It becomes a parameter of the new
+            one's task, a tag to filter by, and its description a link. It is no parent:
+            that would mix its files into the new Dataset.
+        name: Of the model.
+
+    Returns:
+        The Dataset's id.
+    """
+    from clearml import Dataset, Task
+
+    prepared = prepared_name(name)
+    of = raw_name(prepared)
+    raw = Task.get_task(task_id=raw_id) if raw_id else None
+    dataset = Dataset.create(
+        dataset_name=prepared,
+        dataset_project=PROJECT,
+        dataset_tags=[f"{of} {raw_id}"] if raw else None,
+        description=(
+            f"Prepared from {of} {raw_id}: {raw.get_output_log_web_page()}"
+            if raw
+            else f"Prepared from folders that are no version of {of}"
+        ),
+    )
+    if raw:
+        task = Task.get_task(task_id=dataset.id)
+        task.set_parameter(f"Datasets/{of}", raw_id)
+    dataset.add_files(str(folder))
+    dataset_id = _finish(dataset, output_uri)
+    Path(f"{folder}{UPLOADED}").write_text(dataset_id)
+    return dataset_id
+
+
+def check_destination(output_uri: str | None) -> None:
+    """Make sure, before any work is done, that Datasets can be written there.
+
+    Raises:
+        InputError: A folder cannot be made, or a store's package, its address or the
+            keys to it are missing or wrong.
+    """
+    if not output_uri:
+        return
+    if output_uri.startswith("file://"):  # must exist beforehand
+        try:
+            Path(output_uri.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"--output-uri {output_uri} cannot be made ({error.strerror}); choose "
+                "another folder"
+            ) from None
+        return
+    if output_uri.startswith("s3://") and importlib.util.find_spec("boto3") is None:
+        raise InputError(
+            f"--output-uri {output_uri} needs boto3: pip install boto3, or choose "
+            "another place"
+        )
+    from clearml.storage.helper import StorageHelper
+
+    try:
+        store = StorageHelper.get(output_uri)
+        if not store:
+            raise ValueError("no access")
+        store.check_write_permissions(output_uri)
+    except ValueError as error:
+        raise InputError(
+            f"--output-uri {output_uri} cannot be written ({error}); check the address "
+            "and the keys for it, in sdk.aws.s3 of clearml.conf or AWS_ACCESS_KEY_ID "
+            "and AWS_SECRET_ACCESS_KEY"
+        ) from None
+
+
+def _next_version(name: str, parent):
+    """Begin a version of a Dataset; of a parent it has all files to begin with."""
+    from clearml import Dataset
+
+    return Dataset.create(
+        dataset_name=name,
+        dataset_project=PROJECT,
+        parent_datasets=[parent.id] if parent else None,
+    )
+
+
+def _is_under(file: str, names: Iterable[str]) -> bool:
+    return any(file == name or file.startswith(f"{name}/") for name in names)
+
+
+def _finish(dataset, output_uri: str | None) -> str:
+    # Not deflated: photographs are compressed already, and prepared pixels shrink to
+    # half, but at some 25 MB/s of a core. Only a slow network would make up for that.
+    dataset.upload(
+        output_url=output_uri or None,
+        show_progress=False,
+        compression=zipfile.ZIP_STORED,
+    )
+    dataset.finalize()
+    return dataset.id
