@@ -12,8 +12,9 @@ from pipelines.orchestration.run_options import PARAMETERS, SERVICES, check_sour
 from pipelines.tracking.agents import check_agents
 from pipelines.tracking.checkout import name_remote
 from pipelines.tracking.connection import ensure_clearml, report_from_threads
+from pipelines.tracking.datasets import PROJECT
 from pipelines.tracking.options import as_list
-from pipelines.tracking.task import ERROR, OUTPUTS, PROJECT, RESULT, set_output
+from pipelines.tracking.task import ERROR, OUTPUTS, RESULT, set_output
 
 NAME = "asl"
 
