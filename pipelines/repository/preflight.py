@@ -17,6 +17,7 @@ import onnxruntime
 
 from data_prep import packed
 from data_prep.errors import InputError
+from data_prep.figures import beside
 from data_prep.preprocessing import FILE_NAME as PREPROCESSING_FILE
 from data_prep.preprocessing import Preprocessing
 from pipelines.repository.graph_check import check_graph, first_line
@@ -232,7 +233,8 @@ def compare(
     difference = float(np.abs(answers.astype(float) - expected).max())
     if not difference <= PARITY:  # so that NaN fails too
         raise InputError(
-            f"{what} by {difference:.2g} on {where} ({PARITY} at most); {remedy}"
+            f"{what} by {beside(difference, PARITY, kind='g')} on {where} ({PARITY} at "
+            f"most); {remedy}"
         )
 
 

@@ -12,6 +12,7 @@ import onnxruntime
 
 from data_prep import packed
 from data_prep.errors import InputError
+from data_prep.figures import beside
 from data_prep.preprocessing import FILE_NAME, Preprocessing
 from pipelines.repository import model_parts, preflight, versions
 from pipelines.repository.graph_check import INPUT, PROBABILITIES
@@ -101,7 +102,8 @@ def compare(
     if not difference <= tolerance:  # so that NaN fails too
         raise InputError(
             f"{model} answers the golden images by {protocol} otherwise than it "
-            f"should: the difference is {difference:.2g} ({tolerance} at most)"
+            f"should: the difference is {beside(difference, tolerance, kind='g')} "
+            f"({tolerance} at most)"
         )
 
 
