@@ -17,15 +17,9 @@ from pipelines.tracking.connection import (
     is_configured,
     report_from_threads,
 )
+from pipelines.tracking.datasets import PROJECT
 from pipelines.tracking.options import as_list
-from pipelines.tracking.task import (
-    ERROR,
-    OUTPUTS,
-    PROJECT,
-    RESULT,
-    set_output,
-    warnings_of,
-)
+from pipelines.tracking.task import ERROR, OUTPUTS, RESULT, set_output, warnings_of
 
 NAME = "asl"
 

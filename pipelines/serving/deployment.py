@@ -14,6 +14,7 @@ from pipelines.repository.layout import CLASSIFIER
 from pipelines.repository.model_config import LABELS_FILE, Settings
 from pipelines.serving import model_control
 from pipelines.text_table import listed, text_table
+from training.reports import GRAPH_FILE
 
 KEEP = 3
 
@@ -50,7 +51,7 @@ def deploy(
     """
     preflight.check(Path(artifacts))
     if not urls:  # no server tries it before clients are answered by it
-        graph_check.check_operators(Path(artifacts) / preflight.MODEL_FILE)
+        graph_check.check_operators(Path(artifacts) / GRAPH_FILE)
     with versions.lock(repository):
         repair(repository, urls)
         if same_classes:

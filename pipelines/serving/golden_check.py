@@ -19,6 +19,7 @@ from pipelines.repository.graph_check import INPUT, PROBABILITIES
 from pipelines.repository.layout import CLASSIFIER, DECODE, FUSED
 from pipelines.repository.model_config import LABELS_FILE
 from pipelines.serving.client import TritonClient
+from training.reports import GRAPH_FILE
 
 # Largest difference of a probability. Half precision, and GPUs, round otherwise.
 TOLERANCES = {"fp32": 2e-3, "fp16": 2e-2}
@@ -78,7 +79,7 @@ def golden(folders: dict[str, Path]) -> tuple[list[bytes], np.ndarray, np.ndarra
     record = Preprocessing.load(maker / "1" / FILE_NAME)
     pixels = np.stack([record.apply(data) for data in files])
     session = onnxruntime.InferenceSession(
-        folders[CLASSIFIER] / "1" / preflight.MODEL_FILE,
+        folders[CLASSIFIER] / "1" / GRAPH_FILE,
         providers=["CPUExecutionProvider"],
     )
     (expected,) = session.run([PROBABILITIES], {INPUT: pixels})
