@@ -35,13 +35,14 @@ from data_prep import packed
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 from data_prep.preprocessing import FILE_NAME, Preprocessing
-from pipelines.repository import model_config, preflight, versions
+from pipelines.repository import model_config, versions
 from pipelines.repository.graph_check import check_graph
 from pipelines.repository.layout import served_names
 from pipelines.repository.model_config import Settings
 from pipelines.serving import server_keys
 from pipelines.serving.serving_environment import SERVING_PYTHON
 from pipelines.serving.triton_server import TritonServer
+from training.reports import GRAPH_FILE
 
 CLASSIFIER, MODEL = served_names()  # what clients call
 IDLE = "idle"
@@ -57,7 +58,7 @@ def bare(artifacts: Path, inputs: list[Path], seconds: int, decode: bool) -> Out
     record = artifacts / FILE_NAME if decode else "-"
     command = [SERVING_PYTHON, "-m", "benchmarks.serve_bare", str(seconds)]
     done = subprocess.run(
-        [*command, artifacts / preflight.MODEL_FILE, record, *inputs],
+        [*command, artifacts / GRAPH_FILE, record, *inputs],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         check=True,
@@ -166,12 +167,12 @@ class Ours:
 
 def add_idle(repository: Path, artifacts: Path) -> None:
     """Add a model to the repository under its own name, run like the classifier."""
-    shapes = check_graph(artifacts / preflight.MODEL_FILE)
+    shapes = check_graph(artifacts / GRAPH_FILE)
     config = model_config.classifier(shapes, Settings())
     config.name = IDLE
     config.ClearField("model_warmup")
     (repository / IDLE / "1").mkdir(parents=True)
-    shutil.copy(artifacts / preflight.MODEL_FILE, repository / IDLE / "1")
+    shutil.copy(artifacts / GRAPH_FILE, repository / IDLE / "1")
     shutil.copy(artifacts / model_config.LABELS_FILE, repository / IDLE)
     versions.write_text(
         repository / IDLE / "config.pbtxt", model_config.to_text(config)
@@ -180,7 +181,7 @@ def add_idle(repository: Path, artifacts: Path) -> None:
 
 def letter_of(artifacts: Path, pixels: np.ndarray) -> str:
     """What the network makes of one image."""
-    session = onnxruntime.InferenceSession(artifacts / preflight.MODEL_FILE)
+    session = onnxruntime.InferenceSession(artifacts / GRAPH_FILE)
     inputs = {session.get_inputs()[0].name: pixels[None]}
     (answers,) = session.run(["probabilities"], inputs)
     names = packed.read_names(artifacts / model_config.LABELS_FILE)

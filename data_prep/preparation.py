@@ -20,6 +20,7 @@ import numpy as np
 
 from data_prep import leftovers, packed, report
 from data_prep.errors import InputError
+from data_prep.figures import FEW, interval, some_counts
 from data_prep.hashing import SIDE, miniatures, perceptual_hashes, thumbnail, to_hex
 from data_prep.image_file import BrokenImage
 from data_prep.parallel import run_chunks
@@ -29,6 +30,11 @@ from data_prep.splitting.grouping import TWIN_DISTANCE, has_twin
 from data_prep.splitting.methods import LEFT_OUT, SplitOptions, assign
 
 PARTIAL = ".partial"
+LEAST_OF_CLASS = 5  # images of a class in a split, to judge anything by them
+TOO_FEW_FOR = {
+    "val": "which epoch is kept is left to chance",
+    "test": "how good the model is at one of these cannot be said",
+}
 # In each process, set by _start_storing.
 _stored: IO[bytes] = None  # type: ignore[assignment]
 _preprocessing: Preprocessing = None  # type: ignore[assignment]
@@ -326,7 +332,22 @@ def _warnings(summary: dict) -> list[str]:
             "out"
         )
     for number, name in enumerate(packed.SPLITS):
-        missing = [c for c, n in summary["classes"].items() if not n[name]]
+        of_class = {c: n[name] for c, n in summary["classes"].items()}
+        missing = [c for c, n in of_class.items() if not n]
         if missing and summary["ratios"][number]:
             found.append(f"no image of class {', '.join(missing)} is in {name}")
+        if name in TOO_FEW_FOR:
+            few = {c: n for c, n in of_class.items() if 0 < n < LEAST_OF_CLASS}
+            if few:
+                found.append(
+                    f"{name} has fewer than {LEAST_OF_CLASS} images of {len(few)} of "
+                    f"{len(of_class)} classes (such as {some_counts(few)}): "
+                    f"{TOO_FEW_FOR[name]}"
+                )
+    if 0 < (count := summary["counts"]["test"]) < FEW:
+        low, high = interval(round(0.8 * count), count)
+        found.append(
+            f"test has {count} images in all: where 80 % of them are right, it may be "
+            f"{100 * low:.0f} to {100 * high:.0f} % of very many; more images tell more"
+        )
     return found

@@ -19,7 +19,6 @@ from data_prep.model_name import add_name  # noqa: E402
 from data_prep.parallel import cpu_count  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
 from data_prep.preprocessing import Preprocessing  # noqa: E402
-from data_prep.progress import warn  # noqa: E402
 from data_prep.sources import RawImage, name_folders  # noqa: E402
 from data_prep.splitting.methods import METHODS, SplitOptions  # noqa: E402
 
@@ -228,8 +227,7 @@ def main(tracking) -> None:
         tracking.tell_result(
             task, f"{counts} images of {size}; {summary['left_out']} left out"
         )
-        for warning in summary["warnings"]:
-            warn(warning)
+        tracking.tell_warnings(task, summary["warnings"], folder / "split.json")
         answer.update(summary, folder=str(folder), dataset_id=dataset_id)
         print(f"folder: {folder}")
         print(dataset_id)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 CONSOLE = "ASL_CONSOLE"  # environment variable
 SECONDS = 30.0  # between two live lines where there is no terminal
 REFRESH = 0.2  # seconds between two changes of one on a terminal
+MEASURED = 3.0  # seconds over which a pace is measured before it is told
 
 
 def warn(text: str) -> None:
@@ -74,6 +75,31 @@ def write_in_place(text: str, file=None) -> None:
     print(f"\r{text[:width]}\x1b[K", end="", file=file or sys.stderr, flush=True)
 
 
+class Pace:
+    """How fast something goes, once that can be told.
+
+    The time until the first piece is done does not count: programs start meanwhile,
+    and files are read for the first time.
+    """
+
+    def __init__(self):
+        self.first: tuple[float, float] | None = None  # when, and how much was done
+
+    def update(self, done: float) -> float | None:
+        """Take note of how much is done, in any unit.
+
+        Returns:
+            How much of it is done in a second; None before MEASURED seconds.
+        """
+        now = time.monotonic()
+        if self.first is None:
+            self.first = now, done
+        since, before = self.first
+        if now - since < MEASURED or done <= before:
+            return None
+        return (done - before) / (now - since)
+
+
 class Progress:
     """A live line that counts: done of how many, how fast, how long still.
 
@@ -89,7 +115,8 @@ class Progress:
     ):
         self.title, self.total, self.unit = title, total, unit
         self.done, self.is_shown = 0, is_shown
-        self.line, self.started = LiveLine(), time.monotonic()
+        self.line, self.pace = LiveLine(), Pace()
+        self.rate: float | None = None  # a second
 
     def update(self, count: int = 1, note: str = "") -> None:
         """Count some more.
@@ -98,20 +125,19 @@ class Progress:
             note: Stands at the end of the line.
         """
         self.done += count
+        self.rate = self.pace.update(self.done)
         if self.is_shown and self.done < self.total:
             self.line.show(self.text(note))
 
     def text(self, note: str = "") -> str:
-        seconds = max(time.monotonic() - self.started, 1e-3)
-        rate = self.done / seconds
-        left = duration((self.total - self.done) / max(rate, 1e-9))
-        parts = [
-            f"{self.title}: {self.done:,} of {self.total:,} {self.unit}",
-            f"{rate:,.0f} a second" if rate >= 1 else f"{1 / rate:.1f} s each",
-            f"{left} left",
-            note,
-        ]
-        return ", ".join(part for part in parts if part)
+        parts = [f"{self.title}: {self.done:,} of {self.total:,} {self.unit}"]
+        if rate := self.rate:
+            left = duration((self.total - self.done) / rate)
+            speed = f"{rate:,.0f} a second" if rate >= 1 else f"{1 / rate:.1f} s each"
+            parts += [speed, f"{left} left"]
+        if note:
+            parts.append(note)
+        return ", ".join(parts)
 
     def __enter__(self) -> "Progress":
         return self

@@ -13,7 +13,7 @@ if not __package__:  # run as a script, as clearml-task does
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from data_prep.answer import add_json, answering  # noqa: E402
-from data_prep.checks.findings import Thresholds  # noqa: E402
+from data_prep.checks.findings import ERROR, WARNING, Thresholds  # noqa: E402
 from data_prep.checks.validation import example_rows, require_ok, validate
 from data_prep.command_line import command_parser  # noqa: E402
 from data_prep.errors import exit_2_on_input_error  # noqa: E402
@@ -119,9 +119,16 @@ def main(tracking) -> None:
         )
         answer.update(result, report=str(folder))
         _report(task, result, listing, folder)
-        for finding in result["findings"]:
-            print(f"{finding['severity']}: {finding['message']}")
         tracking.tell_result(task, summary(result))
+        for finding in result["findings"]:
+            if finding["severity"] == ERROR:
+                print(f"error: {finding['message']}")
+        warnings = [
+            finding["message"]
+            for finding in result["findings"]
+            if finding["severity"] == WARNING
+        ]
+        tracking.tell_warnings(task, warnings, folder / "validation.html")
         print(f"report: {folder}")
         require_ok(result)
         dataset_id = args.dataset_id

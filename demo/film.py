@@ -17,6 +17,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from data_prep.figures import beside  # noqa: E402
 from data_prep.preprocessing import Preprocessing  # noqa: E402
 from demo import spelling  # noqa: E402
 
@@ -79,8 +80,9 @@ def watch(
             best = max(probabilities, key=probabilities.get)
             confidence = probabilities[best]
             label = best if confidence >= threshold else "uncertain"
+            sure = beside(confidence, threshold)
             if window or record:
-                shown = drawn(sent, points, f"{label} {confidence:.2f}", text)
+                shown = drawn(sent, points, f"{label} {sure}", text)
             if record:
                 writer = writer or _writer(record, shown)
                 writer.write(shown)
@@ -90,9 +92,10 @@ def watch(
                     break
             if (label, text) != said:
                 said = label, text
-                _say(seconds, label, confidence, text, version, as_json)
-    except KeyboardInterrupt:
-        pass
+                line = {"time": round(seconds, 3), "predicted_class": label}
+                line |= {"confidence": confidence, "text": text, "version": version}
+                shown = f"{seconds:7.2f} s  {label} ({sure})  {text!r}"
+                print(json.dumps(line) if as_json else shown, flush=True)
     finally:
         if writer:
             writer.release()
@@ -182,12 +185,3 @@ def _writer(path, frame):
     if not writer.isOpened():
         raise ValueError(f"{path} cannot be written; name a file that ends with .mp4")
     return writer
-
-
-def _say(seconds, label, confidence, text, version, as_json):
-    if as_json:
-        line = {"time": round(seconds, 3), "predicted_class": label}
-        line |= {"confidence": confidence, "text": text, "version": version}
-        print(json.dumps(line), flush=True)
-    else:
-        print(f"{seconds:7.2f} s  {label} ({confidence:.2f})  {text!r}", flush=True)

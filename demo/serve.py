@@ -10,7 +10,6 @@ others.
 import argparse
 import contextlib
 import ipaddress
-import signal
 import socket
 import ssl
 import sys
@@ -22,6 +21,7 @@ from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
 from data_prep.paths import data_home
+from data_prep.stopping import until_stopped
 from demo import connections, gateway, guard
 from demo.model import Model
 from demo.tabs.model_page import Admin, Server
@@ -121,7 +121,6 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     options = arguments().parse_args()
     loopback.bypass_proxies()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the clean-up below
     tls_options = tls(options)
     log = request_log(options)
     front = guard.origin(options.front) if options.front else ""
@@ -138,7 +137,7 @@ def main() -> None:
             f"has the token can use the page{without}",
             file=sys.stderr,
         )
-    with contextlib.ExitStack() as stack:
+    with until_stopped(), contextlib.ExitStack() as stack:
         server = Server(options.repository, options.metrics_url)
         if options.url:
             server.repository = None

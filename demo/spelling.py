@@ -98,6 +98,8 @@ class State(NamedTuple):
         seen: The last frames.
         track: Of the hand, the same time back; its points since the last movement.
         spent: Signs that count no more until the hand is released.
+        anew: Signs that the hand was released from last, ...
+        since: ... and when: they are held anew from there on.
         formed: The hands of a movement that the last sign is one of, until the hand
             is released from all of them.
         last: The last event.
@@ -108,6 +110,8 @@ class State(NamedTuple):
     seen: tuple[Seen, ...] = ()
     track: tuple[movements.Point, ...] = ()
     spent: frozenset[str] = frozenset()
+    anew: frozenset[str] = frozenset()
+    since: float = 0.0
     formed: frozenset[str] = frozenset()
     last: Event | None = None
     holding: str = ""
@@ -134,8 +138,11 @@ def step(
         movement = movements.find(track, rules.movement)
         if movement:
             return _moved(state, frame.time, movement, rules)
+    spent = _unreleased(state.spent, state.seen, frame.time, rules)
+    if state.spent and not spent:
+        state = state._replace(anew=state.spent, since=frame.time)
     state = state._replace(
-        spent=_unreleased(state.spent, state.seen, frame.time, rules),
+        spent=spent,
         formed=_unreleased(state.formed, state.seen, frame.time, rules),
     )
     if not best or best == NOTHING or best in state.spent or not resting:
@@ -205,8 +212,8 @@ def _mean(seen, signs) -> float:
 def _held(state, frame, best, rules):
     """The best sign of a frame counts if it has been held for long enough."""
     hold, seen, last = rules.hold, state.seen, state.last
-    if last and last.sign == best:  # what it counted by counts no second time
-        seen = tuple(one for one in seen if one.time > last.time)
+    if best in state.anew:  # how it was held before counts no second time
+        seen = tuple(one for one in seen if one.time >= state.since)
     movement = None
     if frame.landmarks is not None:
         movement = next((m for m in movements.MOVEMENTS if m.letter == best), None)

@@ -33,6 +33,7 @@ from pathlib import Path
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT, data_home
+from data_prep.stopping import until_stopped
 from pipelines.child_process import ending_with_us
 from pipelines.clearml_server.home import home_folder
 from pipelines.tracking import checkout
@@ -55,7 +56,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = command_parser(
         "scripts/agents",
         description="Run ClearML agents on this machine, on the embedded server.",
-        example="",
+        example="--services 2",
     )
     parser.add_argument(
         "--execute", metavar="ID", help="run this one task instead, and end"
@@ -240,8 +241,6 @@ def serve(web: str, services: int) -> None:
             for agent in agents:
                 agent.check()
             time.sleep(0.5)
-    except KeyboardInterrupt:
-        print("\nstopping", flush=True)
     finally:
         # A second Ctrl-C must not leave half of them.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -293,7 +292,8 @@ def main() -> None:
         web = ensure_clearml()
         if args.execute:
             sys.exit(execute(args.execute))
-        serve(web, args.services)
+        with until_stopped():
+            serve(web, args.services)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,7 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.answer import add_json, answering
 from data_prep.errors import exit_2_on_input_error
-from data_prep.sources import find_images
-from pipelines.orchestration import controller, presets
+from pipelines.orchestration import class_check, controller, presets
 from pipelines.orchestration.run_display import RunDisplay, log_file
 from pipelines.orchestration.run_options import (
     all_layers,
@@ -72,7 +71,7 @@ def main() -> None:
 
         settings = all_settings(args)
         if args.local and args.raw:
-            find_images(args.raw)  # a wrong folder is said at once
+            class_check.check_raw(controller.all_raw(args.raw, settings), settings)
         if args.remote:
             answer["page"] = controller.enqueue(args)
             print(f"pipeline: {answer['page']}")

@@ -12,8 +12,6 @@ scalars of the ClearML task ``monitor``.
 
 import argparse
 import os
-import signal
-import sys
 import time
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
+from data_prep.stopping import until_stopped
 from pipelines import loopback
 from pipelines.monitoring import receivers, rules, targets
 from pipelines.monitoring.alerts import Alerts
@@ -236,15 +235,16 @@ def watch(options: argparse.Namespace) -> list[dict]:
     """
     os.umask(0o077)
     loopback.bypass_proxies()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the clean-up below
     monitor = Monitor(options, say)
-    with monitor.exporter:
+    with until_stopped(), monitor.exporter:
         reporting = None
         if not options.no_clearml:
             reporting = Reporting(options.state)
             monitor.clearml = write_keys(options.state)
         to = ", ".join(receiver.name for receiver in monitor.receivers)
-        say(f"looking every {options.every}; told: {to}; Ctrl-C stops it")
+        often = f"every {options.every}"
+        how = "once" if options.once else f"{often}; Ctrl-C stops it"
+        say(f"looking {how}; told: {to}")
         try:
             while True:
                 monitor.look()
@@ -253,8 +253,6 @@ def watch(options: argparse.Namespace) -> list[dict]:
                 if options.once:
                     break
                 time.sleep(monitor.pause())
-        except KeyboardInterrupt:
-            print("\nstopping", flush=True)
         finally:
             monitor.save(time.time())
             if reporting:

@@ -25,7 +25,7 @@ from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
 from pipelines.promotion.lock import TYPE, only_promotion
-from pipelines.text_table import text_table
+from pipelines.text_table import listed, text_table
 from pipelines.tracking import datasets, trainings
 from pipelines.tracking.datasets import PROJECT
 from pipelines.tracking.task import RESULT, set_output, step_task
@@ -143,7 +143,8 @@ def promote(task, args: argparse.Namespace, answer: dict) -> None:
     left_out |= seen
     if not scores:
         raise InputError(
-            f"no completed training compares on dataset {comparison.dataset_id}: "
+            "no completed training can be compared on the test images of dataset "
+            f"{comparison.dataset_id}: "
             + ("; ".join(left_out.values()) or "run python -m training.train first")
         )
     decision = candidates.decide(
@@ -152,6 +153,7 @@ def promote(task, args: argparse.Namespace, answer: dict) -> None:
         min_gain=args.min_gain,
         min_recall=args.min_recall,
         significance=args.significance,
+        why_not=left_out.get(current, ""),
     )
     table = candidates.rows(scores, left_out, current, decision.task_id)
     answer.update(
@@ -169,8 +171,8 @@ def promote(task, args: argparse.Namespace, answer: dict) -> None:
     print(f"{told}: {decision.reason}")
     if decision.task_id == args.task:
         told = "the model of this run is the best"
-    elif decision.task_id:
-        told = "an earlier model stays"
+    elif decision.task_id == current:
+        told = "the model promoted before stays"
     set_output(task, RESULT, f"{told}: {decision.reason}")
     report(task, [list(candidates.HEADINGS), *table], decision.reason)
     if not decision.task_id:
@@ -212,7 +214,9 @@ def gather(
             known = packed.read_names(trainings.artifact(training, "classes.txt"))
             if known != comparison.classes:
                 if is_wanted:
-                    left_out[training.id] = f"knows {len(known)} other classes"
+                    left_out[training.id] = (
+                        f"it knows other classes ({listed(known, 6)})"
+                    )
                 return
             evaluation = evaluation_of(training)
             method = evaluation.get("split_method", "")

@@ -25,11 +25,12 @@ from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.draw import draw_dataset
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.figures import beside, interval
 from data_prep.model_name import DEFAULT, add_name
 from data_prep.parallel import cpu_count
 from data_prep.paths import ROOT, data_home
-from data_prep.sources import RawImage, find_images
-from pipelines.orchestration import controller, presets
+from data_prep.sources import RawImage
+from pipelines.orchestration import class_check, controller, presets
 from pipelines.orchestration.run_display import RunDisplay, log_file
 from pipelines.orchestration.run_options import add_verbose, make_absolute
 from pipelines.serving.triton_server import TritonServer
@@ -113,7 +114,7 @@ def run(args: argparse.Namespace, told: dict) -> int:
     name = settings["train"].get("name", DEFAULT)
     raw = args.raw
     if raw:
-        find_images(raw)  # a wrong folder is said at once
+        class_check.check_raw(controller.all_raw(raw, settings), settings)
     display = RunDisplay(None if args.verbose else log_file("quickstart"))
     print("From photographs to a server that reads signs.", end=" ")
     print(f"What the steps print is in {short(display.log)}\n" if display.log else "\n")
@@ -262,6 +263,7 @@ def closing_words(ids: dict[str, str], answer: Answer, name: str) -> str:
     """Say how good the model is, which one serves, what to look at and what is next."""
     result, run = answer.result, data_home() / "runs" / ids["train"]
     share = 100 * result["accuracy"]
+    low, high = interval(result["correct"], result["images"])
     client = ".venv/bin/python triton/client/client.py"
     if name != DEFAULT:
         client += f" --model {name}"
@@ -269,6 +271,8 @@ def closing_words(ids: dict[str, str], answer: Answer, name: str) -> str:
         "",
         f"The model is right about {share:.1f} % of {result['images']} photographs "
         "that it has not learned from.",
+        f"Of very many such photographs it would be {100 * low:.0f} to "
+        f"{100 * high:.0f} %.",
         *strangers(answer.best),
         which_serves(ids, answer),
         "",
@@ -320,8 +324,9 @@ def judge(ids: dict[str, str], answer: Answer, least_accuracy: float) -> int:
     """Choose the exit code: 3 if the result is not good enough; then say why."""
     accuracy = answer.result["accuracy"]
     if accuracy < least_accuracy:
+        shown = beside(100 * accuracy, 100 * least_accuracy, 0)
         print(
-            f"warning: the model is right about {100 * accuracy:.0f} % only, less than "
+            f"warning: the model is right about {shown} % only, less than "
             f"--least-accuracy {least_accuracy:g}; give more photographs of each "
             "class, or more time: --set train.max-minutes=10 train.epochs=60",
             file=sys.stderr,

@@ -11,10 +11,10 @@ model NAME, ``NAME_raw``); the clock is UTC. Further options are those of pipeli
 
 import argparse
 import datetime
-import signal
 
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.stopping import until_stopped
 from pipelines.orchestration import controller, run_options, steps
 from pipelines.tracking.connection import ensure_clearml
 from pipelines.tracking.datasets import PROJECT, prepared_name, raw_name
@@ -128,13 +128,10 @@ def main() -> None:
         pin_requirements()
         scheduler = follow_the_clock(controller.draft(args), time, args.now)
     wait_for_code_analysis()
-    # ClearML's own handler tidies up and then goes on waiting
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    print("waiting; Ctrl-C stops it", flush=True)
-    try:
+    # in place of ClearML's own handler, which tidies up and then goes on waiting
+    with until_stopped():
+        print("waiting; Ctrl-C stops it", flush=True)
         scheduler.start()
-    except KeyboardInterrupt:
-        print("\nstopped", flush=True)
 
 
 if __name__ == "__main__":

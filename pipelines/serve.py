@@ -10,8 +10,6 @@ repository meanwhile is served at once (`pipelines.serving.running_server`). Wit
 """
 
 import argparse
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +18,14 @@ from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import DEFAULT
 from data_prep.paths import data_home
+from data_prep.stopping import until_stopped
 from pipelines import loopback
 from pipelines.repository import versions
 from pipelines.serving import docker_server, running_server
 from pipelines.serving.triton_server import TritonServer
 from pipelines.serving.watchdog import Watchdog
 
+GRPC_PORT = 8001
 ENDS, ENDS_WITHIN_S = 5, 60  # so many ends in so short a time are a fault of their own
 
 
@@ -33,7 +33,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = command_parser(
         "scripts/serve",
         description="Serve the deployed models until Ctrl-C.",
-        example="",
+        example="--http-port 9000 --grpc-port 9001",
     )
     parser.add_argument(
         "--repository",
@@ -50,8 +50,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--grpc-port",
         type=int,
-        default=8001,
-        help="gRPC port; 0: any free one (default 8001)",
+        default=GRPC_PORT,
+        help="gRPC port; 0: any free one (default %(default)s)",
     )
     parser.add_argument(
         "--metrics-port",
@@ -69,13 +69,12 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     options = arguments().parse_args()
     loopback.bypass_proxies()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # runs the clean-up below
     ports: Sequence[int] = options.http_port, options.grpc_port, options.metrics_port
     if options.docker:
         docker_server.run(options.repository, *ports)
         return
     ends = []
-    try:
+    with until_stopped():
         while True:
             server, code = serve(options.repository, ports)
             ports = server.ports  # 0 was: any free one
@@ -86,8 +85,6 @@ def main() -> None:
                     f"now with code {code}; see {server.log_path}"
                 )
             say(f"tritonserver ended with code {code}; see {server.log_path}.1")
-    except KeyboardInterrupt:
-        print("\nstopping", flush=True)
 
 
 def serve(repository: Path, ports: Sequence[int]) -> tuple[TritonServer, int]:
@@ -114,7 +111,9 @@ def announcement(server: TritonServer, records: list[dict]) -> str:
     served = ", ".join(
         f"{name} version {record['version']}" for name, record in zip(names, records)
     )
-    ask = f"triton/client/client.py --url {server.grpc_url}"
+    ask = "triton/client/client.py"
+    if server.grpc_url != f"127.0.0.1:{GRPC_PORT}":  # which the client asks by itself
+        ask += f" --url {server.grpc_url}"
     if DEFAULT not in names:
         ask += f" --model {names[0]}"
     return f"""\

@@ -1,4 +1,4 @@
-"""Tables for terminals."""
+"""Tables and lists for terminals."""
 
 from collections.abc import Sequence
 
@@ -19,6 +19,12 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def listed(names: Sequence[str], most: int = 40) -> str:
+    """Write names in a line; of many, the first ones."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _is_number(cell: str) -> bool:

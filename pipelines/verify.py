@@ -25,6 +25,7 @@ from data_prep import packed
 from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.figures import beside
 from data_prep.model_name import DEFAULT, add_name
 from data_prep.paths import data_home
 from data_prep.sources import Listing
@@ -143,12 +144,12 @@ def main() -> None:
         answer.update(result)
         report(task, result)
         disagreeing = result["images"] - result["agreeing"]
-        difference = result["max_difference"]
-        if disagreeing or difference > result["allowed_difference"]:
+        difference, allowed = result["max_difference"], result["allowed_difference"]
+        if disagreeing or difference > allowed:
             raise InputError(
                 f"server and torch disagree on {disagreeing} of {result['images']} "
-                f"photographs, and by up to {difference:.1e} in a probability (allowed "
-                f"is {result['allowed_difference']:.0e}); the served model is not what "
+                f"photographs, and by up to {beside(difference, allowed, 1, 'e')} in a "
+                f"probability (allowed is {allowed:.0e}); the served model is not what "
                 f"task {training.id} evaluated: deploy it again, and if that does not "
                 "help report it"
             )

@@ -46,7 +46,7 @@ class Front:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(20) == 0
+        assert self.process.wait(20) == 130
         self.process.stdout.close()
 
     def accepts(self) -> bool:

@@ -84,7 +84,8 @@ def test_every_run_line_is_a_script_of_this_repository_without_expressions(file)
     assert lines
     for line in lines:
         assert not EXPRESSION.search(line)
-        [script] = shlex.split(line)
+        script, *options = shlex.split(line)
+        assert all(re.fullmatch("--[a-z-]+", option) for option in options)
         assert script.startswith("scripts/")
         assert (ROOT / script).stat().st_mode & 0o111
 

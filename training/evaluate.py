@@ -118,8 +118,8 @@ def slice_rows(
     Returns:
         As `evaluate` takes them; brightness in thirds, of the images' mean.
     """
-    sources = np.asarray(sources)
-    slices = {f"source={name}": sources == name for name in sorted(set(sources))}
+    names = np.asarray(sources)
+    slices = {f"source={name}": names == name for name in sorted(set(sources))}
     has_twins = np.asarray(alike, bool)
     slices["group=one of several alike"] = has_twins
     slices["group=like no other"] = ~has_twins

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import torch
 
+from data_prep.figures import beside
 from training.graph import PARITY, onnx_predict
 from training.hands.model import HandModel
 from training.hands.readings import OPSET
@@ -116,6 +117,7 @@ def check_parity(path: Path, golden: np.ndarray, expected: np.ndarray) -> float:
             raise RuntimeError(f"{path.name} names other classes than torch does")
     if not difference <= PARITY:  # NaN is no parity either
         raise RuntimeError(
-            f"{path.name} differs from torch by {difference:.2g} (limit {PARITY})"
+            f"{path.name} differs from torch by {beside(difference, PARITY, kind='g')} "
+            f"(limit {PARITY})"
         )
     return difference

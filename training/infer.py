@@ -23,6 +23,7 @@ if not __package__:
 from data_prep import containers
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.figures import beside
 from data_prep.image_file import BrokenImage
 from data_prep.model_name import add_name
 from data_prep.preprocessing import Preprocessing
@@ -80,7 +81,10 @@ def arguments() -> argparse.ArgumentParser:
         "fetched once with pip)",
     )
     parser.add_argument(
-        "--threshold", type=float, default=0.0, help="least confidence, 0 to 1"
+        "--threshold",
+        type=float,
+        default=0.0,
+        help="least confidence, 0 to 1; of less, the answer is unknown",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, a line a file")
     return parser
@@ -108,7 +112,10 @@ def main(served: Callable[[str], TrainedModel | None]) -> None:
     found = ask(model, photographs, args.runtime, args.hand_networks)
     for photograph, row in zip(photographs, found):
         answer = answer_of(model, photograph, row, args.threshold)
-        print(json.dumps(answer) if args.json else as_text(answer, bool(args.csv_row)))
+        if args.json:
+            print(json.dumps(answer))
+        else:
+            print(as_text(answer, args.threshold, bool(args.csv_row)))
 
 
 def answer_of(
@@ -130,10 +137,10 @@ def answer_of(
     return answer if photograph.label is None else answer | {"label": photograph.label}
 
 
-def as_text(answer: dict, with_all: bool) -> str:
+def as_text(answer: dict, threshold: float, with_all: bool) -> str:
     """The same for people; ``with_all``: with all probabilities, a line a class."""
-    label, confidence = answer["predicted_class"], answer["confidence"]
-    lines = [f"Result: {label} (confidence: {confidence:.2f})"]
+    confidence = beside(answer["confidence"], threshold)
+    lines = [f"Result: {answer['predicted_class']} (confidence: {confidence})"]
     if "label" in answer:
         lines.append(f"The table says {answer['label']}.")
     if with_all:

@@ -18,6 +18,7 @@ from torch.multiprocessing import get_context
 from torch.utils.data import DataLoader, Dataset
 
 from data_prep.errors import InputError
+from data_prep.parallel import cpu_count
 from training import distributed
 from training.augment import augment, noise_pool
 
@@ -148,7 +149,7 @@ def processes_in_advance(device: torch.device, batch_bytes: int) -> int:
         batch_bytes: Size of a batch. They wait in shared memory, of which a container
             may have little.
     """
-    cores = len(os.sched_getaffinity(0)) // distributed.world_size()
+    cores = cpu_count() // distributed.world_size()
     if device.type == "cpu":
         wanted = 0 if cores <= 2 else max(1, cores // CORES)
     else:

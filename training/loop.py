@@ -16,7 +16,7 @@ import torch
 from sklearn.metrics import f1_score
 
 from data_prep.errors import InputError
-from data_prep.progress import LiveLine, duration
+from data_prep.progress import LiveLine, Pace, duration
 from training import distributed
 from training.augment import augment
 from training.config import TrainConfig
@@ -137,8 +137,7 @@ def fit(
                 ema.update(decay)
                 loss_sum = loss_sum + loss.detach()
                 if first:
-                    seen = size * (run.step - first_step)
-                    live.show(run.text(seen / (time.monotonic() - started)))
+                    live.show(run.text(run.pace.update(run.step), size))
                 if progress >= 1:
                     break
             steps = run.step - first_step
@@ -188,7 +187,7 @@ class Progress:
         self.steps = train_config.epochs * steps_per_epoch
         self.epoch, self.step = 0, 0
         self.history, self.best, self.best_epoch = [], -1.0, 0
-        self.started = time.monotonic()
+        self.started, self.pace = time.monotonic(), Pace()
 
     def seconds(self) -> float:
         return time.monotonic() - self.started
@@ -203,15 +202,23 @@ class Progress:
         tired = patience and self.epoch - self.best_epoch >= patience
         return bool(self.progress() >= 1 or tired)
 
-    def text(self, images_per_s: float) -> str:
-        """How far it is, for a live line."""
-        done = max(self.progress(), 1e-6)
+    def text(self, steps_per_s: float | None, batch_size: int) -> str:
+        """How far it is, for a live line.
+
+        Args:
+            steps_per_s: Of `pace`: None, and not told, while that is not known.
+        """
+        done = self.progress()
         parts = [
             f"epoch {self.epoch + 1} of {self.train_config.epochs}",
             f"{100 * done:.0f} % done",
-            f"{images_per_s:,.0f} images/s",
-            f"{duration(self.seconds() * (1 - done) / done)} left",
         ]
+        if steps_per_s:
+            left = (self.steps - self.step) / steps_per_s
+            if self.train_config.max_minutes:
+                left = min(left, max(0, self.budget - self.seconds()))
+            speed = f"{batch_size * steps_per_s:,.0f} images/s"
+            parts += [speed, f"{duration(left)} left"]
         if self.history:
             row = self.history[-1]
             parts.append(

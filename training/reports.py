@@ -1,6 +1,7 @@
 """Names of the files that a training writes, and its scores on the ClearML task."""
 
 from data_prep import preprocessing
+from data_prep.figures import FEW, right_of
 
 GRAPH_FILE = "model.onnx"  # the graph that is served
 # What a model repository is made from (pipelines/deploy.py).
@@ -48,6 +49,31 @@ def report_evaluation(logger, result: dict) -> None:
             "each source",
             table_plot=[["source", "accuracy", "images"], *rows],
         )
+
+
+def right_of_test(overall: dict) -> str:
+    """Say how many test images were right.
+
+    Args:
+        overall: Of ``evaluation.json``.
+    """
+    count = overall["images"]
+    return right_of(round(overall["accuracy"] * count), count, "test images")
+
+
+def weakest_classes(per_class: dict[str, dict], most: int = 3) -> list[str]:
+    """The classes of the least recall: "N 2 of 6"; of many images "N 33 %".
+
+    Args:
+        per_class: Of ``evaluation.json``.
+    """
+    known = {name: scores for name, scores in per_class.items() if scores["images"]}
+    found = []
+    for name in sorted(known, key=lambda name: known[name]["recall"])[:most]:
+        recall, count = known[name]["recall"], known[name]["images"]
+        counted = f"{round(recall * count)} of {count}"
+        found.append(f"{name} {counted if count < FEW else f'{100 * recall:.0f} %'}")
+    return found
 
 
 def table_by_class(result: dict) -> list[list]:

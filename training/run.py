@@ -50,7 +50,8 @@ from training.graph import read_all_external, split_method
 from training.hands.files import find_hand_networks
 from training.hands.pictures import augment_picture, inner
 from training.hands.training import train_geometry
-from training.loop import BEST_FILE, LAST_FILE, fit, save
+from training.interrupted import LAST_FILE
+from training.loop import BEST_FILE, fit, save
 from training.network import Classifier, pick_device
 from training.results import evaluate_model, export, graph_parameters, write_results
 from training.start import start_network

@@ -28,6 +28,8 @@ from training.reports import (
     PICTURES,
     TEST_PROBABILITIES,
     report_evaluation,
+    right_of_test,
+    weakest_classes,
 )
 
 
@@ -77,18 +79,9 @@ def main(tracking) -> None:
         (out / EVALUATION).write_text(json.dumps(result, indent=1) + "\n")
         report(task, out, result)
         tracking.set_output(task, "training_task", training.id)
-        recalls = {
-            name: scores["recall"]
-            for name, scores in result["per_class"].items()
-            if scores["images"]
-        }
-        weakest = sorted(recalls, key=recalls.__getitem__)[:3]
-        tracking.tell_result(
-            task,
-            f"{100 * result['overall']['accuracy']:.1f} % of "
-            f"{result['overall']['images']} test images right; weakest classes "
-            + ", ".join(f"{name} {100 * recalls[name]:.0f} %" for name in weakest),
-        )
+        weakest = ", ".join(weakest_classes(result["per_class"]))
+        right = right_of_test(result["overall"])
+        tracking.tell_result(task, f"{right}; weakest classes {weakest}")
         for name, scores in {"test": result["overall"], **result["slices"]}.items():
             print(f"{name}: accuracy {scores['accuracy']:.4f} on {scores['images']}")
 

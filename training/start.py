@@ -14,8 +14,8 @@ from training.config import RunConfig, TrainConfig
 from training.data import Data
 from training.hands.pictures import EvenLight
 from training.hands.reader import PICTURE_SIZE
-from training.interrupted import ORIGIN_FILE, read_origin
-from training.loop import LAST_FILE, read_last
+from training.interrupted import LAST_FILE, ORIGIN_FILE, read_origin
+from training.loop import read_last
 from training.models import build_model, load_pretrained, load_weights
 from training.network import Classifier, pick_device
 

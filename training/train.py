@@ -35,6 +35,7 @@ from training.reports import (
     GRAPH_FILE,
     TEST_PROBABILITIES,
     report_evaluation,
+    right_of_test,
 )
 
 
@@ -128,8 +129,7 @@ def main(tracking) -> None:
         )
         tracking.tell_result(
             task,
-            f"{100 * overall['accuracy']:.1f} % of {overall['images']} test images "
-            f"right; {epochs}",
+            f"{right_of_test(overall)}; {epochs}",
         )
         for name, scores in result["slices"].items():
             print(f"  {name}: {scores['accuracy']:.4f} on {scores['images']}")

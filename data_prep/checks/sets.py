@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from typing import Callable, Iterator
 
 from data_prep.checks.findings import ERROR, WARNING, Finding, Thresholds, finding
+from data_prep.figures import beside, some_counts
 from data_prep.sources import Listing
 
 
@@ -76,7 +77,9 @@ def check_classes(
         yield finding(
             "few_images",
             WARNING,
-            f"class {', '.join(few)} has fewer than {thresholds.few} images",
+            f"{len(few)} of {len(counts)} classes have fewer than {thresholds.few} "
+            f"images (such as {some_counts({label: counts[label] for label in few})}): "
+            "a tenth of that is for the test; give 50 or more of each",
             few,
             images={label: counts[label] for label in few},
         )
@@ -88,7 +91,7 @@ def check_classes(
             "imbalance",
             WARNING,
             f"{most} has {counts[most]} images, {least} only {counts[least]}: "
-            f"{ratio:.1f} times fewer",
+            f"{beside(ratio, thresholds.imbalance, 1)} times fewer",
             [most, least],
             ratio=round(ratio, 3),
         )

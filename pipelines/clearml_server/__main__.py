@@ -9,13 +9,13 @@ import argparse
 import ipaddress
 import logging
 import logging.handlers
-import signal
 import sys
 import threading
 from pathlib import Path
 
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.stopping import until_stopped
 
 from .client import login_link, register
 from .home import conf_path, home_folder, running
@@ -76,16 +76,15 @@ def main() -> None:
             "the keys can read and change everything, and nothing is encrypted",
             file=sys.stderr,
         )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: server.stop())
-    print(
-        f"embedded ClearML server at {server.address}, "
-        f"configuration {conf_path(folder)}",
-        flush=True,
-    )
-    if not options.exit_with_users:
-        print(_how_to_log_in(folder), flush=True)
-    server.run(options.exit_with_users)
+    with until_stopped(server.stop):
+        print(
+            f"embedded ClearML server at {server.address}, "
+            f"configuration {conf_path(folder)}",
+            flush=True,
+        )
+        if not options.exit_with_users:
+            print(_how_to_log_in(folder), flush=True)
+        server.run(options.exit_with_users)
 
 
 def _how_to_log_in(folder: Path) -> str:
@@ -113,12 +112,11 @@ def _keep_up_running_one(folder: Path, options) -> bool:
     print(f"an embedded ClearML server runs already at {address}, kept up until Ctrl-C")
     print(_how_to_log_in(folder), flush=True)
     ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    while not ended.wait(0.5):
-        state = running(folder)
-        if state is None or start_time(state["pid"]) is None:
-            raise InputError(f"the server at {address} has ended")
+    with until_stopped(ended.set):
+        while not ended.wait(0.5):
+            state = running(folder)
+            if state is None or start_time(state["pid"]) is None:
+                raise InputError(f"the server at {address} has ended")
     return True
 
 

@@ -6,14 +6,20 @@ import os
 from data_prep.errors import InputError
 from data_prep.paths import REQUIREMENTS, ROOT
 from data_prep.progress import warn
-from pipelines.orchestration import run_report, step_cache, steps
+from pipelines.clearml_server.home import home_folder
+from pipelines.orchestration import class_check, run_report, step_cache, steps
 from pipelines.orchestration.run_display import RunDisplay
 from pipelines.orchestration.run_options import PARAMETERS, SERVICES, check_source
 from pipelines.tracking.agents import check_agents
 from pipelines.tracking.checkout import name_remote
-from pipelines.tracking.connection import ensure_clearml, report_from_threads
+from pipelines.tracking.connection import (
+    ensure_clearml,
+    is_configured,
+    report_from_threads,
+)
+from pipelines.tracking.datasets import PROJECT
 from pipelines.tracking.options import as_list
-from pipelines.tracking.task import ERROR, OUTPUTS, PROJECT, RESULT, set_output
+from pipelines.tracking.task import ERROR, OUTPUTS, RESULT, set_output, warnings_of
 
 NAME = "asl"
 
@@ -40,7 +46,8 @@ def run(
         The ClearML task id of each step.
 
     Raises:
-        InputError: A step failed; its reason is in the message.
+        InputError: A step failed, or deploy would refuse the model; the reason is in
+            the message.
     """
     check_source(raw, dataset_id)
     ensure_clearml()
@@ -53,8 +60,17 @@ def run(
 
     display = display or RunDisplay()
 
-    def before(_, node, parameters: dict) -> bool:
+    # scripts/agents, on the embedded server, shares our model repository
+    is_here = queue is None or not is_configured(home_folder())
+    refused = []
+
+    def before(pipeline, node, parameters: dict) -> bool:
         if not can_run(node, parameters):
+            return False
+        if node.name == "train" and (
+            reason := why_undeployable(pipeline, settings, is_here)
+        ):
+            refused.append(reason)
             return False
         display.start(node.name)
         return True
@@ -95,6 +111,9 @@ def run(
     except KeyboardInterrupt:
         pipeline.stop(mark_aborted=True)  # the running step as well
         raise
+    for reason in refused:
+        pipeline.task.mark_failed(status_reason=reason, force=True)
+        raise InputError(reason)
     return outcome(pipeline)
 
 
@@ -114,6 +133,24 @@ def can_run(node, parameters: dict) -> bool:
             "registered raw Dataset"
         )
     return bool(known)
+
+
+def why_undeployable(pipeline, settings: dict[str, dict], is_here: bool) -> str:
+    """Say why deploy would refuse a model of the classes that prepare has found, and
+    keep it on the controller's task; "" if it would not.
+
+    Args:
+        is_here: As `class_check.check_classes` takes it.
+    """
+    from clearml import Task
+
+    prepare = Task.get_task(pipeline.get_pipeline_dag()["prepare"].job.task_id())
+    try:
+        class_check.check_classes(class_check.prepared(prepare), settings, is_here)
+    except InputError as error:
+        set_output(Task.current_task(), ERROR, str(error))
+        return str(error)
+    return ""
 
 
 def outcome(pipeline) -> dict[str, str]:
@@ -161,9 +198,11 @@ def note(node) -> str:
     if reason := why_incomplete(node):
         set_output(task, ERROR, reason)
         return "failed"
+    # afresh: the controller's own copy is from before the step ran
+    step = Task.get_task(task_id=node.job.task_id())
+    for text in warnings_of(step):
+        warn(text)
     try:
-        # afresh: the controller's own copy is from before the step ran
-        step = Task.get_task(task_id=node.job.task_id())
         run_report.show(node.name, step, task.get_logger())
     except InputError as error:  # a picture less does not end the run
         warn(str(error))

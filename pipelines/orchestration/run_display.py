@@ -2,7 +2,8 @@
 
     train      97.1 % of 174 test photographs right; 12 of 12 epochs              58 s
 
-Everything else that the steps and ClearML print goes into a log file.
+Its warnings stand below its line. Everything else that the steps and ClearML print goes
+into a log file.
 """
 
 import json
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from data_prep.paths import data_home
 from data_prep.progress import CONSOLE, SECONDS, duration, write_in_place
@@ -34,6 +36,8 @@ class RunDisplay:
         self.log = log
         self.out = sys.stdout
         self.step, self.started, self.said = "", 0.0, 0.0
+        self.messages: IO[str] | None = None  # what steps tell, while `quiet`
+        self.warnings: list[str] = []  # of the step that runs
         self.lock = threading.Lock()
 
     def start(self, step: str) -> None:
@@ -46,9 +50,11 @@ class RunDisplay:
     def end(self, step: str, result: str) -> None:
         """A step has ended, with a result of one line."""
         with self.lock:
+            self._read()
             seconds = time.monotonic() - self.started if self.step == step else 0.0
             self.step = ""
             self._line(step, result, duration(seconds))
+            self._show_warnings()
 
     @contextmanager
     def running(self, step: str) -> Iterator[list[str]]:
@@ -62,7 +68,8 @@ class RunDisplay:
     def quiet(self) -> Iterator[None]:
         """Send what this process and its children print to the log meanwhile.
 
-        Live lines and warnings that children tell (data_prep/progress.py) are shown.
+        Live lines and warnings that children tell (data_prep/progress.py) are shown;
+        warnings below the line of their step.
         """
         if self.log is None:
             yield
@@ -76,9 +83,8 @@ class RunDisplay:
             open(self.log, "ab", buffering=0) as log,
             tempfile.NamedTemporaryFile("r", prefix="asl-console-") as messages,
         ):
-            watcher = threading.Thread(
-                target=self._watch, args=(messages, over), daemon=True
-            )
+            self.messages = messages
+            watcher = threading.Thread(target=self._watch, args=(over,), daemon=True)
             os.environ[CONSOLE] = messages.name
             for number in (1, 2):
                 os.dup2(log.fileno(), number)
@@ -95,27 +101,39 @@ class RunDisplay:
                     os.close(before)
                 with self.lock:
                     self._live("", clear=True)
+                    self._show_warnings()  # of a step that failed
                     self.out.close()
-                    self.out = sys.stdout
+                    self.out, self.messages = sys.stdout, None
 
-    def _watch(self, messages, over: threading.Event) -> None:
+    def _watch(self, over: threading.Event) -> None:
         """Show what steps tell, until the run is over."""
-        while True:
-            last = over.wait(LOOK)
-            lines = messages.readlines()
-            told = [json.loads(line) for line in lines if line.endswith("\n")]
+        while not over.wait(LOOK):
             with self.lock:
-                for message in told:
-                    if "warning" in message:
-                        self._line("", f"warning: {message['warning']}")
-                if live := [m["live"] for m in told if "live" in m]:
-                    self._live(live[-1])
-            if last:
-                return
+                self._read()
+        with self.lock:
+            self._read()
+
+    def _read(self) -> None:
+        """Take note of what steps have told since the last time."""
+        if self.messages is None:
+            return
+        lines = self.messages.readlines()
+        told = [json.loads(line) for line in lines if line.endswith("\n")]
+        self.warnings += [m["warning"] for m in told if "warning" in m]
+        if not self.step:
+            self._show_warnings()
+        if live := [m["live"] for m in told if "live" in m]:
+            self._live(live[-1])
+
+    def _show_warnings(self) -> None:
+        for text in self.warnings:
+            self._line("", f"warning: {text}")
+        self.warnings.clear()
 
     def _live(self, text: str, clear: bool = False) -> None:
         if self.log is None:
             return
+        text = text.removeprefix(f"{self.step}: ")  # its name stands before it
         if self.out.isatty():
             shown = "" if clear else f"{self.step:<{NAME}}{text or '...'}"
             write_in_place(shown, self.out)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.stats import binomtest
 
+from data_prep.figures import beside, right_of
+
 HEADINGS = (
     "",
     "task",
@@ -21,6 +23,7 @@ LEAST_SHARE = 0.5
 # Accuracies on signers left out are means, which no paired test can compare: nearer
 # than this, the photographs that both have answered decide.
 HELD_OUT_GAIN = 0.01
+TEST_IMAGES, EXTERNAL_IMAGES = "test images", "photographs of other people"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,14 +83,14 @@ class Score:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One candidate against another.
+    """One candidate against the model promoted before.
 
     Attributes:
-        is_better: Whether the first should serve rather than the second.
-        said: The figures that decide, in words.
+        verdict: 1 if it should serve instead, -1 if it is worse, 0 if neither is clear.
+        said: The figures of both that decide, in words.
     """
 
-    is_better: bool
+    verdict: int
     said: str
 
 
@@ -184,26 +187,33 @@ def compare(
     """
     if sources := _common_sources([new, current]):
         ours, theirs = (x.held_out_accuracy(sources) for x in (new, current))
-        gain = ours - theirs
-        if abs(gain) >= max(min_gain, HELD_OUT_GAIN) - 1e-9:
-            said = (
-                f"accuracy on signers left out {ours:.4f}, {gain:+.4f} to the current "
-                f"one's {theirs:.4f}"
-            )
-            return Comparison(gain > 0, said)
-    ways = [("test", new.right, current.right)]
+        least = max(min_gain, HELD_OUT_GAIN)
+        if abs(ours - theirs) >= least - 1e-9:
+            what = f"{100 * ours:.1f} % right of signers left out of the training"
+            said = f"{what}, {_to_current(ours, theirs, least)}"
+            return Comparison(1 if ours > theirs else -1, said)
+    ways = [(TEST_IMAGES, new.right, current.right)]
     if new.external is not None and current.external is not None:
-        ways.insert(0, ("external", new.external, current.external))
+        ways.insert(0, (EXTERNAL_IMAGES, new.external, current.external))
     figures = []
     for name, ours, theirs in ways:
         gain, p = float(ours.mean() - theirs.mean()), mcnemar(ours, theirs)
         figures.append(
-            f"{name} accuracy {ours.mean():.4f}, {gain:+.4f} to the current one's "
-            f"{theirs.mean():.4f} (p = {p:.2g})"
+            f"{right_of(int(ours.sum()), len(ours), name)}, "
+            + _to_current(float(ours.mean()), float(theirs.mean()), min_gain)
+            + f", p = {beside(p, significance, kind='g')}"
         )
         if p <= significance and abs(gain) >= min_gain - 1e-9:
-            return Comparison(gain > 0, figures[-1])
-    return Comparison(False, "; ".join(figures))
+            said = f"{figures[-1]}, more than chance explains"
+            return Comparison(1 if gain > 0 else -1, said)
+    return Comparison(0, "; ".join(figures))
+
+
+def _to_current(ours: float, theirs: float, least: float) -> str:
+    """The figure of the model promoted before, and how many points ours is higher."""
+    points = beside(100 * (ours - theirs), 100 * least, 1)
+    sign = "+" if ours >= theirs else ""
+    return f"the model promoted before {100 * theirs:.1f} %: {sign}{points} points"
 
 
 def decide(
@@ -212,6 +222,7 @@ def decide(
     min_gain: float,
     min_recall: float,
     significance: float,
+    why_not: str = "",
 ) -> Decision:
     """Choose the model that should serve.
 
@@ -221,42 +232,58 @@ def decide(
         min_gain: Least gain of accuracy on the current one, 0 to 1.
         min_recall: Least recall of any class, 0 to 1.
         significance: Largest p-value of a gain that counts, 0 to 1.
+        why_not: Why the current one is missing in ``scores``.
     """
     fit = [score for score in scores if score.worst[1] >= min_recall]
     if not fit:
-        name, recall = max((s.worst for s in scores), key=lambda w: w[1])
-        fault = f"a recall of at least {min_recall:g} is wanted of every class"
+        worst = max((s.worst for s in scores), key=lambda w: w[1])
         return Decision(
             current,
-            f"no candidate is fit: {fault}, and the best has {recall:.2f} for {name}",
+            f"no model is good enough: of every class {100 * min_recall:g} % must be "
+            f"right (--min-recall), and the best has {_of_class(worst, min_recall)}",
         )
     now = next((score for score in scores if score.task_id == current), None)
     best = ranked(fit)[0]
     if now is None:
-        why = (
-            "the best one so far does not compare"
-            if current
-            else "there was no best one yet"
-        )
-        return Decision(best.task_id, f"{_shown(best)}, the highest; {why}")
+        most = f", the most of {len(fit)} models" if len(fit) > 1 else ""
+        why = "no model was promoted before, to compare with"
+        if current:
+            reason = f", because {why_not}" if why_not else ""
+            why = (
+                f"it takes the place of the model promoted before ({current}), which "
+                f"cannot be compared{reason}"
+            )
+        return Decision(best.task_id, f"{_shown(best)}{most}; {why}")
     if now not in fit:
-        name, recall = now.worst
-        why = f"the current one has a recall of {recall:.2f} for {name}"
+        why = (
+            f"the model promoted before ({current}) has only "
+            f"{_of_class(now.worst, min_recall)}, and {100 * min_recall:g} % are wanted"
+        )
         return Decision(best.task_id, f"{_shown(best)}; {why}")
     compared = {
         score: compare(score, now, min_gain, significance)
         for score in ranked([score for score in fit if score is not now])
     }
-    better = [score for score, comparison in compared.items() if comparison.is_better]
+    better = [score for score, found in compared.items() if found.verdict > 0]
     if better:
         return Decision(better[0].task_id, compared[better[0]].said)
     if not compared:
-        return Decision(current, f"{_shown(now)}: there is no other candidate")
-    said = next(iter(compared.values())).said
-    wanted = f"a gain of p at most {significance:g}"
+        return Decision(
+            current,
+            f"{_shown(now)}; it was promoted before, and there is no other model to "
+            "compare it with",
+        )
+    found = next(iter(compared.values()))
+    if found.verdict < 0:
+        return Decision(current, f"the best of the others is worse: {found.said}")
+    wanted = f"p of at most {significance:g}, above which chance may explain it"
     if min_gain:
-        wanted += f" and at least {min_gain:g}"
-    return Decision(current, f"the best other one: {said}; {wanted} is wanted")
+        wanted = f"+{100 * min_gain:g} points, and " + wanted
+    return Decision(
+        current,
+        f"the best of the others is not clearly better: {found.said}; it takes "
+        + wanted,
+    )
 
 
 def ranked(scores: list[Score]) -> list[Score]:
@@ -281,9 +308,18 @@ def _common_sources(scores: list[Score]) -> list[str]:
 
 
 def _shown(score: Score) -> str:
-    if score.external_accuracy is not None:
-        return f"external accuracy {score.external_accuracy:.4f}"
-    return f"test accuracy {score.test_accuracy:.4f}"
+    """How good a model is, in words."""
+    if score.external is not None:
+        right, what = score.external, EXTERNAL_IMAGES
+    else:
+        right, what = score.right, TEST_IMAGES
+    return right_of(int(right.sum()), len(right), what)
+
+
+def _of_class(worst: tuple[str, float], least: float) -> str:
+    """The recall of the worst class, in words."""
+    name, recall = worst
+    return f"{beside(100 * recall, 100 * least, 0)} % of {name} right"
 
 
 def rows(

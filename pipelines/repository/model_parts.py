@@ -17,6 +17,7 @@ from pipelines.repository.layout import CLASSIFIER, DECODE, FUSED
 from pipelines.repository.model_config import Settings
 from pipelines.repository.tensorrt_graph import write_for_tensorrt
 from training.golden import RAW_GOLDEN_FILE, read_raw_golden
+from training.reports import GRAPH_FILE
 
 PYTHON_MODELS = ROOT / "triton" / "server" / "python_models"
 # what fused and decode have in common, the preprocessing of training among it
@@ -58,7 +59,7 @@ def fill(kind: str, artifacts: Path, folder: Path, settings: Settings) -> None:
             len(data).to_bytes(4, "little") + data
         )
     if kind != DECODE:
-        model = artifacts / preflight.MODEL_FILE
+        model = artifacts / GRAPH_FILE
         if settings.accelerator == "tensorrt":
             write_for_tensorrt(model, inside / model.name)
         else:
@@ -87,7 +88,7 @@ def identity(artifacts: Path) -> dict[str, str]:
     """What decides a version's answers: the preprocessing record, and hashes of it, of
     the model, the labels and our code."""
     hashes = {
-        "model_sha256": [artifacts / preflight.MODEL_FILE],
+        "model_sha256": [artifacts / GRAPH_FILE],
         "preprocessing_sha256": [artifacts / preprocessing.FILE_NAME],
         "labels_sha256": [artifacts / model_config.LABELS_FILE],
         "code_sha256": sorted({*PYTHON_MODELS.glob("*.py"), *SHARED}),

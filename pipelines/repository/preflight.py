@@ -17,16 +17,17 @@ import onnxruntime
 
 from data_prep import packed
 from data_prep.errors import InputError
+from data_prep.figures import beside
 from data_prep.preprocessing import FILE_NAME as PREPROCESSING_FILE
 from data_prep.preprocessing import Preprocessing
 from pipelines.repository.graph_check import check_graph, first_line
 from pipelines.repository.model_config import LABELS_FILE, GraphShapes
 from training.golden import RAW_GOLDEN_FILE, read_raw_golden
 from training.graph import PARITY
-from training.reports import GRAPH_FILE as MODEL_FILE
+from training.reports import GRAPH_FILE
 
 GOLDEN_FILE = "golden.npz"
-FILES = (MODEL_FILE, LABELS_FILE, PREPROCESSING_FILE, GOLDEN_FILE)
+FILES = (GRAPH_FILE, LABELS_FILE, PREPROCESSING_FILE, GOLDEN_FILE)
 
 SUM_TOLERANCE = 1e-3  # of the probabilities of one image to 1
 
@@ -43,7 +44,7 @@ def check(artifacts: Path) -> GraphShapes:
                 f"{artifacts}: {name} is missing; deploy needs {', '.join(FILES)}, "
                 "as training leaves them"
             )
-    graph = check_graph(artifacts / MODEL_FILE)
+    graph = check_graph(artifacts / GRAPH_FILE)
     check_labels(artifacts / LABELS_FILE, graph)
     record = check_preprocessing(artifacts / PREPROCESSING_FILE, graph)
     check_answers(artifacts, graph, record)
@@ -107,7 +108,7 @@ def check_answers(artifacts: Path, graph: GraphShapes, record: Preprocessing) ->
     Raises:
         InputError: Another answer, or arrays of other shapes.
     """
-    model = artifacts / MODEL_FILE
+    model = artifacts / GRAPH_FILE
     try:
         session = onnxruntime.InferenceSession(
             model, providers=["CPUExecutionProvider"]
@@ -144,7 +145,7 @@ def check_answers(artifacts: Path, graph: GraphShapes, record: Preprocessing) ->
     compare(
         answers,
         expected,
-        f"{artifacts / PREPROCESSING_FILE}: with it {MODEL_FILE} differs from training",
+        f"{artifacts / PREPROCESSING_FILE}: with it {GRAPH_FILE} differs from training",
         "raw photographs",
         "take both from one training task",
     )
@@ -232,7 +233,8 @@ def compare(
     difference = float(np.abs(answers.astype(float) - expected).max())
     if not difference <= PARITY:  # so that NaN fails too
         raise InputError(
-            f"{what} by {difference:.2g} on {where} ({PARITY} at most); {remedy}"
+            f"{what} by {beside(difference, PARITY, kind='g')} on {where} ({PARITY} at "
+            f"most); {remedy}"
         )
 
 

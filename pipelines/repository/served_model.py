@@ -9,7 +9,7 @@ from data_prep.preprocessing import FILE_NAME, Preprocessing
 from pipelines.repository import versions
 from pipelines.repository.layout import CLASSIFIER, deployed_names
 from pipelines.repository.model_config import LABELS_FILE, SERVED_NUMBER
-from pipelines.repository.preflight import MODEL_FILE
+from training.reports import GRAPH_FILE
 from training.trained_model import TrainedModel
 
 
@@ -38,7 +38,7 @@ def served_model(name: str, repository: Path | None = None) -> TrainedModel | No
         return TrainedModel(
             name=name,
             training=training,
-            graph=classifier / str(SERVED_NUMBER) / MODEL_FILE,
+            graph=classifier / str(SERVED_NUMBER) / GRAPH_FILE,
             classes=packed.read_names(classifier / LABELS_FILE),
             record=Preprocessing.load(of_files / str(SERVED_NUMBER) / FILE_NAME),
             run=data_home() / "runs" / training if training else classifier,

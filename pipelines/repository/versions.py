@@ -46,9 +46,11 @@ from pipelines.repository.layout import (
     known_names,
     numbers,
     part_folders,
+    served_names,
     state_file,
 )
-from pipelines.repository.model_config import CONFIG_FILE, Settings, served_names
+from pipelines.repository.model_config import CONFIG_FILE, Settings
+from training.reports import GRAPH_FILE
 
 WITHDRAWN_FILE = "withdrawn"
 LOCK_FILE = ".lock"
@@ -135,7 +137,7 @@ def add(
     artifacts, repository = Path(artifacts), Path(repository)
     version = next_number(repository, name)
     described = model_parts.describe(artifacts, metadata, settings)
-    shapes = check_graph(artifacts / preflight.MODEL_FILE)
+    shapes = check_graph(artifacts / GRAPH_FILE)
     said = described["metadata"] | {"precision": settings.precision}
     parts = model_config.parts(shapes, version, said, settings, name)
     try:

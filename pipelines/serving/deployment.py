@@ -13,7 +13,8 @@ from pipelines.repository import graph_check, model_parts, preflight, versions
 from pipelines.repository.layout import CLASSIFIER
 from pipelines.repository.model_config import LABELS_FILE, Settings
 from pipelines.serving import model_control
-from pipelines.text_table import text_table
+from pipelines.text_table import listed, text_table
+from training.reports import GRAPH_FILE
 
 KEEP = 3
 
@@ -50,11 +51,12 @@ def deploy(
     """
     preflight.check(Path(artifacts))
     if not urls:  # no server tries it before clients are answered by it
-        graph_check.check_operators(Path(artifacts) / preflight.MODEL_FILE)
+        graph_check.check_operators(Path(artifacts) / GRAPH_FILE)
     with versions.lock(repository):
         repair(repository, urls)
         if same_classes:
-            check_classes(artifacts, repository, name)
+            new = packed.read_names(Path(artifacts) / LABELS_FILE)
+            check_classes(new, repository, name)
         record = same_model(artifacts, repository, metadata, settings, name)
         if record is None:
             record = versions.add(artifacts, repository, metadata, settings, name)
@@ -74,8 +76,11 @@ def deploy(
     return record
 
 
-def check_classes(artifacts: Path, repository: Path, name: str) -> None:
-    """Check that a trained model has the classes of the version that is served.
+def check_classes(new: list[str], repository: Path, name: str) -> None:
+    """Check that a model has the classes of the version that is served.
+
+    Args:
+        new: The model's classes, in the order of its outputs.
 
     Raises:
         InputError: The classes, or their order, are different: clients do not expect
@@ -84,16 +89,25 @@ def check_classes(artifacts: Path, repository: Path, name: str) -> None:
     if not versions.current_number(repository, name):
         return
     record = versions.current(repository, name)
-    served, new = (
-        packed.read_names(folder / LABELS_FILE)
-        for folder in (versions.folders_of(repository, record)[CLASSIFIER], artifacts)
-    )
+    folder = versions.folders_of(repository, record)[CLASSIFIER]
+    whose = f"version {record['version']} of {name}, which is served,"
+    require_same_classes(new, packed.read_names(folder / LABELS_FILE), whose)
+
+
+def require_same_classes(new: list[str], served: list[str], whose: str) -> None:
+    """Refuse classes that are not those of another model.
+
+    Args:
+        whose: The other model, in words.
+
+    Raises:
+        InputError: They, or their order, are different.
+    """
     if new != served:
         raise InputError(
-            f"version {record['version']} of {name}, which is served, has "
-            f"{len(served)} classes ({', '.join(served)}), the new model has "
-            f"{len(new)} ({', '.join(new)}); deploy it under a name of its own with "
-            "--name, or replace the other all the same with --allow-new-classes "
+            f"{whose} has {len(served)} classes ({listed(served)}), the new model "
+            f"{len(new)} ({listed(new)}); give the new one a name of its own with "
+            "--name, or let it replace the other with --allow-new-classes "
             "(of a pipeline: --set deploy.allow-new-classes=true)"
         )
 

@@ -12,12 +12,14 @@ import onnxruntime
 
 from data_prep import packed
 from data_prep.errors import InputError
+from data_prep.figures import beside
 from data_prep.preprocessing import FILE_NAME, Preprocessing
 from pipelines.repository import model_parts, preflight, versions
 from pipelines.repository.graph_check import INPUT, PROBABILITIES
 from pipelines.repository.layout import CLASSIFIER, DECODE, FUSED
 from pipelines.repository.model_config import LABELS_FILE
 from pipelines.serving.client import TritonClient
+from training.reports import GRAPH_FILE
 
 # Largest difference of a probability. Half precision, and GPUs, round otherwise.
 TOLERANCES = {"fp32": 2e-3, "fp16": 2e-2}
@@ -77,7 +79,7 @@ def golden(folders: dict[str, Path]) -> tuple[list[bytes], np.ndarray, np.ndarra
     record = Preprocessing.load(maker / "1" / FILE_NAME)
     pixels = np.stack([record.apply(data) for data in files])
     session = onnxruntime.InferenceSession(
-        folders[CLASSIFIER] / "1" / preflight.MODEL_FILE,
+        folders[CLASSIFIER] / "1" / GRAPH_FILE,
         providers=["CPUExecutionProvider"],
     )
     (expected,) = session.run([PROBABILITIES], {INPUT: pixels})
@@ -100,7 +102,8 @@ def compare(
     if not difference <= tolerance:  # so that NaN fails too
         raise InputError(
             f"{model} answers the golden images by {protocol} otherwise than it "
-            f"should: the difference is {difference:.2g} ({tolerance} at most)"
+            f"should: the difference is {beside(difference, tolerance, kind='g')} "
+            f"({tolerance} at most)"
         )
 
 

@@ -27,7 +27,12 @@ from tritonclient.utils import InferenceServerException
 from data_prep.errors import InputError
 from data_prep.model_name import DEFAULT
 from pipelines.repository import versions
-from pipelines.repository.layout import as_part, served_names
+from pipelines.repository.layout import (
+    as_part,
+    known_names,
+    part_folders,
+    served_names,
+)
 from pipelines.repository.model_config import ENCODED, SERVED_NUMBER, VERSION
 from pipelines.serving import golden_check, server_keys
 from pipelines.serving.client import one_line
@@ -162,7 +167,7 @@ def check_repository(
 
 
 def part_names(repository: Path, version: int, name: str = DEFAULT) -> list[str]:
-    folders = versions.part_folders(repository, version, name)
+    folders = part_folders(repository, version, name)
     return [folder.name for folder in folders.values()]
 
 
@@ -250,7 +255,7 @@ def settle(grpc_url: str, repository: Path) -> None:
     it is loading, and its processes stay for ever.
     """
     with server_keys.client(grpc_url, repository) as client:
-        for name in versions.known_names(repository):
+        for name in known_names(repository):
             settle_one(client, repository, name)
 
 

@@ -17,7 +17,6 @@ import os
 import pwd
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +24,7 @@ from pathlib import Path
 from data_prep.command_line import HelpFormatter, command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
+from data_prep.stopping import until_stopped
 from pipelines.serving.bounded_log import bounded
 from pipelines.serving.remote_credentials import (
     DAYS,
@@ -227,9 +227,11 @@ def run(command: list[str]) -> int:
 
     nginx itself never cuts its log.
     """
-    with bounded(folder() / ACCESS_LOG), subprocess.Popen(command) as nginx:
-        for number in signal.SIGINT, signal.SIGTERM:
-            signal.signal(number, lambda number, _: nginx.send_signal(number))
+    with (
+        bounded(folder() / ACCESS_LOG),
+        subprocess.Popen(command) as nginx,
+        until_stopped(nginx.terminate),
+    ):
         return nginx.wait()
 
 

@@ -24,7 +24,7 @@ from typing import Any
 from data_prep.errors import InputError
 from data_prep.paths import ROOT, data_home
 from pipelines.repository import versions
-from pipelines.repository.layout import served_names
+from pipelines.repository.layout import deployed_names, served_names
 from pipelines.repository.model_config import default_instances
 from pipelines.serving import (
     model_control,
@@ -136,7 +136,7 @@ class TritonServer:
         package = Path(serving["pytriton"]) / "tritonserver"
         http_port, grpc_port, metrics_port = self.ports
         backends = serving_environment.backend_directory(serving, self.state)
-        deployed = versions.deployed_names(self.repository)
+        deployed = deployed_names(self.repository)
         loaded = [called for name in deployed for called in served_names(name)]
         return [
             str(package / "bin" / "tritonserver"),
@@ -199,7 +199,7 @@ class TritonServer:
                 socket.create_connection((HOST, port), timeout=1).close()
         except OSError as error:
             return str(error)
-        for name in versions.deployed_names(self.repository):
+        for name in deployed_names(self.repository):
             if fault := model_control.probe(self.grpc_url, name=name):
                 return fault
         return None

@@ -30,7 +30,7 @@ from tritonclient.utils import InferenceServerException
 
 from data_prep.errors import InputError
 from pipelines.repository import versions
-from pipelines.repository.layout import CLASSIFIER, as_part
+from pipelines.repository.layout import CLASSIFIER, as_part, deployed_names
 from pipelines.serving import model_control, model_processes, server_keys
 from pipelines.serving.client import one_line
 from pipelines.serving.model_processes import ModelProcess
@@ -87,7 +87,7 @@ class Watchdog:
 
     def _look(self) -> None:
         """Look after models that have been deployed since."""
-        for name in versions.deployed_names(self.server.repository):
+        for name in deployed_names(self.server.repository):
             if name not in self.models:
                 self.models[name] = ModelWatchdog(self.server, name, self.say)
                 self.models[name].start()

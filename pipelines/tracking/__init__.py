@@ -17,7 +17,12 @@ from pipelines.tracking.datasets import (
     newest_dataset,
     note_use,
 )
-from pipelines.tracking.task import set_output, step_task, tell_result
+from pipelines.tracking.task import (
+    set_output,
+    step_task,
+    tell_result,
+    tell_warnings,
+)
 from pipelines.tracking.trainings import TRIED, artifact, find_training
 
 __all__ = [
@@ -36,5 +41,6 @@ __all__ = [
     "set_output",
     "step_task",
     "tell_result",
+    "tell_warnings",
     "upload_prepared",
 ]

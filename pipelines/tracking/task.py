@@ -8,11 +8,13 @@ pipeline or by ``clearml-task`` is in ``args``, with the option's type.
 """
 
 import argparse
+import json
 import logging
 import os
 import sys
 from contextlib import contextmanager
-from typing import Callable, Iterator
+from pathlib import Path
+from typing import Callable, Iterator, Sequence
 
 from data_prep.command_line import OF_THE_COMMAND
 from data_prep.errors import InputError, full_disk_is_input_error
@@ -150,6 +152,8 @@ def check_arrived(parser: argparse.ArgumentParser) -> None:
 
 
 RESULT = "result"  # the output that says in a line what a step has come to
+WARNINGS = "warnings"  # the output with those of a step, a JSON list of lines
+MOST_WARNINGS = 5  # that are shown
 
 
 def tell_result(task, text: str) -> None:
@@ -160,6 +164,33 @@ def tell_result(task, text: str) -> None:
     """
     print(text, flush=True)
     set_output(task, RESULT, text)
+
+
+def tell_warnings(task, texts: Sequence[str], more_in: Path) -> None:
+    """Print what people should know that does not stop the work, and keep it on the
+    task: a pipeline shows it below the step's result, of an earlier run as well.
+
+    Args:
+        texts: One line each; of many, the first ones.
+        more_in: The file that has all of them.
+    """
+    shown = first_of(texts, more_in)
+    for text in shown:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+    set_output(task, WARNINGS, json.dumps(shown))
+
+
+def first_of(texts: Sequence[str], more_in: Path) -> list[str]:
+    """The first warnings, and a line that says where the others are."""
+    shown = list(texts[:MOST_WARNINGS])
+    if more := len(texts) - len(shown):
+        shown.append(f"and {more} more in {more_in}")
+    return shown
+
+
+def warnings_of(task) -> list[str]:
+    """What `tell_warnings` has kept on a task."""
+    return json.loads(task.get_parameter(f"{OUTPUTS}/{WARNINGS}") or "[]")
 
 
 def set_output(task, name: str, value: str) -> None:

@@ -119,7 +119,7 @@ def test_ctrl_c_stops_a_running_task_and_leaves_no_process(quiet_place):
         time.sleep(0.3)
     assert any("sleeper.py" in line for line in place.processes())
     output = interrupt(agents)
-    assert agents.returncode == 0, output
+    assert agents.returncode == 130, output
     assert not [x for x in place.processes() if "agent" in x or "sleeper" in x]
     assert place.task(id_)["status"] == "stopped"
     deadline = time.monotonic() + 20  # the server waits a little for further users

@@ -124,6 +124,7 @@ def test_the_first_model_is_promoted(place, a):
     assert output(a["promote"], "task_id") == a["train"]["id"]
 
 
+@pytest.mark.campaign
 def test_a_worse_model_is_trained_and_changes_nothing(place, a, server, photographs):
     before = deployed(place)
     address = ("--url", server.grpc_url, "--http-url", server.http_url)

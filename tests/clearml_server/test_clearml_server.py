@@ -281,7 +281,7 @@ def test_a_second_server_shows_the_running_one_and_a_link_that_logs_in(embedded)
     token = link.strip().removeprefix(f"{embedded.address}/login#link=")
     assert log_in(embedded, {"link": token})[0] == 200
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=20)[1] == "" and process.returncode == 0
+    assert process.communicate(timeout=20)[1] == "" and process.returncode == 130
 
 
 def test_a_second_server_elsewhere_refuses_the_folder(embedded):
@@ -305,7 +305,7 @@ def test_a_host_that_others_reach_is_warned_of(own_embedded):
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
-    assert "reachable from other machines" in errors and process.returncode == 0
+    assert "reachable from other machines" in errors and process.returncode == 130
     assert not (own_embedded.home / "server.json").exists()
 
 

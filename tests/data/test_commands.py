@@ -154,6 +154,7 @@ def test_the_report_of_validation_can_be_read_on_the_task(run, clearml, tmp_path
     write(raw / "C" / "brighter.png", encoded(picture(2000) + 3, ".png"))
     done = run("validate", "--raw", raw)
     assert done.returncode == 0, done.stderr
+    assert "warning: 2 of 38 images have a near-duplicate" in done.stderr
     line = next(x for x in done.stdout.splitlines() if x.startswith("report: "))
     task_id = line.split("/")[-1]
     plots = json.loads(

@@ -2,6 +2,7 @@
 
 import filecmp
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -121,6 +122,21 @@ def test_neighbouring_and_near_duplicate_frames_stay_on_one_side(tmp_path):
     leaky = prepare(images, tmp_path / "leaky", random_split, 1)
     assert leaky["twin_share"]["test"] > 0.5
     assert "of the test images have a near-duplicate" in leaky["warnings"][0]
+
+
+def test_splits_too_small_to_judge_by_are_warned_of(tmp_path):
+    raw = write_raw_set(tmp_path / "few", count=8)
+    images = find_images([raw]).images
+    told = prepare(images, tmp_path / "out", SMALL, workers=1)["warnings"]
+    classes = "images of 3 of 3 classes (such as A 1, B 1, C 1)"
+    assert f"val has fewer than 5 {classes}: which epoch is kept is left to" in told[0]
+    assert f"test has fewer than 5 {classes}: how good the model is" in told[1]
+    assert told[2].startswith("test has 3 images in all: where 80 % of them are right")
+
+    none = replace(SMALL.split, ratios=(80, 20, 0))  # nobody wants to judge by a test
+    options = Options(SMALL.preprocessing, none)
+    told = prepare(images, tmp_path / "no test", options, workers=1)["warnings"]
+    assert not [line for line in told if line.startswith("test")]
 
 
 def test_the_summary_is_what_the_folder_says(raw, tmp_path):

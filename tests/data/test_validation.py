@@ -268,6 +268,9 @@ def test_a_small_and_a_huge_class_are_reported(raw, check):
         path.unlink()
     found = check()
     assert found["few_images"]["details"] == {"images": {"C": 3}}
+    assert "1 of 3 classes have fewer than 10 images (such as C 3)" in (
+        found["few_images"]["message"]
+    )
     assert found["imbalance"]["details"] == {"ratio": 4}
     assert "imbalance" not in check(thresholds=Thresholds(imbalance=4))
 

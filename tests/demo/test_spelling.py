@@ -77,6 +77,19 @@ def test_a_sign_that_is_lost_for_a_moment_is_held_anew_before_it_counts_again():
     assert second.time - frames[12].time >= 0.7
 
 
+@pytest.mark.parametrize("rate", [8, 15, 30])
+@pytest.mark.parametrize("long", [1.5, 2.5, 4])
+def test_how_long_a_sign_was_held_before_does_not_count_for_the_next(rate, long):
+    """As the two letters L of HELLO, with a hand between them that shows nothing."""
+    frames = still("L", 0, long, rate, hand=False)
+    frames += still("nothing", long, 0.35, rate, hand=False)
+    again = frames[-1].time + 1 / rate
+    frames += still("L", again, 1.5, rate, hand=False)
+    events = [(e.sign, e.time) for e in spelling.spell(frames) if e.time >= again]
+    assert [sign for sign, _ in events] == ["L"]
+    assert events[0][1] - again >= 0.6
+
+
 def test_a_sign_is_held_through_jumps_of_the_hand():
     frames = still("A", 0, 4, 8)
     for i, frame in enumerate(frames):  # another place each half second

@@ -55,6 +55,7 @@ def test_looks_by_cron_tell_once_and_report_to_one_task(place, tmp_path):
     alerts = {alert["name"]: alert for alert in json.loads(again.stdout)["alerts"]}
     assert alerts["ServerDown"]["labels"]["severity"] == "critical"
     second = again.stdout + again.stderr
+    assert "looking once; told: console\n" in first and "Ctrl-C" not in first
     assert "FIRING critical ServerDown: No Triton server answers" in first
     assert "docs/monitoring.md#serverdown" in first
     assert "ModelNotAnswering:" not in first  # silenced

@@ -150,6 +150,7 @@ def test_ctrl_c_ends_quickstart_and_all_that_it_started(home, tmp_path):
     assert_nothing_runs(home)
 
 
+@pytest.mark.campaign
 def test_another_training_follows_into_the_running_server_without_an_edit(
     quickstart, home, tmp_path, monkeypatch
 ):
@@ -218,6 +219,7 @@ def write_tables(folder):
     return ["A", "B", "Y"]
 
 
+@pytest.mark.campaign
 def test_the_commands_of_the_docs_page_train_three_sets_that_are_served_side_by_side(
     quickstart, home, tmp_path
 ):

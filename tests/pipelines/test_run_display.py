@@ -8,6 +8,7 @@ import textwrap
 
 from data_prep.paths import ROOT
 from data_prep.progress import Progress, duration
+from pipelines.tracking.task import first_of
 
 PROGRAM = textwrap.dedent("""
     import subprocess, sys
@@ -47,8 +48,8 @@ def test_a_pipe_gets_a_line_a_step_and_the_log_everything(tmp_path):
     output, errors = process.communicate(timeout=60)
     assert errors == ""
     lines = [" ".join(line.split()) for line in output.splitlines()]
-    assert lines[0] == "warning: one image is dark"
-    assert lines[1].startswith("prepare 7 images") and lines[1].endswith(" s")
+    assert lines[0].startswith("prepare 7 images") and lines[0].endswith(" s")
+    assert lines[1] == "warning: one image is dark"
     assert lines[2].startswith("serve up")
     assert lines[3:] == ["the end"]
     kept = log.read_text()
@@ -81,9 +82,12 @@ def test_a_failing_run_gives_the_terminal_back(tmp_path):
     program = (
         "import sys\n"
         "from pathlib import Path\n"
+        "from data_prep.progress import warn\n"
         "from pipelines.orchestration.run_display import RunDisplay\n"
         "try:\n"
-        "    with RunDisplay(Path(sys.argv[1])).quiet():\n"
+        "    display = RunDisplay(Path(sys.argv[1]))\n"
+        "    with display.quiet(), display.running('prepare'):\n"
+        "        warn('one image is dark')\n"
         "        raise ValueError('no')\n"
         "except ValueError as error:\n"
         "    print('error:', error, file=sys.stderr)\n"
@@ -95,16 +99,31 @@ def test_a_failing_run_gives_the_terminal_back(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert (done.stdout, done.stderr) == ("still here\n", "error: no\n")
+    warning = f"{'':11}warning: one image is dark\n"
+    assert (done.stdout, done.stderr) == (f"{warning}still here\n", "error: no\n")
+
+
+def test_of_many_warnings_the_first_are_shown_and_where_the_others_are(tmp_path):
+    texts = [f"image {number} is dark" for number in range(8)]
+    assert first_of(texts[:5], tmp_path) == texts[:5]
+    assert first_of(texts, tmp_path) == [*texts[:5], f"and 3 more in {tmp_path}"]
 
 
 def test_progress_says_how_many_of_how_many_and_how_long_still():
     progress = Progress("read", 1000, "photographs", is_shown=False)
-    progress.started -= 10
+    progress.update(50)
+    progress.pace.first = (progress.pace.first[0] - 10, 50)
     progress.update(250, note="dark ones left out")
     text = progress.text("dark ones left out")
-    assert text.startswith("read: 250 of 1,000 photographs, 25 a second, 30 s left")
+    assert text.startswith("read: 300 of 1,000 photographs, 25 a second, 28 s left")
     assert text.endswith("dark ones left out")
+
+
+def test_how_fast_it_goes_is_said_only_once_the_beginning_is_over():
+    progress = Progress("read", 1000, "photographs", is_shown=False)
+    for _ in range(2):  # the first has waited for processes to start
+        progress.update(64)
+    assert progress.text() == "read: 128 of 1,000 photographs"
 
 
 def test_durations_are_said_as_people_do():

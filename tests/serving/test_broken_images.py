@@ -94,7 +94,10 @@ BROKEN = {
 }
 
 
-@pytest.fixture(scope="module", params=["fused", "ensemble"])
+SHAPES = ["fused", pytest.param("ensemble", marks=pytest.mark.campaign)]
+
+
+@pytest.fixture(scope="module", params=SHAPES)
 def asking(request, server, artifacts):
     """Asks for the answer to a list of files, of a model of either shape."""
     urls = {"grpc": server.grpc_url}

@@ -15,7 +15,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.mark.parametrize(
     "network",
-    ["small_resnet:int8", "small_resnet:hand", "mobilenet_v3_small"],
+    [
+        "small_resnet:hand",
+        pytest.param("small_resnet:int8", marks=pytest.mark.campaign),
+        pytest.param("mobilenet_v3_small", marks=pytest.mark.campaign),
+    ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_server_answers_photographs_as_training_does(

@@ -33,7 +33,10 @@ pytestmark = pytest.mark.slow
 DEPLOYMENTS = {"fused": 6, "ensemble": 4}  # scripts/bench reliability makes more
 
 
-@pytest.fixture(scope="module", params=["fused", "ensemble"])
+SHAPES = ["fused", pytest.param("ensemble", marks=pytest.mark.campaign)]
+
+
+@pytest.fixture(scope="module", params=SHAPES)
 def settings(request):
     return Settings(instances=1, shape=request.param)
 

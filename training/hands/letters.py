@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from data_prep.progress import Progress
 from training.hands.geometry import FEATURES, describe
 from training.hands.hand import CHANNELS, POINTS, Hand, unpack
 from training.hands.hand_augmentation import augment_hands
@@ -124,6 +125,7 @@ def train_geometry_network(
     seed: int,
     steps: int,
     device: str | torch.device = "cpu",
+    title: str = "",
 ) -> GeometryNetwork:
     """Train a network on hands, which are varied anew in each step.
 
@@ -135,13 +137,15 @@ def train_geometry_network(
         seed: Of weights, order and variation.
         steps: Of 256 hands each.
         device: To train on.
+        title: Of the live line that counts the steps; "": there is none.
     """
     with one_thread():
         with _seeding:
             torch.manual_seed(seed)
             network = GeometryNetwork(classes, _by_appearance(hands)).to(device)
         generator = torch.Generator(device).manual_seed(seed)
-        _learn(network, hands, steps, generator)
+        with Progress(title, steps, "steps", is_shown=bool(title)) as progress:
+            _learn(network, hands, steps, generator, progress)
     return network.eval()
 
 
@@ -152,7 +156,7 @@ def _by_appearance(hands: Hands) -> bool:
     return len(set(hands.sources[read])) > 1
 
 
-def _learn(network, hands, steps, generator) -> None:
+def _learn(network, hands, steps, generator, progress) -> None:
     device = generator.device
     rows = torch.from_numpy(hands.rows).to(device)
     labels = torch.from_numpy(hands.labels).to(device)
@@ -178,6 +182,7 @@ def _learn(network, hands, steps, generator) -> None:
         loss.backward()
         optimizer.step()
         schedule.step()
+        progress.update()
 
 
 @contextlib.contextmanager

@@ -124,7 +124,10 @@ def train_geometry(
             max(1, int(share_of_steps * count)) for count in (STEPS, FOLD_STEPS)
         )
         everybody = known["train"] + known["val"] + known["test"]
-        report("learning letters from the geometry of hands")
+        what = "learning letters from the geometry of hands"
+        report(what)
+        # of several sources, those left out have a line of their own
+        alone = len(set(everybody.sources)) == 1
         with ThreadPoolExecutor(1) as pool:  # beside those without each signer
             network = pool.submit(
                 train_geometry_network,
@@ -133,6 +136,7 @@ def train_geometry(
                 seed,
                 steps,
                 device=device,
+                title=what if alone else "",
             )
             without = leave_sources_out(
                 everybody, further, len(classes), seed, fold_steps, device

@@ -15,7 +15,7 @@ also need OpenCV and the project around this file.
 asks a server behind TLS. The token is read from a file, because other users of the
 machine can see the command line.
 Exit code: 0 all answered; 2 bad input, each named in one line on standard error, and
-the others answered; 3 no server answers.
+the others answered; 3 no server answers; 130 ended by Ctrl-C.
 """
 
 import argparse
@@ -51,7 +51,11 @@ PORTS = {"grpc": 8001, "http": 8000}
 
 def arguments():
     parser = argparse.ArgumentParser(
-        description="Ask a Triton server which letters photographs show."
+        description="Ask a Triton server which letters photographs show.",
+        epilog="example: client.py --image photo.jpg --top 5\n"
+        "exit codes: 0 all answered, 2 bad input, 3 no server answers, 130 ended by "
+        "Ctrl-C",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
@@ -62,7 +66,10 @@ def arguments():
     )
     source.add_argument("--video", metavar="FILE", help="a film of somebody who signs")
     source.add_argument(
-        "--camera", type=int, metavar="N", help="a camera of this machine, such as 0"
+        "--camera",
+        type=int,
+        metavar="N",
+        help="a camera of this machine, such as 0, until Ctrl-C or q in its window",
     )
     parser.add_argument(
         "--record",
@@ -88,10 +95,21 @@ def arguments():
         help="send it with every request; @FILE reads such lines from a file: other "
         "users of this machine can see command lines, so put tokens there",
     )
-    parser.add_argument("--protocol", choices=sorted(PORTS), default="grpc")
-    parser.add_argument("--model", default="asl", help="default asl")
     parser.add_argument(
-        "--top", type=int, default=1, metavar="N", help="letters a photograph (1)"
+        "--protocol",
+        choices=sorted(PORTS),
+        default="grpc",
+        help="by which the server is asked (default grpc)",
+    )
+    parser.add_argument(
+        "--model", default="asl", metavar="NAME", help="that is asked (default asl)"
+    )
+    parser.add_argument(
+        "--top",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many of the likeliest letters of a photograph (default 1)",
     )
     parser.add_argument(
         "--threshold",
@@ -112,17 +130,22 @@ def arguments():
         type=int,
         default=1,
         metavar="N",
-        help="requests on their way at once (1)",
+        help="requests on their way at once (default 1)",
     )
     parser.add_argument(
-        "--timeout", type=float, default=60, metavar="S", help="for an answer (60 s)"
+        "--timeout",
+        type=float,
+        default=60,
+        metavar="S",
+        help="seconds that an answer may take (default 60)",
     )
     parser.add_argument(
         "--retries",
         type=int,
         default=0,
         metavar="N",
-        help="ask a server that is away again, after 0.5, 1, 2 ... s (0)",
+        help="how often to ask a server that is away again, after 0.5, 1, 2 ... s "
+        "(default 0)",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
@@ -249,4 +272,8 @@ def main():
 if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):  # file names may be no UTF-8
         stream.reconfigure(errors="backslashreplace")
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -7,6 +7,7 @@ import time
 
 UNCERTAIN = "uncertain"
 PROGRESS_S = 10  # between two lines, where there is no terminal
+MEASURED_S = 3  # over which a rate is measured before it is told
 
 
 class Output:
@@ -38,11 +39,10 @@ class Output:
             self.records.append(record)
             return
         self.progress.clear()
-        shown = [(record["predicted_class"], letters[0][1]), *letters[1:]]
-        print(
-            "%s: %s" % (path, ", ".join("%s (%.2f)" % letter for letter in shown)),
-            flush=True,
-        )
+        sure = beside(record["confidence"], self.threshold)
+        shown = ["%s (%s)" % (record["predicted_class"], sure)]
+        shown += ["%s (%.2f)" % letter for letter in letters[1:]]
+        print("%s: %s" % (path, ", ".join(shown)), flush=True)
 
     def fail(self, path, reason):
         """Say at once that a photograph has no answer, and why."""
@@ -73,19 +73,24 @@ class Progress:
 
     def begin(self, total):
         self.total, self.start = total, time.monotonic()
-        self.said = self.start
+        self.said, self.first = self.start, None
 
     def add(self):
         """One more photograph has come back."""
         self.done += 1
         now = time.monotonic()
+        # until the first answer a server may have started, or loaded what is asked
+        self.first = self.first or (now, self.done)
         if now - self.said < (0.1 if self.terminal else PROGRESS_S):
             return
         self.said = now
         width = 24
         filled = width * self.done // max(self.total, 1)
         bar = "[%s%s] " % ("#" * filled, "." * (width - filled))
-        text = "%s%d of %d, %s" % (bar, self.done, self.total, self.rate())
+        text = "%s%d of %d" % (bar, self.done, self.total)
+        since, before = self.first
+        if now - since >= MEASURED_S:
+            text += ", " + rate(self.done - before, now - since)
         if self.terminal:
             print("\r\033[K" + text, end="", file=sys.stderr, flush=True)
             self.shown = True
@@ -102,11 +107,21 @@ class Progress:
         """Say how fast it was, unless it was one request of this size at most."""
         self.clear()
         if self.terminal or self.total > size:
-            print("%d answered, %s" % (self.done, self.rate()), file=sys.stderr)
+            speed = rate(self.done, time.monotonic() - self.start)
+            print("%d answered, %s" % (self.done, speed), file=sys.stderr)
 
-    def rate(self):
-        seconds = time.monotonic() - self.start
-        return "%.1f photographs/s" % (self.done / max(seconds, 1e-6))
+
+def rate(count, seconds):
+    return "%.1f photographs/s" % (count / max(seconds, 1e-6))
+
+
+def beside(value, limit):
+    """A value with as many digits as show on which side of a limit it is."""
+    for digits in range(2, 18):
+        text = "%.*f" % (digits, value)
+        if (float(text) >= limit) == (value >= limit):
+            break
+    return text
 
 
 def record_of(path, letters, model, version, threshold):

@@ -321,7 +321,7 @@ def main():
     try:
         server.serve_forever()
     except KeyboardInterrupt:
-        pass
+        sys.exit(130)
 
 
 if __name__ == "__main__":

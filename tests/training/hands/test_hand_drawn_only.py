@@ -22,6 +22,7 @@ EACH = 4  # photographs a class and person
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.real_data
 @pytest.mark.timeout(900)
 def test_a_model_of_drawn_hands_alone_reads_hands_on_real_photographs(tmp_path):

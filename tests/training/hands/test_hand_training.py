@@ -165,6 +165,7 @@ def test_a_damaged_geometry_is_told_in_one_line(trained, raw, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.campaign
 def test_two_processes_under_torchrun_train_one_hand_model(trained, dataset, tmp_path):
     script = tmp_path / "two.py"
     script.write_text(
