@@ -345,9 +345,10 @@ def _warnings(summary: dict) -> list[str]:
                     f"{TOO_FEW_FOR[name]}"
                 )
     if 0 < (count := summary["counts"]["test"]) < FEW:
-        low, high = interval(round(0.8 * count), count)
+        right = round(0.8 * count)
+        low, high = interval(right, count)
         found.append(
-            f"test has {count} images in all: where 80 % of them are right, it may be "
-            f"{100 * low:.0f} to {100 * high:.0f} % of very many; more images tell more"
+            f"test has {count} images in all: where {right} of them are right, it may "
+            f"be {100 * low:.0f} to {100 * high:.0f} % of very many; more tell more"
         )
     return found

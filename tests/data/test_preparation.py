@@ -131,7 +131,7 @@ def test_splits_too_small_to_judge_by_are_warned_of(tmp_path):
     classes = "images of 3 of 3 classes (such as A 1, B 1, C 1)"
     assert f"val has fewer than 5 {classes}: which epoch is kept is left to" in told[0]
     assert f"test has fewer than 5 {classes}: how good the model is" in told[1]
-    assert told[2].startswith("test has 3 images in all: where 80 % of them are right")
+    assert told[2].startswith("test has 3 images in all: where 2 of them are right")
 
     none = replace(SMALL.split, ratios=(80, 20, 0))  # nobody wants to judge by a test
     options = Options(SMALL.preprocessing, none)

@@ -292,13 +292,25 @@ def test_a_failing_step_stops_the_pipeline_with_its_reason(home, tmp_path):
     raw = tmp_path / "raw"
     draw_dataset(raw, per_class=8, classes=["A", "B"], workers=1)
     (raw / "A" / "A3.jpg").write_text("no photograph")
-    done = run(
-        "-m", "pipelines.asl", "--local", "--raw", str(raw), home=home, check=False
-    )
+    command = ["-m", "pipelines.asl", "--local", "--raw", str(raw)]
+    command += ["--set", "deploy.allow-new-classes=true"]  # what serves has others
+    done = run(*command, home=home, check=False)
     assert done.returncode == 2
     assert "A3.jpg" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert list(lines_by_step(done.stdout)) == ["validate"]
+
+
+def test_a_model_that_deploy_would_refuse_is_not_trained(quickstart, home, tmp_path):
+    raw = tmp_path / "raw"
+    draw_dataset(raw, per_class=12, classes=["A", "B"], workers=1)
+    register = ("-m", "data_prep.validate", "--raw", str(raw), "--register")
+    dataset_id = run(*register, home=home).stdout.split()[-1]
+    pipeline = ("-m", "pipelines.asl", "--local", "--raw-dataset-id", dataset_id)
+    done = run(*pipeline, home=home, check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "which is served, has" in done.stderr.splitlines()[-1]
+    assert list(lines_by_step(done.stdout)) == ["validate", "prepare"]
 
 
 @pytest.mark.parametrize(
