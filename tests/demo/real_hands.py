@@ -42,7 +42,6 @@ def make_artifacts(folder: Path, people: list[Path]) -> Path:
         rows=read_photographs(images, reader_graph(), "read hands").rows,
         labels=np.array([LETTERS.index(letter) for letter, _, _ in files]),
         sources=np.array([person for _, person, _ in files], dtype=object),
-        augmented=np.zeros(len(files), bool),
     )
     network = train_geometry_network(
         hands + bend_hands(LETTERS, BENT, 0), len(LETTERS), seed=0, steps=STEPS

@@ -42,7 +42,6 @@ def bend_hands(classes: list[str], each: int, seed: int) -> Hands:
         np.array(rows, np.float32).reshape(len(rows), -1),
         np.array(labels, np.int64),
         np.array([SOURCE] * len(rows)),
-        np.zeros(len(rows), bool),
     )
 
 

@@ -22,14 +22,13 @@ TEMPERATURES = np.geomspace(0.4, 4, 47)
 
 
 def leave_sources_out(
-    hands: Hands, further: Hands, classes: int, seed: int, steps: int, device="cpu"
+    hands: Hands, bent: Hands, classes: int, seed: int, steps: int, device="cpu"
 ) -> tuple[dict, float] | None:
     """Train without each source once, and ask about it.
 
     Args:
         hands: Of all photographs there are, with their sources.
-        further: Hands to learn from only: augmented ones, left out with their source,
-            and bent ones.
+        bent: Hands to learn from only (training/hands/bent_hands.py).
         classes: Number of letters.
         seed: Of the networks.
         steps: Of each training.
@@ -55,7 +54,7 @@ def leave_sources_out(
     def leave_out(fold: list[str]) -> None:
         out = np.isin(hands.sources, fold)
         network = train_geometry_network(
-            hands.where(~out) + further.where(~np.isin(further.sources, fold)),
+            hands.where(~out) + bent,
             classes,
             seed,
             steps,

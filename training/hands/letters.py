@@ -91,13 +91,11 @@ class Hands:
         rows: ``(N, NUMBERS)`` float32 (training/hands/hand.py).
         labels: ``(N,)`` int64.
         sources: ``(N,)`` texts: whose hands they are.
-        augmented: ``(N,)`` bool: of varied photographs, whose originals are here, too.
     """
 
     rows: np.ndarray
     labels: np.ndarray
     sources: np.ndarray
-    augmented: np.ndarray
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -107,7 +105,6 @@ class Hands:
             rows=self.rows[chosen],
             labels=self.labels[chosen],
             sources=self.sources[chosen],
-            augmented=self.augmented[chosen],
         )
 
     def __add__(self, other: "Hands") -> "Hands":
@@ -115,7 +112,6 @@ class Hands:
             rows=np.concatenate([self.rows, other.rows]),
             labels=np.concatenate([self.labels, other.labels]),
             sources=np.concatenate([self.sources, other.sources]),
-            augmented=np.concatenate([self.augmented, other.augmented]),
         )
 
 
@@ -131,8 +127,7 @@ def train_geometry_network(
 
     Args:
         hands: All sources, and all classes of each, are drawn about equally often:
-            with the root of their size. Of a class of a source, augmented ones are
-            drawn as often as all others.
+            with the root of their size.
         classes: Width of the output.
         seed: Of weights, order and variation.
         steps: Of 256 hands each.
@@ -206,17 +201,10 @@ def one_thread():
 
 def sampling_weights(hands: Hands) -> np.ndarray:
     """How often to draw each hand, ``(N,)`` float64."""
-    plain = ~hands.augmented
     _, source = np.unique(hands.sources, return_inverse=True)
     group = source * (hands.labels.max() + 1) + hands.labels
-    sizes = np.bincount(source[plain])[source]
-    members, copies = (
-        np.bincount(group[kind], minlength=group.max() + 1)[group]
-        for kind in (plain, ~plain)
-    )
-    alike = np.where(plain, members, copies)
-    kinds = np.where(copies > 0, 2, 1)
-    return np.sqrt(members / sizes) / (kinds * alike)
+    sizes, members = np.bincount(source)[source], np.bincount(group)[group]
+    return 1 / np.sqrt(members * sizes)
 
 
 def predict_probabilities(network: GeometryNetwork, rows: np.ndarray) -> np.ndarray:

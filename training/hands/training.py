@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,7 @@ import torch
 
 from data_prep.errors import InputError
 from training import distributed
-from training.hands.augmented import AugmentedPhotographs
 from training.hands.bent_hands import bend_hands
-from training.hands.hand import unpack
 from training.hands.held_out_signers import leave_sources_out
 from training.hands.letters import (
     GeometryNetwork,
@@ -21,15 +19,12 @@ from training.hands.letters import (
     train_geometry_network,
 )
 from training.hands.model import GEOMETRY, WORTH_ASKING, Letters
-from training.hands.picked import pick_evenly
 from training.hands.pictures import inner
-from training.hands.reader import FOUND
 from training.hands.readings import Readings, read_photographs, reader_graph
 from training.loop import predict
 
 GEOMETRY_FILE = "geometry.pt"  # state dict of the geometry network, and temperature
 BENT = 200  # bent hands a class
-AUGMENTED = 12  # photographs of a class and source that are varied and read once more
 STEPS, FOLD_STEPS = 1500, 600  # of the geometry network, of 256 hands each
 
 
@@ -112,14 +107,10 @@ def train_geometry(
                 rows=readings[name].rows,
                 labels=labels,
                 sources=np.array(sources[name], dtype=object),
-                augmented=np.zeros(len(labels), bool),
             )
             for name, (_, labels) in splits.items()
         }
-        further = bend_hands(classes, max(1, int(BENT * share_of_steps)), seed)
-        if len(set(sources["train"])) > 1:
-            images = splits["train"][0]
-            further = further + read_augmented(images, known["train"], graph, seed)
+        bent = bend_hands(classes, max(1, int(BENT * share_of_steps)), seed)
         steps, fold_steps = (
             max(1, int(share_of_steps * count)) for count in (STEPS, FOLD_STEPS)
         )
@@ -131,7 +122,7 @@ def train_geometry(
         with ThreadPoolExecutor(1) as pool:  # beside those without each signer
             network = pool.submit(
                 train_geometry_network,
-                known["train"] + further,
+                known["train"] + bent,
                 len(classes),
                 seed,
                 steps,
@@ -139,7 +130,7 @@ def train_geometry(
                 title=what if alone else "",
             )
             without = leave_sources_out(
-                everybody, further, len(classes), seed, fold_steps, device
+                everybody, bent, len(classes), seed, fold_steps, device
             )
         held_out, temperature = without or (None, 1.0)
         state = {
@@ -161,29 +152,6 @@ def _read_splits(splits, graph) -> dict[str, Readings]:
         name: read_photographs(images, graph, f"read hands of {name}")
         for name, (images, _) in splits.items()
     }
-
-
-def read_augmented(images: np.ndarray, hands: Hands, graph: Path, seed: int) -> Hands:
-    """Vary AUGMENTED photographs of each class and source, and read them.
-
-    With one source nobody should do so: of drawn hands alone, fewer photographs of
-    others were answered rightly then (training/EXPERIMENTS.md).
-
-    Args:
-        images: ``(N, S, S, 3)`` uint8 RGB.
-        hands: What was read of them as they are.
-        graph: From `reader_graph`.
-        seed: Of the variation.
-    """
-    picked = pick_evenly(hands.labels, hands.sources, AUGMENTED)
-    varied = AugmentedPhotographs(images, picked, seed)
-    rows = read_photographs(varied, graph, "read hands of train, varied").rows
-    augmented = replace(
-        hands.where(picked), rows=rows, augmented=np.ones(len(picked), bool)
-    )
-    # where the hand was lost in varying, its points are noise
-    presence = unpack(torch.from_numpy(rows)).sure[:, 1].numpy()
-    return augmented.where(presence > FOUND)
 
 
 def _network(state: dict, classes: int) -> GeometryNetwork:

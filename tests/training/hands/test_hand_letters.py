@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from training.hands import held_out_signers
 from training.hands.bent_hands import bend_hands
 from training.hands.hand import pack, unpack
 from training.hands.held_out_signers import TEMPERATURES, calibrate, leave_sources_out
@@ -103,35 +102,17 @@ def test_each_source_is_asked_about_by_a_network_that_has_not_seen_it():
     assert figures["mean"] == pytest.approx(mean)
 
 
-def test_augmented_hands_are_left_out_with_their_source(monkeypatch):
-    hands = hands_of("a", 1) + hands_of("b", 2) + hands_of("c", 3)
-    augmented = replace(hands, augmented=np.ones(len(hands), bool))
-    learned = []
-
-    def train(hands, *args, **options):
-        learned.append((set(hands.sources), set(hands.sources[hands.augmented])))
-        return train_geometry_network(hands, *args, **options)
-
-    monkeypatch.setattr(held_out_signers, "train_geometry_network", train)
-    bent = hands_of("bent hands", 9)
-    leave_sources_out(hands, augmented + bent, 3, seed=0, steps=1)
-    expected = [({"bent hands", *two}, {*two}) for two in ("bc", "ac", "ab")]
-    assert sorted(learned, key=str) == sorted(expected, key=str)
-
-
-def test_of_a_class_augmented_hands_are_drawn_as_often_as_the_others():
-    plain = hands_of("a", 1, each=12) + hands_of("b", 2, each=3)
-    few = hands_of("a", 3, each=2)
-    hands = plain + replace(few, augmented=np.ones(len(few), bool))
-    chances, without = sampling_weights(hands), sampling_weights(plain)
-    for label in range(3):
-        group = (hands.labels == label) & (hands.sources == "a")
-        again = chances[group & hands.augmented].sum()
-        assert again == pytest.approx(chances[group & ~hands.augmented].sum())
-        before = without[(plain.labels == label) & (plain.sources == "a")].sum()
-        assert 2 * again == pytest.approx(before)
-    others = hands.sources == "b"
-    np.testing.assert_allclose(chances[others], without[plain.sources == "b"])
+def test_classes_are_drawn_with_the_root_of_their_share_of_a_source():
+    """So a source of a quarter of the size counts as much."""
+    hands = hands_of("a", 1, each=12) + hands_of("b", 2, each=3)
+    hands = hands + hands_of("b", 3, each=9, classes=["B"])  # 12, 3 and 3 of 18
+    chances = sampling_weights(hands)
+    of_a, of_b = (
+        [chances[(hands.sources == s) & (hands.labels == c)].sum() for c in range(3)]
+        for s in "ab"
+    )
+    assert of_a == pytest.approx([(1 / 3) ** 0.5] * 3)
+    assert of_b == pytest.approx([(12 / 18) ** 0.5, (3 / 18) ** 0.5, (3 / 18) ** 0.5])
 
 
 def test_a_source_with_wrong_labels_is_the_worst():
