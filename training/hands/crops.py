@@ -68,14 +68,14 @@ def cut(
     side = photographs.shape[2]
     x, y = ((part * side - 0.5).clamp(0, side - 1) for part in (x, y))
     left, top = (part.floor().clamp(max=side - 2) for part in (x, y))
-    first = (top * side + left).long().flatten(1)
-    places = [first + step for step in (0, 1, side, side + 1)]
-    channels = []
-    for channel in photographs.flatten(2).unbind(1):
-        pixels = [channel.gather(1, place).reshape(x.shape) for place in places]
-        high, low = (
-            one + (x - left) * (next_one - one)
-            for one, next_one in (pixels[:2], pixels[2:])
-        )
-        channels.append(high + (y - top) * (low - high))
-    return torch.stack(channels, 1)
+    first = (top * side + left).long().flatten(1)[:, None]
+    first = first.expand(-1, photographs.shape[1], -1)
+    flat = photographs.flatten(2)
+    high_left, high_right, low_left, low_right = (
+        flat.gather(2, first + step).unflatten(2, (size, size))
+        for step in (0, 1, side, side + 1)
+    )
+    across, down = (x - left)[:, None], (y - top)[:, None]
+    high = high_left + across * (high_right - high_left)
+    low = low_left + across * (low_right - low_left)
+    return high + down * (low - high)
