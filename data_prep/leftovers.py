@@ -47,6 +47,15 @@ def remove_folders(folders: Iterable[Path]) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def newest_first(paths: Iterable[Path]) -> list[Path]:
+    """Sort by the time of the last use; leave out what is gone by now."""
+    used = {}
+    for path in paths:
+        with suppress(FileNotFoundError):
+            used[path] = path.stat().st_mtime
+    return sorted(used, key=used.__getitem__, reverse=True)
+
+
 @contextmanager
 def _lock(path: Path) -> Iterator[bool]:
     """Try to become the only holder of a file or folder; yield whether it worked."""

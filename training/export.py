@@ -10,7 +10,7 @@ import torch
 from data_prep.figures import beside
 from training.graph import PARITY, onnx_predict
 from training.hands.model import HandModel
-from training.hands.readings import OPSET
+from training.hands.reader_graph import OPSET
 from training.loop import predict
 from training.network import Classifier
 

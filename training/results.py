@@ -19,7 +19,8 @@ from training.export import export_onnx, golden_inputs
 from training.golden import RAW_GOLDEN_FILE, write_raw_golden
 from training.graph import describe_split, onnx_predict
 from training.hands.model import HandModel, Letters
-from training.hands.readings import read_photographs, reader_graph
+from training.hands.reader_graph import reader_graph
+from training.hands.readings import read_photographs
 from training.loop import predict
 from training.network import Classifier
 from training.pictures import plot_confusion, plot_curves, plot_predictions

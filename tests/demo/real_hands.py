@@ -13,7 +13,8 @@ from training.export import export_onnx
 from training.hands.bent_hands import bend_hands
 from training.hands.letters import Hands, train_geometry_network
 from training.hands.model import HandModel, Letters
-from training.hands.readings import read_photographs, reader_graph
+from training.hands.reader_graph import reader_graph
+from training.hands.readings import read_photographs
 
 RECORD = Preprocessing(image_size=256, resize_mode="letterbox")
 BENT, STEPS = 40, 400  # bent hands a letter; steps of learning

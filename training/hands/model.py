@@ -18,7 +18,8 @@ from training.hands.hand import pack, unpack
 from training.hands.letters import GeometryNetwork
 from training.hands.pictures import inner, to_batch
 from training.hands.reader import FOUND, HandReader
-from training.hands.readings import OPSET, OUTPUTS, Readings, reader_graph
+from training.hands.reader_graph import OPSET, OUTPUTS, reader_graph
+from training.hands.readings import Readings
 
 # Share of the geometry in the answer: where a hand was found, and where none was.
 GEOMETRY, GEOMETRY_UNSEEN = 0.6, 0.2

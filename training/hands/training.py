@@ -20,7 +20,8 @@ from training.hands.letters import (
 )
 from training.hands.model import GEOMETRY, WORTH_ASKING, Letters
 from training.hands.pictures import inner
-from training.hands.readings import Readings, read_photographs, reader_graph
+from training.hands.reader_graph import reader_graph
+from training.hands.readings import Readings, read_photographs
 from training.loop import predict
 
 GEOMETRY_FILE = "geometry.pt"  # state dict of the geometry network, and temperature

@@ -10,7 +10,7 @@ from training.hands.bent_hands import bend_hands
 from training.hands.files import find_hand_networks
 from training.hands.letters import train_geometry_network
 from training.hands.reader import HandReader
-from training.hands.readings import reader_graph
+from training.hands.reader_graph import reader_graph
 
 
 @pytest.fixture(scope="session")
