@@ -16,7 +16,7 @@ from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.stopping import until_stopped
 from pipelines.orchestration import controller, run_options, steps
-from pipelines.tracking.connection import ensure_clearml
+from pipelines.tracking.connection import ensure_clearml, report_from_threads
 from pipelines.tracking.datasets import PROJECT, prepared_name, raw_name
 from pipelines.tracking.task import pin_requirements
 
@@ -116,6 +116,7 @@ def main() -> None:
         if args.now:
             raise InputError("--now goes with --daily; leave it out")
         ensure_clearml()
+        report_from_threads()
         pin_requirements()
         scheduler = watch(controller.draft(args), args.poll, args.name)
     else:
@@ -125,6 +126,7 @@ def main() -> None:
         except ValueError:
             raise InputError(f"--daily {args.daily} is no time such as 02:30") from None
         ensure_clearml()
+        report_from_threads()
         pin_requirements()
         scheduler = follow_the_clock(controller.draft(args), time, args.now)
     wait_for_code_analysis()

@@ -53,9 +53,11 @@ def ensure_clearml() -> str:
 def report_from_threads() -> None:
     """Let the tasks of this process report from threads instead of a process.
 
-    Closing one takes 0.1 s then instead of 10. It is for our own programs, none of
-    which forks while it reports: the SDK's threads are missing in forked processes,
-    which wait for them forever.
+    Closing one takes 0.1 s then instead of 10. And the SDK forks that process while its
+    thread may ask git about the repository: the fork keeps git's pipe open, and the
+    thread waits for its end for minutes (seen once in twelve starts). It is for our own
+    programs, none of which forks while it reports: the SDK's threads are missing in
+    forked processes, which wait for them forever.
     """
     from clearml import Task
 

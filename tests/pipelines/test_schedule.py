@@ -3,6 +3,7 @@
 import signal
 import time
 
+import psutil
 import pytest
 from place import interrupt
 
@@ -36,6 +37,15 @@ def queued(place) -> dict:
             return task
         time.sleep(0.3)
     raise AssertionError(place.tasks())
+
+
+def test_it_has_no_process_of_the_sdk_beside_it(place, tmp_path):
+    """One made while git is asked would keep git's pipe open: minutes of silence."""
+    schedule = start(place, "--daily", "02:30", "--raw", str(tmp_path))
+    try:
+        assert psutil.Process(schedule.pid).children() == []
+    finally:
+        interrupt(schedule, seconds=200)
 
 
 def options_of(task) -> dict:
