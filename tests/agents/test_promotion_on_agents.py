@@ -141,6 +141,7 @@ def test_a_worse_model_is_trained_and_changes_nothing(place, a, server, photogra
     assert output(b["verify"], "agreement") == "1.0"
 
 
+@pytest.mark.campaign
 def test_a_better_model_replaces_it_under_load_by_clearml_task(
     place, a, server, photographs
 ):
@@ -194,6 +195,7 @@ def assert_it_shows_what_its_steps_found(place, controller: str):
     assert {"confusion_matrix", "predictions"} <= names
 
 
+@pytest.mark.campaign
 def test_a_search_trains_on_the_agents_and_names_the_best(place, a):
     command = [place.python, "-m", "pipelines.search", "--trials", "2"]
     command += ["--space", "lr=0.0001:0.01:log", "batch-size=8,16"]

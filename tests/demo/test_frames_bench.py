@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.paths import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.campaign]
 
 
 def test_every_browser_has_frames_answered_and_a_line(triton, tmp_path):

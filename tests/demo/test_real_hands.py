@@ -17,7 +17,12 @@ from test_page import ready, spells
 from pipelines.repository import versions
 from pipelines.serving.triton_server import TritonServer, pick_ports
 
-pytestmark = [pytest.mark.slow, pytest.mark.real_data, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.campaign,
+    pytest.mark.real_data,
+    pytest.mark.timeout(600),
+]
 
 LEARNED = ("signer_3", "signer_4", "signer_6", "signer_7")
 

@@ -37,7 +37,7 @@ from pipelines.serving import model_processes
 from pipelines.serving.client import TritonClient
 from pipelines.serving.triton_server import TritonServer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.campaign]
 WAYS = ("telegram", "slack", "mail")  # of Alertmanager
 FAULTS = ("PhotographsRefused", "MixCollapsed", "ModelNotAnswering", "ServerDown")
 

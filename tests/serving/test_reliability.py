@@ -25,6 +25,7 @@ def rows(text: str) -> dict[str, str]:
     return {line[0].strip(): line[1].strip() for line in lines}
 
 
+@pytest.mark.campaign
 def test_swaps_and_roll_backs_have_a_table_in_which_nothing_failed(home):
     command = [sys.executable, "-m", "benchmarks.reliability", "swaps", "--swaps", "2"]
     command += ["--clients", "2", "--busy", "1", "--instances", "1"]

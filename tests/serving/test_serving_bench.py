@@ -12,6 +12,7 @@ from data_prep.paths import ROOT
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.campaign,
     pytest.mark.timeout(900),  # half a minute, but more on a busy machine than others
     pytest.mark.skipif(
         not (shutil.which("wrk") and shutil.which("h2load")),

@@ -148,6 +148,7 @@ def test_a_version_that_answers_otherwise_once_it_is_loaded_never_answers_client
     assert versions.current(running.repository)["version"] == 1
 
 
+@pytest.mark.campaign
 def test_rolling_back_deploying_and_healing_at_once_in_any_order(
     artifacts, other_artifacts, photographs, tmp_path
 ):

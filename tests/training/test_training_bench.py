@@ -10,6 +10,7 @@ from data_prep.paths import ROOT
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_the_bench_measures_all_three_loops():
     command = [sys.executable, "-m", "benchmarks.train", "--image-size", "32"]
     command += ["--seconds", "0.5", "--batch-size", "16"]
