@@ -1,7 +1,7 @@
 """The options of one run of the pipeline, which several commands have in common.
 
-They say what is run. `pipelines.asl`, `pipelines.schedule` and `pipelines.ci.start` take
-all of them, the quickstart some. From them and the preset come the options of each
+They say what is run. `pipelines.asl`, `pipelines.schedule` and `pipelines.ci.start`
+take all of them, the quickstart some. From them and the preset come the options of each
 step.
 """
 
