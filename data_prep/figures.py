@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+MOST_DIGITS = 17  # tell any two floats apart
 NORMAL_95 = 1.96  # quantile of the standard normal distribution, for 95 %
 FEW = 100  # images, of which an accuracy says little
 
@@ -16,10 +17,10 @@ def beside(value: float, limit: float, digits: int = 2, kind: str = "f") -> str:
         digits: At least so many, as ``kind`` counts them.
         kind: Of Python's formats: "f", "g" or "e".
     """
-    for more in range(digits, 18):
-        text = f"{value:.{more}{kind}}"
-        if _side(float(text), limit) == _side(value, limit):
-            break
+    text = f"{value:.{digits}{kind}}"
+    while _side(float(text), limit) != _side(value, limit) and digits < MOST_DIGITS:
+        digits += 1
+        text = f"{value:.{digits}{kind}}"
     return text
 
 

@@ -10,11 +10,11 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
 
 CONSOLE = "ASL_CONSOLE"  # environment variable
-SECONDS = 30.0  # between two live lines where there is no terminal
+FIRST, LONGEST = 10.0, 300.0  # seconds between two lines in a log
 REFRESH = 0.2  # seconds between two changes of one on a terminal
 MEASURED = 3.0  # seconds over which a pace is measured before it is told
 
@@ -33,20 +33,33 @@ def hand_on(**message: str) -> None:
             file.write(json.dumps(message) + "\n")
 
 
+def pause(seconds: float) -> float:
+    """How long to wait with the next line where there is no terminal.
+
+    It grows with the work: the lines of an hour are no more than a screen.
+
+    Args:
+        seconds: From the beginning of the work until the line before.
+    """
+    return min(max(FIRST, seconds / 2), LONGEST)
+
+
 class LiveLine:
     """One line about what goes on, on standard error; cleared at the end."""
 
     def __init__(self):
         self.moves = sys.stderr.isatty()
-        self.every = REFRESH if self.moves or os.environ.get(CONSOLE) else SECONDS
+        self.is_logged = not self.moves and not os.environ.get(CONSOLE)
+        self.started = time.monotonic()
         # what is over within seconds needs no line in a log
-        self.shown_at = 0.0 if self.every == REFRESH else time.monotonic()
+        self.shown_at = self.started if self.is_logged else 0.0
         self.is_shown = False
 
     def show(self, text: str) -> None:
         """Show a text, unless the last one was shown a moment ago."""
         now = time.monotonic()
-        if now - self.shown_at < self.every:
+        every = pause(self.shown_at - self.started) if self.is_logged else REFRESH
+        if now - self.shown_at < every:
             return
         self.shown_at = now
         if os.environ.get(CONSOLE):
@@ -116,18 +129,20 @@ class Progress:
         self.title, self.total, self.unit = title, total, unit
         self.done, self.is_shown = 0, is_shown
         self.line, self.pace = LiveLine(), Pace()
+        self.lock = threading.Lock()
         self.rate: float | None = None  # a second
 
     def update(self, count: int = 1, note: str = "") -> None:
-        """Count some more.
+        """Count some more; several threads may do so.
 
         Args:
             note: Stands at the end of the line.
         """
-        self.done += count
-        self.rate = self.pace.update(self.done)
-        if self.is_shown and self.done < self.total:
-            self.line.show(self.text(note))
+        with self.lock:
+            self.done += count
+            self.rate = self.pace.update(self.done)
+            if self.is_shown and self.done < self.total:
+                self.line.show(self.text(note))
 
     def text(self, note: str = "") -> str:
         parts = [f"{self.title}: {self.done:,} of {self.total:,} {self.unit}"]
@@ -144,14 +159,6 @@ class Progress:
 
     def __exit__(self, *_) -> None:
         self.line.clear()
-
-
-def counted(items: Iterable, title: str, total: int, unit: str = "images") -> Iterator:
-    """Yield items, and count them on a live line."""
-    with Progress(title, total, unit) as progress:
-        for item in items:
-            yield item
-            progress.update()
 
 
 def duration(seconds: float) -> str:

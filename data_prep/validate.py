@@ -118,7 +118,7 @@ def main(tracking) -> None:
             check(args),
         )
         answer.update(result, report=str(folder))
-        _report(task, result, listing, folder)
+        _report(task, result, listing, folder, tracking.upload_artifact)
         tracking.tell_result(task, summary(result))
         for finding in result["findings"]:
             if finding["severity"] == ERROR:
@@ -150,8 +150,12 @@ def summary(result: dict) -> str:
     )
 
 
-def _report(task, result: dict, listing: Listing, folder: Path) -> None:
-    """Show the report on the ClearML task as well."""
+def _report(task, result: dict, listing: Listing, folder: Path, upload) -> None:
+    """Show the report on the ClearML task as well.
+
+    Args:
+        upload: `pipelines.tracking.upload_artifact`.
+    """
     logger = task.get_logger()
     classes = result["classes"]
     logger.report_histogram(
@@ -173,8 +177,8 @@ def _report(task, result: dict, listing: Listing, folder: Path) -> None:
     logger.report_image("Samples", "a row a class", iteration=0, local_path=samples)
     logger.report_single_value("images", result["images"])
     logger.report_single_value("findings", len(rows))
-    task.upload_artifact("validation", folder / "validation.json")
-    task.upload_artifact("report", folder / "validation.html")
+    upload(task, "validation", folder / "validation.json")
+    upload(task, "report", folder / "validation.html")
 
 
 def _report_finding(logger, finding: dict) -> None:

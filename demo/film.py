@@ -82,14 +82,14 @@ def watch(
             label = best if confidence >= threshold else "uncertain"
             sure = beside(confidence, threshold)
             if window or record:
-                shown = drawn(sent, points, f"{label} {sure}", text)
-            if record:
-                writer = writer or _writer(record, shown)
-                writer.write(shown)
-            if window:
-                cv2.imshow("asl", shown)
-                if cv2.waitKey(1) & 0xFF in STOP_KEYS:
-                    break
+                picture = drawn(sent, points, f"{label} {sure}", text)
+                if record:
+                    writer = writer or _writer(record, picture)
+                    writer.write(picture)
+                if window:
+                    cv2.imshow("asl", picture)
+                    if cv2.waitKey(1) & 0xFF in STOP_KEYS:
+                        break
             if (label, text) != said:
                 said = label, text
                 line = {"time": round(seconds, 3), "predicted_class": label}

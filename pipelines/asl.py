@@ -25,6 +25,8 @@ from data_prep.errors import exit_2_on_input_error
 from pipelines.orchestration import class_check, controller, presets
 from pipelines.orchestration.run_display import RunDisplay, log_file
 from pipelines.orchestration.run_options import (
+    SERVICES,
+    add_verbose,
     all_layers,
     all_settings,
     make_absolute,
@@ -36,6 +38,23 @@ from pipelines.tracking.task import exit_code_for_agents
 
 def arguments() -> argparse.ArgumentParser:
     parser = run_arguments()
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print all options of all steps and where each comes from, do nothing "
+        "else",
+    )
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
+        "--local", action="store_true", help="run the steps on this machine, one by one"
+    )
+    place.add_argument(
+        "--remote",
+        action="store_true",
+        help=f"run the controller on an agent too, of the queue {SERVICES}, and do not "
+        "wait for it",
+    )
+    add_verbose(parser)
     add_json(parser, "the ClearML tasks of the steps, and the log file")
     return parser
 

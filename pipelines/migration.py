@@ -11,6 +11,7 @@ from pathlib import Path
 import requests
 
 from data_prep.errors import InputError
+from pipelines.tracking.uploads import must_arrive
 
 PAGE = 500
 EVENTS_PAGE = 5000
@@ -190,5 +191,6 @@ class Translation:
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             # Addresses in records are quoted, those for uploading are not.
-            StorageManager.upload_file(str(path), urllib.parse.unquote(new))
+            with must_arrive(new):
+                StorageManager.upload_file(str(path), urllib.parse.unquote(new))
         return digest

@@ -29,6 +29,7 @@ from pipelines.text_table import listed, text_table
 from pipelines.tracking import datasets, trainings
 from pipelines.tracking.datasets import PROJECT
 from pipelines.tracking.task import RESULT, set_output, step_task
+from pipelines.tracking.uploads import upload_artifact
 
 TABLE = "candidates"
 PROMOTED = "promoted"  # on models: this one is, or was, the best
@@ -260,9 +261,7 @@ def report(task, table: list[list[str]], reason: str) -> None:
     """Show the candidates on the ClearML task."""
     task.get_logger().report_table("candidates", "all", 0, table_plot=table)
     task.set_comment(reason)
-    # Tasks made by clearml-task ignore the argument of Task.init.
-    task.output_uri = task.output_uri or True
-    task.upload_artifact(TABLE, {"table": table, "reason": reason})
+    upload_artifact(task, TABLE, {"table": table, "reason": reason})
 
 
 def tag_best(training, name: str) -> None:

@@ -6,7 +6,8 @@
 Runs until it is stopped. Each start is a clone of one task of the pipeline, of the code
 as it was when this command began, run by an agent of the queue ``services``. New
 photographs are a new completed version of the ClearML Dataset ``ASL_raw`` (of another
-model NAME, ``NAME_raw``); the clock is UTC. Further options are those of pipelines.asl.
+model NAME, ``NAME_raw``); the clock is UTC. Further options are those of
+pipelines.asl that say what is run.
 """
 
 import argparse

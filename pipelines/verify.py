@@ -43,6 +43,7 @@ from pipelines.text_table import text_table
 from pipelines.tracking import dataset_copies
 from pipelines.tracking.task import RESULT, set_output, step_task
 from pipelines.tracking.trainings import artifact, find_training, raw_dataset
+from pipelines.tracking.uploads import upload_artifact
 from training.reports import TEST_PROBABILITIES
 
 
@@ -309,7 +310,7 @@ def report(task, result: dict) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "verification.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    task.upload_artifact("verification", path)
+    upload_artifact(task, "verification", path)
     print(f"report: {path}")
 
 

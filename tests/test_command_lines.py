@@ -91,6 +91,11 @@ def test_the_example_is_a_line_that_the_command_takes(name):
     assert rest == []
 
 
+def test_whoever_starts_a_run_takes_no_option_that_does_not_reach_it():
+    taken = {action.dest for action in all_options(run_options.run_arguments())}
+    assert taken - {"help", "version"} == set(run_options.PARAMETERS)
+
+
 def test_the_page_of_the_steps_names_every_command_that_answers_in_json():
     page = (ROOT / "docs" / "steps.md").read_text(encoding="utf-8")
     rows = page.partition("## Answers for programs")[2].splitlines()

@@ -5,7 +5,7 @@
 
 Asks the model that is served under the name here; where none is, the newest training of
 that name. Prints ``Result: A (confidence: 0.95)``. With --threshold, answers of less
-confidence are ``unknown``; evaluation.json names the threshold of 99 % precision.
+confidence are ``uncertain``; evaluation.json names the threshold of 99 % precision.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from data_prep.preprocessing import Preprocessing
 from training.reports import EVALUATION
 from training.trained_model import TrainedModel, newest_run, of_run
 
-UNKNOWN = "unknown"
+UNCERTAIN = "uncertain"
 
 
 class Photograph(NamedTuple):
@@ -84,7 +84,7 @@ def arguments() -> argparse.ArgumentParser:
         "--threshold",
         type=float,
         default=0.0,
-        help="least confidence, 0 to 1; of less, the answer is unknown",
+        help="least confidence, 0 to 1; of less, the answer is uncertain",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, a line a file")
     return parser
@@ -125,7 +125,7 @@ def answer_of(
     best = int(row.argmax())
     answer = {
         "image": photograph.title,
-        "predicted_class": model.classes[best] if row[best] >= threshold else UNKNOWN,
+        "predicted_class": model.classes[best] if row[best] >= threshold else UNCERTAIN,
         "confidence": float(row[best]),
         "all_predictions": dict(zip(model.classes, map(float, row))),
         "model": {

@@ -116,7 +116,8 @@ def fit(
         while not distributed.share(run.is_over()):
             torch.manual_seed(train_config.seed * 100003 + run.epoch)  # of dropout
             train_mode(classifier)
-            loss_sum, started, first_step = 0.0, time.monotonic(), run.step
+            loss_sum, progress = 0.0, 0.0
+            started, first_step = time.monotonic(), run.step
             for images, labels in itertools.islice(endless, len(batches)):
                 progress = run.progress()
                 if train_config.max_minutes:  # clocks differ, rates must not

@@ -77,7 +77,7 @@ def main(tracking) -> None:
         result |= {"task_id": training.id, "dataset_id": dataset_id}
         answer.update(result, report=str(out))
         (out / EVALUATION).write_text(json.dumps(result, indent=1) + "\n")
-        report(task, out, result)
+        report(task, out, result, tracking.upload_artifact)
         tracking.set_output(task, "training_task", training.id)
         weakest = ", ".join(weakest_classes(result["per_class"]))
         right = right_of_test(result["overall"])
@@ -115,16 +115,18 @@ def evaluate_graph(
     return result
 
 
-def report(task, out: Path, result: dict) -> None:
-    """Put the results on the ClearML task."""
+def report(task, out: Path, result: dict, upload) -> None:
+    """Put the results on the ClearML task.
+
+    Args:
+        upload: `pipelines.tracking.upload_artifact`.
+    """
     logger = task.get_logger()
     report_evaluation(logger, result)
     for name in PICTURES:
         logger.report_image("pictures", Path(name).stem, 0, local_path=str(out / name))
-    # Tasks made by clearml-task ignore the argument of Task.init.
-    task.output_uri = task.output_uri or True
     for name in (EVALUATION, *PICTURES):
-        task.upload_artifact(name, artifact_object=out / name)
+        upload(task, name, out / name)
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def main(tracking) -> None:
             print(f"\n{how_to_go_on(order['out'])}".rstrip(), file=sys.stderr)
             raise
         answer.update(result, task_id=task.id, results=str(order["out"]))
-        report(task, order["out"], result, args.name, tracking.set_output)
+        report(task, order["out"], result, args.name, tracking)
         overall, epochs = result["overall"], describe_epochs(result, args)
         print(
             f"test accuracy {overall['accuracy']:.4f}, macro F1 "
@@ -177,10 +177,8 @@ def train(order: Any) -> Any:
         )
 
 
-def report(task, out: Path, result: dict, name: str, set_output) -> None:
+def report(task, out: Path, result: dict, name: str, tracking) -> None:
     """Put the results on the ClearML task."""
-    from clearml import OutputModel
-
     from training.results import PICTURES
 
     if result["find_hand"] == "yes":
@@ -191,25 +189,21 @@ def report(task, out: Path, result: dict, name: str, set_output) -> None:
         logger.report_single_value(f"baseline {baseline}", accuracy)
     for file in PICTURES:
         logger.report_image("pictures", Path(file).stem, 0, local_path=str(out / file))
-    # Tasks made by clearml-task ignore the argument of Task.init.
-    task.output_uri = task.output_uri or True
     for file in (*DEPLOYABLES, EVALUATION, "history.json", TEST_PROBABILITIES):
-        task.upload_artifact(file, artifact_object=out / file)
+        tracking.upload_artifact(task, file, out / file)
     if (out / RAW_GOLDEN_FILE).exists():
-        task.upload_artifact(RAW_GOLDEN_FILE, artifact_object=out / RAW_GOLDEN_FILE)
-    model = OutputModel(
-        task=task,
+        tracking.upload_artifact(task, RAW_GOLDEN_FILE, out / RAW_GOLDEN_FILE)
+    labels = result["confusion"]["labels"]
+    model_id = tracking.upload_model(
+        task,
+        out / GRAPH_FILE,
         name=f"{name}_classifier",
-        framework="ONNX",
-        label_enumeration={
-            label: i for i, label in enumerate(result["confusion"]["labels"])
-        },
+        labels={label: i for i, label in enumerate(labels)},
         comment=json.dumps(result["overall"]),
     )
-    model.update_weights(str(out / GRAPH_FILE), auto_delete_file=False)
-    set_output(task, "dataset_id", result["dataset_id"])
-    set_output(task, "model_id", model.id)
-    set_output(task, "accuracy", result["overall"]["accuracy"])
+    tracking.set_output(task, "dataset_id", result["dataset_id"])
+    tracking.set_output(task, "model_id", model_id)
+    tracking.set_output(task, "accuracy", result["overall"]["accuracy"])
 
 
 def connect_hand_networks(task) -> None:

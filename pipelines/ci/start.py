@@ -2,8 +2,8 @@
 
     python -m pipelines.ci.start [--wait] [--report FILE] OPTIONS
 
-OPTIONS are those of `pipelines.asl`. Without --wait the report only says where to look.
-It is what the workflow "pipeline" shows on a pull request.
+OPTIONS are those of `pipelines.asl` that say what is run. Without --wait the report
+only says where to look. It is what the workflow "pipeline" shows on a pull request.
 """
 
 import argparse

@@ -177,13 +177,16 @@ def parse_date(text) -> str:
         raise ValueError(f"{text} is out of range") from None
 
 
+def _comparison(text: str) -> tuple[str, str]:
+    """Split ">=2026-01-01" into sign and date."""
+    sign = next(sign for sign in COMPARISONS if text.startswith(sign))
+    return sign, text.removeprefix(sign)
+
+
 def _dates(column, value):
     values = value if isinstance(value, list) else [value]
     try:
-        split = [
-            v if v is None else re.match(r"(>=|<=|>|<|)(.*)", str(v), re.S).groups()
-            for v in values
-        ]
+        split = [v if v is None else _comparison(str(v)) for v in values]
         if len(split) == 2 and not any(v and v[0] for v in split):
             bounds = [v and parse_date(v[1]) for v in split]
             return _range(column, (column, []), bounds)

@@ -170,9 +170,8 @@ class Connection(sqlite3.Connection):
     def __init__(self, *arguments, **settings):
         super().__init__(*arguments, **settings)
         self.matcher = Matcher()
-        functions = {"matches": (3, self.matcher), "values_at": (2, _values_at)}
-        for name, (count, function) in functions.items():
-            self.create_function(name, count, function, deterministic=True)
+        self.create_function("matches", 3, self.matcher, deterministic=True)
+        self.create_function("values_at", 2, _values_at, deterministic=True)
         self.create_collation("by_number", _compare_by_number)
 
     @contextmanager

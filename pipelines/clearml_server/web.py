@@ -114,6 +114,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers one request."""
 
     server: Any  # a WebServer
+    rfile: Any  # a stream; a _Head of it while headers are read
     server_version = "ClearMLEmbedded"
     sys_version = ""
     wbufsize = 1 << 16  # headers and body leave together

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from data_prep.paths import data_home
-from data_prep.progress import CONSOLE, SECONDS, duration, write_in_place
+from data_prep.progress import CONSOLE, duration, pause, write_in_place
 
 WIDTH = 92  # columns of a line, time included
 NAME = 11  # columns of a step's name
@@ -137,7 +137,7 @@ class RunDisplay:
         if self.out.isatty():
             shown = "" if clear else f"{self.step:<{NAME}}{text or '...'}"
             write_in_place(shown, self.out)
-        elif text and time.monotonic() - self.said >= SECONDS:
+        elif text and time.monotonic() - self.said >= pause(self.said - self.started):
             self.said = time.monotonic()
             self._line(self.step, text)
 

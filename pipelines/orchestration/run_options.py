@@ -1,7 +1,8 @@
 """The options of one run of the pipeline, which several commands have in common.
 
-`pipelines.asl`, `pipelines.schedule` and `pipelines.ci.start` take all of them, the
-quickstart some. From them and the preset come the options of each step.
+They say what is run. `pipelines.asl`, `pipelines.schedule` and `pipelines.ci.start`
+take all of them, the quickstart some. From them and the preset come the options of each
+step.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from data_prep.model_name import add_name
 from pipelines.orchestration import presets
 
 SERVICES = "services"  # the queue of agents that run controllers
-# The options that say what is run, not where the controller runs.
+# What the task of a run is made with: all options of `run_arguments`.
 PARAMETERS = (
     "raw",
     "dataset_id",
@@ -49,12 +50,6 @@ def run_arguments() -> argparse.ArgumentParser:
         help="a raw ClearML Dataset instead",
     )
     presets.add_preset(parser)
-    parser.add_argument(
-        "--print-config",
-        action="store_true",
-        help="print all options of all steps and where each comes from, do nothing "
-        "else",
-    )
     for split in ("test", "val"):
         parser.add_argument(
             f"--{split}-set",
@@ -88,22 +83,11 @@ def run_arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--http-url", default="", help="host:port (HTTP) of the same")
     # where
-    place = parser.add_mutually_exclusive_group()
-    place.add_argument(
-        "--local", action="store_true", help="run the steps on this machine, one by one"
-    )
-    place.add_argument(
-        "--remote",
-        action="store_true",
-        help=f"run the controller on an agent too, of the queue {SERVICES}, and do not "
-        "wait for it",
-    )
     parser.add_argument(
         "--queue",
         default="default",
         help="queue of the steps' agents (default default)",
     )
-    add_verbose(parser)
     return parser
 
 

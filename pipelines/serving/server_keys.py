@@ -55,8 +55,8 @@ def find(repository: Path, grpc_url: str) -> str | None:
     Raises:
         InputError: It is not for this user, or the environment names no key.
     """
+    path = note(repository, grpc_url, ".key")
     try:
-        path = note(repository, grpc_url, ".key")
         key, process, started = path.read_text(encoding="ascii").split()
         if start_time(int(process)) == started:
             return key

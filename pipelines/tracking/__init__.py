@@ -24,6 +24,7 @@ from pipelines.tracking.task import (
     tell_warnings,
 )
 from pipelines.tracking.trainings import TRIED, artifact, find_training
+from pipelines.tracking.uploads import upload_artifact, upload_model
 
 __all__ = [
     "TRIED",
@@ -42,5 +43,7 @@ __all__ = [
     "step_task",
     "tell_result",
     "tell_warnings",
+    "upload_artifact",
+    "upload_model",
     "upload_prepared",
 ]

@@ -17,6 +17,7 @@ from pipelines.tracking.datasets import (
     prepared_name,
     raw_name,
 )
+from pipelines.tracking.uploads import must_arrive
 
 
 def register_raw(
@@ -205,10 +206,14 @@ def _is_under(file: str, names: Iterable[str]) -> bool:
 def _finish(dataset, output_uri: str | None) -> str:
     # Not deflated: photographs are compressed already, and prepared pixels shrink to
     # half, but at some 25 MB/s of a core. Only a slow network would make up for that.
-    dataset.upload(
-        output_url=output_uri or None,
-        show_progress=False,
-        compression=zipfile.ZIP_STORED,
-    )
-    dataset.finalize()
+    files = dataset.list_files()
+    with must_arrive(f"Dataset {dataset.name}"):
+        dataset.upload(
+            output_url=output_uri or None,
+            show_progress=False,
+            compression=zipfile.ZIP_STORED,
+        )
+        if gone := sorted({*files} - {*dataset.list_files()}):
+            raise ValueError(f"{len(gone)} files are gone, such as {gone[0]}")
+        dataset.finalize()
     return dataset.id

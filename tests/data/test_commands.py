@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from raw_sets import encoded, picture, write, write_raw_set
+from refusing_store import refusing_store
 from sdk_process import sdk_process
 
 from data_prep import packed
@@ -241,6 +242,21 @@ def test_bad_input_is_one_line_exit_code_2_and_the_reason_of_a_failed_task(
         "{'order_by': ['-created']})[0]\nprint(task.status, task.data.status_reason)"
     )
     assert status.startswith("failed") and "raw/A/page.jpg" in status
+
+
+def test_a_report_that_cannot_be_uploaded_fails_the_task_with_one_line(
+    run, clearml, raw
+):
+    with refusing_store() as store:
+        done = run("validate", "--raw", raw, "--json", CLEARML_FILES_HOST=store)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("error: validation cannot be uploaded (") and "507" in line
+    failed = clearml(
+        "task = Task.get_tasks(project_name='ASL', task_name='validate')[-1]\n"
+        "print(task.status, task.data.status_reason)"
+    )
+    assert failed == f"failed {line.removeprefix('error: ')}"
 
 
 def test_a_set_without_a_single_image_is_refused_like_one_with_a_broken_image(

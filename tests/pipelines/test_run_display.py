@@ -6,8 +6,9 @@ import subprocess
 import sys
 import textwrap
 
+from data_prep import progress
 from data_prep.paths import ROOT
-from data_prep.progress import Progress, duration
+from data_prep.progress import LiveLine, Progress, duration
 from pipelines.tracking.task import first_of
 
 PROGRAM = textwrap.dedent("""
@@ -129,3 +130,15 @@ def test_how_fast_it_goes_is_said_only_once_the_beginning_is_over():
 def test_durations_are_said_as_people_do():
     durations = [duration(seconds) for seconds in (0.4, 41.2, 185, 7800)]
     assert durations == ["0 s", "41 s", "3 min 5 s", "2 h 10 min"]
+
+
+def test_in_a_log_lines_come_more_seldom_the_longer_the_work_takes(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    line = LiveLine()
+    for clock[0] in range(3600):
+        line.show(str(clock[0]))
+    seconds = [int(text) for text in capsys.readouterr().err.splitlines()]
+    assert seconds[:6] == [10, 20, 30, 45, 68, 102]
+    assert seconds[-1] - seconds[-2] == 300
+    assert len(seconds) < 25

@@ -404,7 +404,7 @@ def test_infer_prints_the_letter_and_its_confidence(
     assert code == 0 and plain.startswith("Result: red (confidence: "), errors
     _, strict, _ = run_infer(*ask, "--json", "--threshold", "1")
     answer = json.loads(strict)
-    assert answer["predicted_class"] == "unknown"
+    assert answer["predicted_class"] == "uncertain"
     assert answer["image"] == file
     known = {"name": "asl", "version": None, "training": trained[0].name}
     assert answer["model"] == known

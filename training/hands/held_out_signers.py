@@ -8,9 +8,10 @@ photographs are needed.
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import torch
 
 from data_prep.parallel import cpu_count
-from data_prep.progress import counted
+from data_prep.progress import Progress
 from training.hands.letters import (
     Hands,
     predict_probabilities,
@@ -22,7 +23,13 @@ TEMPERATURES = np.geomspace(0.4, 4, 47)
 
 
 def leave_sources_out(
-    hands: Hands, bent: Hands, classes: int, seed: int, steps: int, device="cpu"
+    hands: Hands,
+    bent: Hands,
+    classes: int,
+    seed: int,
+    steps: int,
+    device: str | torch.device = "cpu",
+    progress: Progress | None = None,
 ) -> tuple[dict, float] | None:
     """Train without each source once, and ask about it.
 
@@ -33,6 +40,7 @@ def leave_sources_out(
         seed: Of the networks.
         steps: Of each training.
         device: To train on.
+        progress: Counts the steps of all these trainings.
 
     Returns:
         ``{"mean", "worst", "images", "sources": {name: {"accuracy", "images"}}}`` of
@@ -40,10 +48,10 @@ def leave_sources_out(
         answers about held-out signers. None where there is one source only.
     """
     names, sizes = np.unique(hands.sources, return_counts=True)
-    if len(names) < 2:
+    if not (count := fold_count(hands.sources)):
         return None
     # large sources first, each to the fold with the fewest hands so far
-    folds = [[] for _ in range(min(FOLDS, len(names)))]
+    folds = [[] for _ in range(count)]
     loads = np.zeros(len(folds))
     for place in np.argsort(-sizes, kind="stable"):
         fold = int(loads.argmin())
@@ -59,13 +67,12 @@ def leave_sources_out(
             seed,
             steps,
             device=device,
+            progress=progress,
         )
         probabilities[out] = predict_probabilities(network, hands.rows[out])
 
     with ThreadPoolExecutor(cpu_count()) as pool:
-        done = pool.map(leave_out, folds)
-        for _ in counted(done, "letters without each signer", len(folds), "networks"):
-            pass
+        list(pool.map(leave_out, folds))
     right = probabilities.argmax(1) == hands.labels
     each = {
         str(name): {
@@ -82,6 +89,12 @@ def leave_sources_out(
         "sources": each,
     }
     return figures, calibrate(probabilities, hands.labels)
+
+
+def fold_count(sources: np.ndarray) -> int:
+    """How many trainings `leave_sources_out` makes; 0 with one source only."""
+    count = len(np.unique(sources))
+    return min(FOLDS, count) if count > 1 else 0
 
 
 def calibrate(probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -121,7 +121,7 @@ def train_geometry_network(
     seed: int,
     steps: int,
     device: str | torch.device = "cpu",
-    title: str = "",
+    progress: Progress | None = None,
 ) -> GeometryNetwork:
     """Train a network on hands, which are varied anew in each step.
 
@@ -132,15 +132,14 @@ def train_geometry_network(
         seed: Of weights, order and variation.
         steps: Of 256 hands each.
         device: To train on.
-        title: Of the live line that counts the steps; "": there is none.
+        progress: Counts the steps.
     """
     with one_thread():
         with _seeding:
             torch.manual_seed(seed)
             network = GeometryNetwork(classes, _by_appearance(hands)).to(device)
         generator = torch.Generator(device).manual_seed(seed)
-        with Progress(title, steps, "steps", is_shown=bool(title)) as progress:
-            _learn(network, hands, steps, generator, progress)
+        _learn(network, hands, steps, generator, progress)
     return network.eval()
 
 
@@ -177,7 +176,8 @@ def _learn(network, hands, steps, generator, progress) -> None:
         loss.backward()
         optimizer.step()
         schedule.step()
-        progress.update()
+        if progress:
+            progress.update()
 
 
 @contextlib.contextmanager

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from data_prep.errors import InputError
+from data_prep.progress import Progress
 from training import distributed
 from training.hands.bent_hands import bend_hands
-from training.hands.held_out_signers import leave_sources_out
+from training.hands.held_out_signers import fold_count, leave_sources_out
 from training.hands.letters import (
     GeometryNetwork,
     Hands,
@@ -118,9 +119,11 @@ def train_geometry(
         everybody = known["train"] + known["val"] + known["test"]
         what = "learning letters from the geometry of hands"
         report(what)
-        # of several sources, those left out have a line of their own
-        alone = len(set(everybody.sources)) == 1
-        with ThreadPoolExecutor(1) as pool:  # beside those without each signer
+        all_steps = steps + fold_count(everybody.sources) * fold_steps
+        with (
+            Progress(what, all_steps, "steps") as progress,
+            ThreadPoolExecutor(1) as pool,  # beside those without each signer
+        ):
             network = pool.submit(
                 train_geometry_network,
                 known["train"] + bent,
@@ -128,10 +131,10 @@ def train_geometry(
                 seed,
                 steps,
                 device=device,
-                title=what if alone else "",
+                progress=progress,
             )
             without = leave_sources_out(
-                everybody, bent, len(classes), seed, fold_steps, device
+                everybody, bent, len(classes), seed, fold_steps, device, progress
             )
         held_out, temperature = without or (None, 1.0)
         state = {

@@ -55,7 +55,7 @@ def add(call):
         raise ApiError("events_not_added", **refused)
     for id_, events in accepted.items():
         _keep(call, entities[id_], id_, events)
-    added = sum(map(len, accepted.values()))
+    added = len(call.batch) - sum(refused.values())
     return {
         "added": added,
         "errors": sum(refused.values()),

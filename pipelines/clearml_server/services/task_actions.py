@@ -155,7 +155,7 @@ def seconds_since(time: str) -> int:
 def ping(call):
     task = documents.get(call.db, TASK, call.data["task"], "status", "started")
     time = documents.now()
-    fields = {"last_update": time, "last_change": time}
+    fields: dict[str, Any] = {"last_update": time, "last_change": time}
     if task["status"] == "in_progress" and task.get("started"):
         fields["active_duration"] = seconds_since(task["started"])
     documents.update(call.db, TASK, call.data["task"], fields)

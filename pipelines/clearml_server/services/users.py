@@ -5,6 +5,7 @@ Relied on by every Session of the SDK and of agents (``auth.login``), by
 """
 
 import json
+from typing import Any
 
 from .. import calls, documents, query, schemas
 from ..auth import API_VERSION, SERVER_VERSION
@@ -148,7 +149,7 @@ def set_preferences(call):
     found = get_preferences(call)["preferences"] | call.data["preferences"]
     call.db.execute("DELETE FROM preferences")
     call.db.execute("INSERT INTO preferences VALUES (?)", (json.dumps(found),))
-    answer = {"updated": 1}
+    answer: dict[str, Any] = {"updated": 1}
     if call.data.get("return_updated"):
         answer["fields"] = {"preferences": found}
     return answer

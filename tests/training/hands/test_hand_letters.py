@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from data_prep.progress import Progress
 from training.hands.bent_hands import bend_hands
 from training.hands.hand import pack, unpack
-from training.hands.held_out_signers import TEMPERATURES, calibrate, leave_sources_out
+from training.hands.held_out_signers import (
+    TEMPERATURES,
+    calibrate,
+    fold_count,
+    leave_sources_out,
+)
 from training.hands.letters import (
     Hands,
     predict_probabilities,
@@ -133,7 +139,9 @@ def test_more_sources_than_folds_are_all_left_out_once():
     hands = parts[0]
     for part in parts[1:]:
         hands = hands + part
-    figures, _ = leave_sources_out(hands, NOBODY, 3, seed=0, steps=20)
+    progress = Progress("letters", fold_count(hands.sources) * 20, is_shown=False)
+    figures, _ = leave_sources_out(hands, NOBODY, 3, 0, steps=20, progress=progress)
+    assert progress.done == progress.total == 120  # of 6 networks
     images = {name: s["images"] for name, s in figures["sources"].items()}
     assert images == {f"s{i}": 3 * (3 + i) for i in range(8)}
     assert figures["images"] == sum(images.values())
