@@ -57,6 +57,28 @@ def command_parser(
     return parser
 
 
+def add_raw(
+    parser: argparse.ArgumentParser,
+    folders: str = "folders of class folders of images",
+    dataset: str = "a raw ClearML Dataset instead of --raw",
+) -> None:
+    """Add the two ways to name raw photographs: --raw and --raw-dataset-id.
+
+    Args:
+        folders: The help of --raw.
+        dataset: The help of --raw-dataset-id.
+    """
+    parser.add_argument("--raw", nargs="+", metavar="DIR", help=folders)
+    parser.add_argument(
+        "--raw-dataset-id",
+        "--dataset-id",
+        dest="dataset_id",
+        metavar="ID",
+        default="",
+        help=dataset,
+    )
+
+
 def project_version() -> str:
     """The version in setup.cfg, the one place that names it."""
     settings = configparser.ConfigParser()

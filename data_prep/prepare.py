@@ -13,7 +13,7 @@ if not __package__:  # run as a script, as clearml-task does
 
 from data_prep import leftovers, preparation, resolution  # noqa: E402
 from data_prep.answer import add_json, answering  # noqa: E402
-from data_prep.command_line import command_parser  # noqa: E402
+from data_prep.command_line import add_raw, command_parser  # noqa: E402
 from data_prep.errors import InputError, exit_2_on_input_error  # noqa: E402
 from data_prep.model_name import add_name  # noqa: E402
 from data_prep.parallel import cpu_count  # noqa: E402
@@ -31,16 +31,7 @@ def arguments() -> argparse.ArgumentParser:
         example="--raw photographs --image-size 96",
     )
     # Input
-    parser.add_argument(
-        "--raw", nargs="+", metavar="DIR", help="folders of class folders of images"
-    )
-    parser.add_argument(
-        "--raw-dataset-id",
-        "--dataset-id",
-        dest="dataset_id",
-        metavar="ID",
-        help="a raw ClearML Dataset instead of --raw",
-    )
+    add_raw(parser)
     parser.add_argument(
         "--test-set",
         nargs="+",

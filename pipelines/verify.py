@@ -23,7 +23,7 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep import packed
 from data_prep.answer import add_json, answering
-from data_prep.command_line import command_parser
+from data_prep.command_line import add_raw, command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.figures import beside
 from data_prep.model_name import DEFAULT, add_name
@@ -88,15 +88,10 @@ def arguments() -> argparse.ArgumentParser:
         example="--raw photographs",
     )
     # Input
-    parser.add_argument(
-        "--raw", nargs="+", metavar="DIR", help="what the dataset was prepared from"
-    )
-    parser.add_argument(
-        "--raw-dataset-id",
-        "--dataset-id",
-        dest="dataset_id",
-        metavar="ID",
-        help="the raw ClearML Dataset instead of --raw (default: the one that the "
+    add_raw(
+        parser,
+        folders="what the dataset was prepared from",
+        dataset="the raw ClearML Dataset instead of --raw (default: the one that the "
         "dataset was prepared from)",
     )
     parser.add_argument(
@@ -189,7 +184,7 @@ def served_task(urls: dict[str, str], name: str) -> str:
     return task_id
 
 
-def raw_photographs(training, raw: list[str] | None, dataset_id: str | None) -> Listing:
+def raw_photographs(training, raw: list[str] | None, dataset_id: str) -> Listing:
     """List the photographs named, or those that a training's dataset was made from.
 
     Raises:

@@ -8,7 +8,7 @@ step.
 import argparse
 from pathlib import Path
 
-from data_prep.command_line import command_parser
+from data_prep.command_line import add_raw, command_parser
 from data_prep.errors import InputError
 from data_prep.model_name import add_name
 from pipelines.orchestration import presets
@@ -38,17 +38,7 @@ def run_arguments() -> argparse.ArgumentParser:
         example="--local --raw photographs --set train.epochs=30",
     )
     # what
-    parser.add_argument(
-        "--raw", nargs="+", metavar="DIR", help="folders of class folders of images"
-    )
-    parser.add_argument(
-        "--raw-dataset-id",
-        "--dataset-id",
-        dest="dataset_id",
-        metavar="ID",
-        default="",
-        help="a raw ClearML Dataset instead",
-    )
+    add_raw(parser)
     presets.add_preset(parser)
     for split in ("test", "val"):
         parser.add_argument(
