@@ -271,7 +271,7 @@ def closing_words(ids: dict[str, str], answer: Answer, name: str) -> str:
         "",
         f"The model is right about {share:.1f} % of {result['images']} photographs "
         "that it has not learned from.",
-        f"Of very many such photographs it would be {100 * low:.0f} to "
+        f"Of very many photographs of the same kind it would be {100 * low:.0f} to "
         f"{100 * high:.0f} %.",
         *strangers(answer.best),
         which_serves(ids, answer),
@@ -279,10 +279,11 @@ def closing_words(ids: dict[str, str], answer: Answer, name: str) -> str:
         f"Look at    {short(run / PICTURES[0])}",
         "           (what is taken for what)",
         "Next       scripts/demo      a page that reads your hand before a camera",
-        "           scripts/serve     keep the server running, then ask it about a "
+        "           scripts/serve     the server, until Ctrl-C; then ask it about a "
         "photograph:",
         f"           {client} --image PHOTO.jpg",
-        "           scripts/quickstart --raw DIR      your photographs, a folder each",
+        "           scripts/quickstart --raw DIR      your photographs, a folder for each "
+        "sign",
     ]
     return "\n".join(lines)
 
@@ -296,8 +297,8 @@ def strangers(training) -> list[str]:
     best = max(source["accuracy"] for source in left_out["sources"].values())
     return [
         f"Of people it has never seen, expect {100 * left_out['mean']:.0f} %: "
-        f"{100 * left_out['worst']:.0f} to {100 * best:.0f} % when each of "
-        f"{len(left_out['sources'])} sources was left out in turn."
+        f"{100 * left_out['worst']:.0f} to {100 * best:.0f} % of each of "
+        f"{len(left_out['sources'])} sources, by networks that have not seen it."
     ]
 
 

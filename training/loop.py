@@ -55,6 +55,7 @@ def fit(
     resume: Path | None = None,
     transform: Callable = augment,
     sample_weights: np.ndarray | None = None,
+    what: str = "",
 ) -> list[dict]:
     """Train in place; on return ``classifier`` holds the weights of the best epoch.
 
@@ -72,6 +73,7 @@ def fit(
             what would have followed there, to the bit on the same CPU.
         transform: The augmentation, called as `augment` is.
         sample_weights: ``(N,)`` how often to draw each image; None for equally often.
+        what: What learns, where it is a part of the model; its progress is called so.
 
     Returns:
         One dict an epoch: epoch, train_loss, val_loss, val_accuracy, val_macro_f1,
@@ -97,7 +99,7 @@ def fit(
         strength=train_config.augment,
         flip=train_config.flip,
     )
-    run = Progress(train_config, len(batches))
+    run = Progress(train_config, len(batches), what)
     if resume:
         run.load(resume, classifier, averaged, optimizer, device)
         if distributed.rank() == 0:
@@ -182,8 +184,8 @@ def train_mode(module: torch.nn.Module) -> None:
 class Progress:
     """How far a run is, and what it needs to be resumed."""
 
-    def __init__(self, train_config: TrainConfig, steps_per_epoch: int):
-        self.train_config = train_config
+    def __init__(self, train_config: TrainConfig, steps_per_epoch: int, what: str = ""):
+        self.train_config, self.what = train_config, what
         self.budget = 60 * train_config.max_minutes
         self.steps = train_config.epochs * steps_per_epoch
         self.epoch, self.step = 0, 0
@@ -214,6 +216,8 @@ class Progress:
             f"epoch {self.epoch + 1} of {self.train_config.epochs}",
             f"{100 * done:.0f} % done",
         ]
+        if self.what:
+            parts.insert(0, self.what)
         if steps_per_s:
             left = (self.steps - self.step) / steps_per_s
             if self.train_config.max_minutes:

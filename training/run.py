@@ -220,6 +220,7 @@ def train_network(
             resume=Path(run_config.resume) / LAST_FILE if run_config.resume else None,
             transform=views.transform,
             sample_weights=views.sample_weights,
+            what="pixels of hands" if views.hands else "",
         )
         if learner is not classifier and distributed.rank() == 0:
             save(out / BEST_FILE, classifier.state_dict())  # that of all layers
