@@ -282,8 +282,7 @@ def closing_words(ids: dict[str, str], answer: Answer, name: str) -> str:
         "           scripts/serve     the server, until Ctrl-C; then ask it about a "
         "photograph:",
         f"           {client} --image PHOTO.jpg",
-        "           scripts/quickstart --raw DIR      your photographs, a folder for each "
-        "sign",
+        "           scripts/quickstart --raw DIR      yours, a folder for each sign",
     ]
     return "\n".join(lines)
 
