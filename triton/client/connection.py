@@ -15,7 +15,8 @@ from tritonclient.utils import InferenceServerException  # noqa: E402
 
 UNAVAILABLE = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "502", "504")
 UNTRUSTED = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
-HTTP_THERE = "Failed parsing HTTP/2"  # what gRPC says of a port for HTTP/1
+# what gRPC says of a port for HTTP/1: of Triton's, of others'
+HTTP_THERE = ("Socket closed", "Failed parsing HTTP/2")
 UNAUTHORIZED = ("StatusCode.UNAUTHENTICATED", "401")
 ALL = 1000  # labels, more than any model has
 NAME = re.compile("[A-Za-z0-9_.-]+")  # of a header
@@ -130,9 +131,8 @@ class Server:
         if "connection refused" in reason.lower():  # around it is much of no use
             reason = "connection refused"
         remedy = "start one with scripts/serve, or name it with --url"
-        if self.protocol == "grpc" and (
-            HTTP_THERE in reason or self.url.endswith(":8000")
-        ):
+        may_be_http = self.url.endswith(":8000") or any(x in reason for x in HTTP_THERE)
+        if self.protocol == "grpc" and may_be_http:
             remedy += "; if that is its HTTP port, add --protocol http"
         raise NoServer(
             "no Triton server answers at %s by %s (%s); %s"
