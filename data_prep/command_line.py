@@ -2,7 +2,7 @@
 
 import argparse
 import configparser
-from typing import Any
+from typing import Any, NoReturn
 
 from data_prep.paths import ROOT
 
@@ -28,6 +28,17 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return f"{text} (default {shown})".replace("%", "%%")
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells those who leave out --raw about it."""
+
+    def error(self, message: str) -> NoReturn:
+        rest = message.removeprefix("unrecognized arguments: ")
+        is_folder = rest != message and not rest.startswith("-")
+        if is_folder and "--raw" in self._option_string_actions:
+            message += f"; did you mean --raw {rest.partition(' -')[0]}?"
+        super().error(message)
+
+
 def command_parser(
     name: str, description: str | None, example: str, exit_codes: str = "", **more: Any
 ) -> argparse.ArgumentParser:
@@ -41,7 +52,7 @@ def command_parser(
         more: Handed on to ArgumentParser.
     """
     codes = f"{EXIT_CODES}; {exit_codes}" if exit_codes else EXIT_CODES
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=name,
         description=description,
         epilog=f"example: {name} {example}\n{codes}",

@@ -151,9 +151,16 @@ def _list_folder(name: str, folder: Path, listing: Listing) -> None:
             images[here] = list(names)
     sets = _class_folders_by_set(images, PurePosixPath(name))
     if not sets:
+        others = {_suffix(file) for files in found.values() for file in files}
+        others &= OTHER_SUFFIXES
         raise InputError(
             f"{folder} holds no class folders with images "
-            f"({' '.join(sorted(IMAGE_SUFFIXES))}); expected such as A/1.jpg, B/1.jpg"
+            f"({' '.join(sorted(IMAGE_SUFFIXES))}); "
+            + (
+                f"there are {' '.join(sorted(others))} files: export them as JPEG"
+                if others and not images
+                else "expected such as A/1.jpg, B/1.jpg"
+            )
         )
     sources = _sources(sets)
     for place, labels in sets.items():
@@ -207,7 +214,7 @@ def _sources(places: Iterable[PurePosixPath]) -> dict[PurePosixPath, str]:
 def _is_empty_class(here: PurePosixPath, files: Iterable[str]) -> bool:
     """Does a folder beside class folders look like a class, but without an image?"""
     visible = [file for file in files if not file.startswith(".")]
-    suffixes = {os.path.splitext(file)[1].lower() for file in visible}
+    suffixes = {_suffix(file) for file in visible}
     return not here.name.startswith(".") and suffixes <= OTHER_SUFFIXES
 
 
@@ -235,7 +242,11 @@ def _check_class(folder: PurePosixPath) -> None:
 
 def _is_image_name(name: str) -> bool:
     hidden = name.startswith(".")  # macOS leaves ._A1.jpg beside A1.jpg
-    return not hidden and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    return not hidden and _suffix(name) in IMAGE_SUFFIXES
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _thin(images: list[RawImage], limit: int) -> list[RawImage]:

@@ -27,7 +27,7 @@ from demo.model import Model
 from demo.tabs.model_page import Admin, Server
 from pipelines import loopback
 from pipelines.monitoring.request_log import LOG_FOLDER, Policy, RequestLog
-from pipelines.serving import running_server
+from pipelines.serving import remote_access, running_server
 from pipelines.serving.remote_credentials import tls_files
 from pipelines.serving.triton_server import TritonServer, pick_ports
 from pipelines.serving.watchdog import Watchdog
@@ -121,6 +121,8 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     options = arguments().parse_args()
     loopback.bypass_proxies()
+    if options.url:
+        remote_access.address(options.url)
     tls_options = tls(options)
     log = request_log(options)
     front = guard.origin(options.front) if options.front else ""

@@ -214,6 +214,14 @@ def find_receivers(options: argparse.Namespace) -> list:
     return receivers.load(path)
 
 
+def summary(alerts: Alerts) -> str:
+    """How many alerts fire, and which may soon."""
+    count = len(alerts.firing())
+    text = "1 alert fires" if count == 1 else f"{count or 'no'} alerts fire"
+    waiting = {alert.name for alert in alerts.known.values() if alert.fired is None}
+    return text + (f"; soon, if it lasts: {', '.join(sorted(waiting))}" * bool(waiting))
+
+
 def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
@@ -251,6 +259,7 @@ def watch(options: argparse.Namespace) -> list[dict]:
                 if reporting:
                     reporting.report(monitor.history, monitor.rules, monitor.alerts)
                 if options.once:
+                    say(summary(monitor.alerts))
                     break
                 time.sleep(monitor.pause())
         finally:

@@ -117,3 +117,11 @@ def test_the_version_is_that_of_setup_cfg():
         text=True,
     )
     assert done.stdout == f"asl-recognition {project_version()}\n"
+
+
+def test_who_leaves_out_raw_is_told(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parser_of("scripts/quickstart").parse_args(["mine", "more", "--least", "0"])
+    assert capsys.readouterr().err.endswith(
+        "unrecognized arguments: mine more; did you mean --raw mine more?\n"
+    )

@@ -123,14 +123,17 @@ def record(rule: Rule, found: Vector, history: History, now: float) -> None:
 
 
 def fill_in(text: str, labels: dict[str, str], value: float) -> str:
-    """Fill in a template of an annotation: ``{{ $labels.x }}``, ``{{ $value }}``."""
+    """Fill in a template of an annotation: ``{{ $labels.x }}``, ``{{ $value }}``.
+
+    A label that is absent leaves one space, not two.
+    """
 
     def filled(found):
         if found[2]:
             return labels.get(found[2], "")
         return FORMATS[found[3] or ""](value)
 
-    return PLACE.sub(filled, text)
+    return re.sub(" {2,}", " ", PLACE.sub(filled, text))
 
 
 def duration(value: float) -> str:

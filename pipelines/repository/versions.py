@@ -351,7 +351,8 @@ def current(repository: Path, name: str = DEFAULT) -> dict:
         raise InputError(
             f"{repository}: no model has been deployed there"
             + (f" of the name {name}, but {others}; name one, or" if others else ";")
-            + f" train one, then run python -m pipelines.deploy{option}"
+            + f" make one with scripts/quickstart{option}, or train one, then run "
+            f"python -m pipelines.deploy{option}"
         )
     return json.loads(path.read_text(encoding="utf-8"))
 

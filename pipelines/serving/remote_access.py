@@ -186,7 +186,7 @@ def address(text: str) -> str:
         InputError: It is none.
     """
     if not re.fullmatch(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}", text):
-        raise InputError(f"'{text}' is not host:port, such as 127.0.0.1:8000")
+        raise InputError(f"'{text}' is not host:port, such as localhost:8001")
     return text
 
 

@@ -169,6 +169,7 @@ def _convert(action: argparse.Action, text: str, shown: str) -> Any:
         raise InputError(f"{shown}: {error}") from None
     except ValueError:
         name = getattr(kind, "__name__", "value")
+        name = {"int": "whole number", "float": "number"}.get(name, name)
         raise InputError(f"{shown} is {text!r}, which is no {name}") from None
     if action.choices and value not in action.choices:
         known = ", ".join(map(str, action.choices))

@@ -148,6 +148,9 @@ def test_a_missing_folder_and_one_without_images_are_named(tmp_path):
     write(tmp_path / "texts" / "A" / "a.txt", b"x")
     with pytest.raises(InputError, match="texts holds no class folders"):
         find_images([tmp_path / "texts"])
+    write(tmp_path / "telephone" / "A" / "IMG_1.HEIC", b"x")
+    with pytest.raises(InputError, match="are .heic files: export them as JPEG"):
+        find_images([tmp_path / "telephone"])
 
 
 def test_macos_droppings_are_strays_and_links_are_followed_once(raw):

@@ -348,6 +348,15 @@ def test_from_outside_a_token_is_wanted(triton):
             asyncio.run(connect_to(address))
 
 
+@pytest.mark.parametrize("url", ["nonsense", "localhost", "http://localhost:8001"])
+def test_an_address_that_is_none_is_refused_at_once(url, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["scripts/demo", "--url", url])
+    with pytest.raises(SystemExit, match="2"):
+        serve.main()
+    said = capsys.readouterr()
+    assert said.out == "" and f"'{url}' is not host:port, such as" in said.err
+
+
 def test_files_that_are_no_certificate_are_named(tmp_path):
     (tmp_path / "bad.pem").write_text("no certificate")
     line = ["--tls", "--certificate", str(tmp_path / "bad.pem")]

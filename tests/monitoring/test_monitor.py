@@ -60,6 +60,7 @@ def test_looks_by_cron_tell_once_and_report_to_one_task(place, tmp_path):
     assert "docs/monitoring.md#serverdown" in first
     assert "ModelNotAnswering:" not in first  # silenced
     assert "FIRING" not in second
+    assert f"{len(alerts)} alerts fire\n" in second
     (task,) = [task for task in place.tasks() if task["name"] == "monitor"]
     scalars = place.call("events.scalar_metrics_iter_histogram", task=task["id"])
     assert scalars["alerts"]["ServerDown"]["y"][0] == 1

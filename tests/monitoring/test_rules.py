@@ -118,3 +118,8 @@ def test_a_model_that_does_not_answer_silences_its_own_alerts_only():
 )
 def test_annotations_are_filled_in_as_prometheus_does(text, value, filled):
     assert fill_in(text, {"model": "asl"}, value) == filled
+
+
+def test_a_label_that_is_absent_leaves_no_gap():
+    text = "The model {{ $labels.model }} fails"
+    assert fill_in(text, {}, 0.0) == "The model fails"

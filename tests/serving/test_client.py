@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -215,7 +216,37 @@ def test_without_a_server_there_is_one_line_and_code_3(
 
     assert (done.returncode, done.stdout) == (3, "")
     assert "no Triton server answers at" in done.stderr.splitlines()[-1]
+    refused = "127.0.0.1:1" in options
+    assert (f"by {protocol} (connection refused);" in done.stderr) == refused
     assert "Traceback" not in done.stderr
+
+
+def ask_nobody(*options, protocol="grpc"):
+    nowhere = SimpleNamespace(grpc_url="127.0.0.1:1", http_url="127.0.0.1:1")
+    return ask_here(nowhere, *options, protocol=protocol)
+
+
+def test_files_that_are_missing_are_told_before_a_server_is_asked(tmp_path):
+    done = ask_nobody("--image", "missing.jpg", tmp_path)
+
+    assert done.returncode == 2
+    first, second = done.stderr.splitlines()
+    assert first.startswith(f"error: {tmp_path}: no photographs (.jpg, ")
+    assert second == "error: missing.jpg: No such file or directory"
+
+    (tmp_path / "there.jpg").write_text("read by the server only")
+    done = ask_nobody("--json", "--image", "missing.jpg", tmp_path)
+    assert done.returncode == 3
+    assert [one["image"] for one in json.loads(done.stdout)] == ["missing.jpg"]
+
+
+@pytest.mark.parametrize("protocol, port", [("grpc", 8001), ("http", 8000)])
+@pytest.mark.parametrize("url", ["localhost", "http://localhost", "::1", "[::1]", ":1"])
+def test_an_address_without_a_port_is_refused(url, protocol, port):
+    done = ask_nobody("--image", "a.jpg", "--url", url, protocol=protocol)
+
+    assert done.returncode == 2
+    assert done.stderr.endswith(f": give host:port, such as localhost:{port}\n")
 
 
 def test_a_server_that_is_away_for_a_moment_is_waited_for(
@@ -325,6 +356,7 @@ def test_the_wrong_port_for_the_protocol_is_told(server, photographs):
 
     done = ask(server, "--image", path, "--url", server.http_url)
     assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
+    assert "HTTP port, add --protocol http" in done.stderr
 
     done = ask(server, "--image", path, "--url", server.grpc_url, protocol="http")
     assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)

@@ -164,7 +164,7 @@ def test_the_server_is_reachable_from_this_machine_only(server):
 @pytest.mark.parametrize(
     "options, expected",
     [
-        (["--repository", "/no/such"], "no model has been deployed there"),
+        (["--repository", "/no/such"], "there; make one with scripts/quickstart, or"),
         (["--http-port", "70000"], "port 70000 cannot be used"),
         (["--docker"], "ocker"),
     ],

@@ -32,9 +32,9 @@ if __name__ == "__main__" and _handler is signal.default_int_handler:
 BESIDE = ("answers", "connection", "output", "photographs")  # files of this client
 try:
     from answers import answers
-    from connection import ALL, Failure, Server, read_headers
+    from connection import ALL, Failure, Server, has_port, read_headers
     from output import Output
-    from photographs import batches, find
+    from photographs import batches, find, why_not_there
 except ImportError as missing:
     remedy = "install what this client needs: "
     remedy += "python3 -m pip install 'tritonclient[grpc,http]' numpy"
@@ -177,6 +177,9 @@ def checked_arguments():
     options.url = options.url or "localhost:%d" % PORTS[options.protocol]
     scheme, _, options.url = options.url.rpartition("://")
     options.ssl = options.ssl or scheme == "https"
+    if not (options.ssl or has_port(options.url)):
+        example = "localhost:%d" % PORTS[options.protocol]
+        parser.error("--url %s: give host:port, such as %s" % (options.url, example))
     if options.ca and not options.ssl:
         parser.error("--ca %s is of use with --ssl only" % options.ca)
     if options.record and options.image:
@@ -222,14 +225,23 @@ def classify(connect, options, output):
     Raises:
         Failure: No server answers, or none that can.
     """
+    named, paths = list(find(options.image, output.fail)), []
+    output.begin(named)
+    for path in named:
+        reason = why_not_there(path)
+        if reason:
+            output.fail(path, reason)
+        else:
+            paths.append(path)
+    if not paths:
+        return
     server = connect()  # says at once what is wrong
     if not options.json:  # there each answer names it
         said = "model %s, version %s" % (options.model, server.version)
         print(said, file=sys.stderr)
-    paths = list(find(options.image, output.fail))
     size = min(options.batch_size or server.batch_size, server.batch_size)
     top = options.top if output.form == "lines" else ALL
-    output.begin(paths)
+    output.begin(named)  # now: the time counts from here
     sent = batches(paths, size, output.fail)
     for path, letters, said in answers(connect, sent, top, options.concurrency):
         output.progress.add()

@@ -15,6 +15,8 @@ from tritonclient.utils import InferenceServerException  # noqa: E402
 
 UNAVAILABLE = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "502", "504")
 UNTRUSTED = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
+# what gRPC says of a port for HTTP/1: of Triton's, of others'
+HTTP_THERE = ("Socket closed", "Failed parsing HTTP/2")
 UNAUTHORIZED = ("StatusCode.UNAUTHENTICATED", "401")
 ALL = 1000  # labels, more than any model has
 NAME = re.compile("[A-Za-z0-9_.-]+")  # of a header
@@ -126,9 +128,15 @@ class Server:
                 "name; --ca names a file with it, or with its authority's (%s)"
                 % (self.url, reason)
             )
+        if "connection refused" in reason.lower():  # around it is much of no use
+            reason = "connection refused"
+        remedy = "start one with scripts/serve, or name it with --url"
+        may_be_http = self.url.endswith(":8000") or any(x in reason for x in HTTP_THERE)
+        if self.protocol == "grpc" and may_be_http:
+            remedy += "; if that is its HTTP port, add --protocol http"
         raise NoServer(
-            "no Triton server answers at %s by %s (%s); start one with scripts/serve, "
-            "or name it with --url" % (self.url, self.protocol, reason)
+            "no Triton server answers at %s by %s (%s); %s"
+            % (self.url, self.protocol, reason, remedy)
         )
 
     def why_not(self, reason):
@@ -189,6 +197,12 @@ class Server:
     def letters(self, answer, count):
         rows = answer.as_numpy(self.output["name"]).reshape(count, -1)
         return [[parse(entry) for entry in row] for row in rows]
+
+
+def has_port(url):
+    """Does ``host:port``, or ``host:port/path``, name the port?"""
+    found = re.fullmatch(r"([^:\[\]]+|\[.+\]):[0-9]+", url.partition("/")[0])
+    return found is not None
 
 
 def ask_directly(url):

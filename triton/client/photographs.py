@@ -1,5 +1,6 @@
 """From what the command line names to batches of encoded photographs."""
 
+import errno
 import glob
 import os
 import sys
@@ -39,6 +40,17 @@ def find(wanted, fail):
             if path not in seen or path in named:
                 seen.add(path)
                 yield path
+
+
+def why_not_there(path):
+    """Why a file cannot be opened; None if it can."""
+    if path == STANDARD_INPUT:
+        return None
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.strerror
+    return None if os.access(path, os.R_OK) else os.strerror(errno.EACCES)
 
 
 def read(path):
