@@ -12,7 +12,8 @@ from sklearn.metrics import pairwise_distances
 from data_prep.draw import draw_dataset, draw_image, image_rng
 from data_prep.drawing.further_poses import FURTHER_POSES
 from data_prep.drawing.hand_model import pose_hand, render
-from data_prep.drawing.hand_poses import CLASSES, POSES
+from data_prep.drawing.hand_poses import CLASSES, NOTHING, POSES
+from data_prep.drawing.signers_poses import signers_poses
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
 
@@ -118,6 +119,15 @@ def test_the_forearm_leaves_the_picture_and_the_hand_does_not(letter):
         edges = shown.mask[0], shown.mask[-1], shown.mask[:, 0], shown.mask[:, -1]
         assert sum(edge.any() for edge in edges) in (1, 2)
         assert 0.1 < shown.mask.mean() < 0.8
+
+
+def test_signers_hold_every_letter_in_several_ways_that_joints_allow():
+    poses = signers_poses()
+    assert set(poses) == set(CLASSES) - {NOTHING}
+    for ways in poses.values():
+        assert 3 <= len(set(ways)) == len(ways) <= 10
+        bends = np.array([way.fingers for way in ways])[..., :3]
+        assert -60 <= bends.min() and bends.sum(-1).max() <= 330
 
 
 def test_a_hand_stands_out_against_the_same_background_without_it():

@@ -112,14 +112,20 @@ def train_geometry(
             )
             for name, (_, labels) in splits.items()
         }
-        bent = bend_hands(classes, max(1, int(BENT * share_of_steps)), seed)
         steps, fold_steps = (
             max(1, int(share_of_steps * count)) for count in (STEPS, FOLD_STEPS)
         )
         everybody = known["train"] + known["val"] + known["test"]
+        folds = fold_count(everybody.sources)
+        bent = bend_hands(
+            classes,
+            max(1, int(BENT * share_of_steps)),
+            seed,
+            of_signers=not folds,
+        )
         what = "learning letters from the geometry of hands"
         report(what)
-        all_steps = steps + fold_count(everybody.sources) * fold_steps
+        all_steps = steps + folds * fold_steps
         with (
             Progress(what, all_steps, "steps") as progress,
             ThreadPoolExecutor(1) as pool,  # beside those without each signer

@@ -1,4 +1,9 @@
-"""What who has no photograph gets: a model of drawn hands that reads real ones."""
+"""What who has no photograph gets: a model of drawn hands that reads real ones.
+
+Some of its bent hands are held as people of these very photographs held them
+(data_prep/drawing/signers_poses.py), so the limits guard against faults; what strangers
+may expect is in training/EXPERIMENTS.md.
+"""
 
 import os
 from pathlib import Path
@@ -17,7 +22,7 @@ from training.config import RunConfig, TrainConfig
 from training.graph import onnx_predict
 from training.run import train_dataset
 
-LEAST = {"asl_alphabet": 0.70, "asl_webcams": 0.60}
+LEAST = {"asl_alphabet": 0.82, "asl_webcams": 0.76}
 EACH = 4  # photographs a class and person
 
 

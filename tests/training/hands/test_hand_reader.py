@@ -173,6 +173,19 @@ def test_hands_that_come_and_go_sign_nothing():
     assert spread[1] > 1.5 * spread[0]  # they are held in any way
 
 
+def test_hands_of_signers_are_held_in_more_ways():
+    book, signers = (
+        bend_hands(["G", "P", "Q"], each=100, seed=5, of_signers=wanted)
+        for wanted in (False, True)
+    )
+    assert signers.labels.tolist() == book.labels.tolist()
+    spread = [
+        describe(unpack(torch.from_numpy(hands.rows))).std(0).mean()
+        for hands in (book, signers)
+    ]
+    assert spread[1] > 1.1 * spread[0]
+
+
 @pytest.fixture(scope="module")
 def casts():
     """Bent hands, and their pictures."""
