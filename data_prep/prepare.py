@@ -4,6 +4,7 @@ python -m data_prep.prepare --raw DIR [DIR ...]
 """
 
 import argparse
+import functools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from data_prep.model_name import add_name  # noqa: E402
 from data_prep.parallel import cpu_count  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
 from data_prep.preprocessing import Preprocessing  # noqa: E402
-from data_prep.sources import RawImage, name_folders  # noqa: E402
+from data_prep.sources import Listing, RawImage, name_folders  # noqa: E402
 from data_prep.splitting.methods import METHODS, SplitOptions  # noqa: E402
 
 
@@ -184,18 +185,33 @@ def main(tracking) -> None:
     Args:
         tracking: The package `pipelines.tracking`.
     """
+    find_raw = functools.cache(tracking.find_raw)
+
+    def find(args: argparse.Namespace) -> Listing:
+        return find_raw(
+            tuple(args.raw and all_folders(args) or ()),
+            args.dataset_id,
+            tuple(args.classes or ()),
+            args.limit,
+        )
+
+    def look(args: argparse.Namespace) -> None:
+        if args.dataset_id and not args.raw:
+            tracking.ensure_clearml()
+            tracking.check_dataset(args.dataset_id)
+        else:
+            find(args)
+
     with (
         answering(arguments()) as answer,
-        tracking.step_task("prepare", arguments(), check=check) as (task, args),
+        tracking.step_task("prepare", arguments(), check=check, look=look) as (
+            task,
+            args,
+        ),
     ):
         options = check(args)
         tracking.check_destination(args.output_uri)
-        listing = tracking.find_raw(
-            args.raw and all_folders(args),
-            args.dataset_id,
-            args.classes or (),
-            args.limit,
-        )
+        listing = find(args)
         pixels = choose_pixels(options.preprocessing, args, listing.images)
         options = replace(options, preprocessing=pixels)
         runs = data_home() / "runs"

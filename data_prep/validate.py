@@ -4,6 +4,7 @@ python -m data_prep.validate --raw DIR [DIR ...]
 """
 
 import argparse
+import functools
 import sys
 from collections import Counter
 from dataclasses import fields
@@ -94,12 +95,21 @@ def main(tracking) -> None:
     Args:
         tracking: The package `pipelines.tracking`.
     """
+    find_raw = functools.cache(tracking.find_raw)
+
+    def look(args: argparse.Namespace) -> None:
+        if args.dataset_id and not args.raw:
+            tracking.ensure_clearml()
+            tracking.check_dataset(args.dataset_id)
+        else:
+            find_raw(tuple(args.raw or ()), args.dataset_id)
+
     with (
         answering(arguments()) as answer,
-        tracking.step_task("validate", arguments(), "qc", check) as (task, args),
+        tracking.step_task("validate", arguments(), "qc", check, look) as (task, args),
     ):
         tracking.check_destination(args.output_uri)
-        listing = tracking.find_raw(args.raw, args.dataset_id)
+        listing = find_raw(tuple(args.raw or ()), args.dataset_id)
         folder = data_home() / "runs" / task.id
         result = validate(
             listing,

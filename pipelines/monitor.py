@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from data_prep.answer import add_json, answering
-from data_prep.command_line import command_parser
+from data_prep.command_line import address, command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from data_prep.stopping import until_stopped
@@ -72,17 +72,19 @@ def arguments() -> argparse.ArgumentParser:
         help="model repository of scripts/serve, whose server is found by it "
         "(default %(default)s)",
     )
-    for option, address in ("--triton", TRITON), ("--metrics", METRICS):
+    for option, default in ("--triton", TRITON), ("--metrics", METRICS):
         parser.add_argument(
             option,
             metavar="URL",
             help="of another server (default: of the one that is found, "
-            f"else {address})",
+            f"else {default})",
         )
     parser.add_argument(
         "--gateway", metavar="URL", help="metrics of the page's gateway"
     )
-    parser.add_argument("--front", metavar="HOST:PORT", help="TLS in front of it")
+    parser.add_argument(
+        "--front", type=address, metavar="HOST:PORT", help="TLS in front of it"
+    )
     parser.add_argument("--front-ca", metavar="FILE", help="who signed its certificate")
     parser.add_argument(
         "--rules", type=Path, default=rules.RULES, help="in Prometheus's form"

@@ -24,9 +24,12 @@ from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
+from data_prep.sources import name_folders
 from pipelines.promotion.lock import TYPE, only_promotion
 from pipelines.text_table import listed, text_table
 from pipelines.tracking import datasets, trainings
+from pipelines.tracking.connection import ensure_clearml
+from pipelines.tracking.dataset_copies import check_dataset
 from pipelines.tracking.datasets import PROJECT
 from pipelines.tracking.task import RESULT, set_output, step_task
 from pipelines.tracking.uploads import upload_artifact
@@ -107,11 +110,29 @@ def check(args: argparse.Namespace) -> None:
         raise InputError(f"--candidates is {args.candidates}; it must be 1 or more")
 
 
+def look(args: argparse.Namespace) -> None:
+    """Check that there is something to compare.
+
+    Raises:
+        InputError: There is no training, no dataset, or no folder of other people's
+            photographs.
+    """
+    name_folders(args.external)
+    ensure_clearml()
+    trainings.find_training("last", args.name)
+    if args.task:
+        trainings.get(args.task, args.name)
+    if args.dataset_id:
+        check_dataset(args.dataset_id)
+    else:
+        datasets.newest_dataset(args.name)
+
+
 @exit_2_on_input_error
 def main() -> None:
     with (
         answering(arguments()) as answer,
-        step_task("promote", arguments(), TYPE, check) as (task, args),
+        step_task("promote", arguments(), TYPE, check, look) as (task, args),
         only_promotion(task),
     ):
         promote(task, args, answer)

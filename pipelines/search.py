@@ -9,6 +9,7 @@ A range is LOW:HIGH, LOW:HIGH:log or A,B,C. Needs requirements-search.txt.
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -204,22 +205,30 @@ def describe(trial: dict, space: dict[str, dict]) -> dict:
     }
 
 
+def check_options(args: argparse.Namespace) -> tuple[dict[str, dict], dict[str, str]]:
+    """Read the options: the ranges, and what is the same in all trials.
+
+    Raises:
+        InputError: One is misspelt or out of range, or Optuna is missing.
+    """
+    if args.trials < 1 or args.workers < 1:
+        raise InputError("--trials and --workers must be at least 1")
+    space, fixed = parse_space(args.space), parse_options(args.set)
+    if importlib.util.find_spec("optuna") is None:
+        raise InputError(
+            "the search needs Optuna: .venv/bin/pip install -r "
+            f"{ROOT / 'requirements-search.txt'}"
+        )
+    return space, fixed
+
+
 @exit_2_on_input_error
 def main() -> None:
     with (
         answering(arguments()) as answer,
-        step_task("search", arguments(), "optimizer") as (task, args),
+        step_task("search", arguments(), "optimizer", check_options) as (task, args),
     ):
-        space, fixed = parse_space(args.space), parse_options(args.set)
-        if args.trials < 1 or args.workers < 1:
-            raise InputError("--trials and --workers must be at least 1")
-        try:
-            import optuna  # noqa: F401
-        except ImportError:
-            raise InputError(
-                "the search needs Optuna: .venv/bin/pip install -r "
-                f"{ROOT / 'requirements-search.txt'}"
-            ) from None
+        space, fixed = check_options(args)
         os.chdir(ROOT)  # the script's path is relative
         if not args.local:
             check_agents(args.queue)

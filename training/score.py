@@ -22,6 +22,7 @@ from data_prep.command_line import command_parser
 from data_prep.errors import exit_2_on_input_error
 from data_prep.model_name import add_name
 from data_prep.paths import data_home
+from data_prep.sources import name_folders
 from training.reports import (
     EVALUATION,
     GRAPH_FILE,
@@ -61,11 +62,20 @@ def main(tracking) -> None:
     Args:
         tracking: The package `pipelines.tracking`.
     """
+
+    def find(args: argparse.Namespace):
+        name_folders(args.external)  # are they there?
+        tracking.ensure_clearml()
+        return tracking.find_training(args.task, args.name)
+
     with (
         answering(arguments()) as answer,
-        tracking.step_task("evaluate", arguments(), "testing") as (task, args),
+        tracking.step_task("evaluate", arguments(), "testing", look=find) as (
+            task,
+            args,
+        ),
     ):
-        training = tracking.find_training(args.task, args.name)
+        training = find(args)
         dataset_id = training.get_parameter("Outputs/dataset_id")
         out = data_home() / "runs" / task.id
         dataset = tracking.local_copy(dataset_id)

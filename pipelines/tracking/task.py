@@ -33,12 +33,16 @@ def step_task(
     parser: argparse.ArgumentParser,
     task_type: str = "data_processing",
     check: Callable[[argparse.Namespace], object] = lambda args: None,
+    look: Callable[[argparse.Namespace], object] = lambda args: None,
 ) -> Iterator[tuple]:
     """Run the body as the ClearML task ``name`` of the project.
 
     Args:
         check: Raises InputError where options do not go together or are out of range;
             called before anything is started.
+        look: Raises InputError where something that the options name is missing; called
+            before a task is made. A task that an agent or a pipeline runs is made
+            already, and its options are not on the command line.
 
     Yields:
         The task, and the parsed options.
@@ -47,7 +51,10 @@ def step_task(
     reason (and as its output ``error``), with the exception's otherwise. Ctrl-C leaves
     a stopped one.
     """
-    check(parser.parse_args())
+    args = parser.parse_args()
+    check(args)
+    if "CLEARML_TASK_ID" not in os.environ:
+        look(args)
     ensure_clearml()
     report_from_threads()
     from clearml import Task
