@@ -33,22 +33,23 @@ def full_disk_is_input_error() -> Iterator[None]:
 def exit_2_on_input_error(main):
     """Decorate a command's ``main``: InputError ends the process with exit code 2.
 
-    Ctrl-C ends it with 130, without a traceback; everything else is a defect of
-    ours and keeps its traceback.
+    Ctrl-C and SIGTERM end it with 130, without a traceback; everything else is a defect
+    of ours and keeps its traceback.
     """
 
     @functools.wraps(main)
     def wrapper(*args, **kwargs):
-        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see data_prep/__init__
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM):  # see also data_prep/__init__
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, signal.default_int_handler)
         try:
             with full_disk_is_input_error():
                 return main(*args, **kwargs)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+        except KeyboardInterrupt as error:
+            print("interrupted", *error.args, file=sys.stderr)
             sys.exit(130)
 
     return wrapper

@@ -17,7 +17,7 @@ from data_prep.answer import add_json, answering  # noqa: E402
 from data_prep.command_line import add_raw, command_parser  # noqa: E402
 from data_prep.errors import InputError, exit_2_on_input_error  # noqa: E402
 from data_prep.model_name import add_name  # noqa: E402
-from data_prep.parallel import cpu_count  # noqa: E402
+from data_prep.parallel import add_workers, workers  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
 from data_prep.preprocessing import Preprocessing  # noqa: E402
 from data_prep.sources import Listing, RawImage, name_folders  # noqa: E402
@@ -109,9 +109,7 @@ def arguments() -> argparse.ArgumentParser:
         help="where the Dataset's files go (s3://..., file://...); default: the "
         "ClearML file server",
     )
-    parser.add_argument(
-        "--workers", type=int, default=0, help="processes; 0 (default): one a core"
-    )
+    add_workers(parser)
     add_json(parser, "split.json, the folder and the Dataset's id")
     return parser
 
@@ -125,6 +123,7 @@ def check(args: argparse.Namespace) -> preparation.Options:
     Raises:
         InputError: One of them is out of range.
     """
+    workers(args)
     given = {"border_crop": args.border_crop}
     if args.image_size:
         given["image_size"] = args.image_size
@@ -217,8 +216,7 @@ def main(tracking) -> None:
         runs = data_home() / "runs"
         leftovers.remove_folders(runs.glob(f"*/prepared{preparation.PARTIAL}"))
         folder = runs / task.id / "prepared"
-        workers = args.workers or max(2, cpu_count())
-        summary = preparation.prepare(listing.images, folder, options, workers)
+        summary = preparation.prepare(listing.images, folder, options, workers(args))
         raw_id = args.dataset_id or tracking.find_version(
             name_folders(all_folders(args)), args.name
         )

@@ -246,8 +246,9 @@ def run_settings(args: argparse.Namespace) -> Settings:
     Raises:
         InputError: The options contradict each other.
     """
-    if args.keep < 0 or args.instances < 0:
-        raise InputError("--keep and --instances must not be negative")
+    for name in ("keep", "instances"):
+        if (value := getattr(args, name)) < 0:
+            raise InputError(f"--{name} is {value}; it must be 0 or more")
     try:
         return Settings(
             device=args.device,

@@ -26,6 +26,7 @@ from pipelines.orchestration import steps
 from pipelines.text_table import text_table
 from pipelines.tracking import checkout
 from pipelines.tracking.agents import check_agents
+from pipelines.tracking.connection import ensure_clearml
 from pipelines.tracking.options import check, parser_of
 from pipelines.tracking.task import set_output, step_task
 from pipelines.tracking.trainings import METRIC
@@ -222,16 +223,29 @@ def check_options(args: argparse.Namespace) -> tuple[dict[str, dict], dict[str, 
     return space, fixed
 
 
+def look(args: argparse.Namespace) -> None:
+    """Check that somebody will run the trials.
+
+    Raises:
+        InputError: No agent listens to the queue.
+    """
+    if not args.local:
+        ensure_clearml()
+        check_agents(args.queue)
+
+
 @exit_2_on_input_error
 def main() -> None:
     with (
         answering(arguments()) as answer,
-        step_task("search", arguments(), "optimizer", check_options) as (task, args),
+        step_task("search", arguments(), "optimizer", check_options, look) as (
+            task,
+            args,
+        ),
     ):
         space, fixed = check_options(args)
         os.chdir(ROOT)  # the script's path is relative
         if not args.local:
-            check_agents(args.queue)
             checkout.name_remote()
         base = steps.make_task("train")
         base.set_parameters({f"Args/{key}": value for key, value in fixed.items()})

@@ -42,6 +42,7 @@ MODULES = (
 # Run by their paths, as clearml-task and ClearML's agents do, from anywhere.
 SCRIPTS = (
     "data_prep/download.py",
+    "data_prep/draw.py",
     "data_prep/prepare.py",
     "data_prep/validate.py",
     "pipelines/asl.py",

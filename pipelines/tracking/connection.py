@@ -8,6 +8,7 @@ reach this process and its children by one environment variable, CLEARML_CONFIG_
 import fcntl
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -48,6 +49,12 @@ def ensure_clearml() -> str:
     loopback.bypass_proxies()
     home = home_folder()
     if is_configured(home):
+        chosen = os.environ.get(CONFIG_FILE)
+        if chosen and not Path(chosen).expanduser().is_file():
+            raise InputError(
+                f"{CONFIG_FILE} is {chosen}, and there is no such file; name your "
+                "clearml.conf, or unset it"
+            )
         from clearml.backend_api import Session
 
         check_connection(
@@ -101,6 +108,12 @@ def report_from_threads() -> None:
     from clearml import Task
 
     Task._report_subprocess_enabled = False
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end this process as Ctrl-C does; to be called after `Task.init`,
+    whose own handler passes over it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def embedded_server(home: Path) -> str:

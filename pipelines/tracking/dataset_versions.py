@@ -9,6 +9,7 @@ from typing import Any
 
 from data_prep import containers
 from data_prep.errors import InputError
+from data_prep.figures import counted
 from data_prep.model_name import DEFAULT
 from pipelines.tracking.connection import check_connection
 from pipelines.tracking.dataset_copies import UPLOADED
@@ -237,5 +238,6 @@ def _finish(dataset, output_uri: str | None) -> None:
             compression=zipfile.ZIP_STORED,
         )
         if gone := sorted({*files} - {*dataset.list_files()}):
-            raise ValueError(f"{len(gone)} files are gone, such as {gone[0]}")
+            count = counted(len(gone), "file is", "files are")
+            raise ValueError(f"{count} gone, such as {gone[0]}")
         dataset.finalize()

@@ -20,7 +20,11 @@ from data_prep.command_line import OF_THE_COMMAND
 from data_prep.errors import InputError, full_disk_is_input_error
 from data_prep.paths import REQUIREMENTS
 from pipelines.tracking import options
-from pipelines.tracking.connection import ensure_clearml, report_from_threads
+from pipelines.tracking.connection import (
+    end_on_sigterm,
+    ensure_clearml,
+    report_from_threads,
+)
 from pipelines.tracking.datasets import PROJECT
 
 OUTPUTS = "Outputs"  # the section of task parameters that later steps refer to
@@ -75,6 +79,7 @@ def step_task(
         auto_connect_arg_parser=dict.fromkeys(OF_THE_COMMAND, False),
     )
     log_no_files_as_models()
+    end_on_sigterm()
     with exit_code_for_agents():
         try:
             # Only now is argparse connected: a second time, for the overrides.

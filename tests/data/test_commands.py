@@ -234,7 +234,7 @@ def test_bad_input_is_one_line_exit_code_2_and_the_reason_of_a_failed_task(
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert [x for x in done.stderr.splitlines() if "raw/A/page.jpg" in x] == [
-        "error: 1 files cannot be decoded, such as raw/A/page.jpg: it is no JPEG, PNG, "
+        "error: 1 file cannot be decoded, such as raw/A/page.jpg: it is no JPEG, PNG, "
         "WebP or BMP image; remove or replace them"
     ]
     status = clearml(
