@@ -225,7 +225,7 @@ def main(tracking) -> None:
         dataset_id = tracking.upload_prepared(
             folder, args.output_uri, raw_id, args.name
         )
-        _report(task, summary, folder, tracking.upload_artifact)
+        _report(task, summary, folder, tracking)
         tracking.set_output(task, "dataset_id", dataset_id)
         counts = ", ".join(f"{k} {v}" for k, v in summary["counts"].items())
         size = f"{pixels.image_size} pixels, {pixels.resize_mode}"
@@ -238,12 +238,8 @@ def main(tracking) -> None:
         print(dataset_id)
 
 
-def _report(task, summary: dict, folder: Path, upload) -> None:
-    """Show the split on the ClearML task as well.
-
-    Args:
-        upload: `pipelines.tracking.upload_artifact`.
-    """
+def _report(task, summary: dict, folder: Path, tracking) -> None:
+    """Show the split on the ClearML task as well."""
     logger = task.get_logger()
     for split in summary["counts"]:
         logger.report_histogram(
@@ -258,7 +254,7 @@ def _report(task, summary: dict, folder: Path, upload) -> None:
     logger.report_image("Preview", "a row a class", iteration=0, local_path=preview)
     for split, share in summary["twin_share"].items():
         logger.report_single_value(f"twin share of {split}", share)
-    upload(task, "split", folder / "split.json")
+    tracking.upload_artifact(task, "split", folder / "split.json")
 
 
 if __name__ == "__main__":

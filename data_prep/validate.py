@@ -118,7 +118,7 @@ def main(tracking) -> None:
             check(args),
         )
         answer.update(result, report=str(folder))
-        _report(task, result, listing, folder, tracking.upload_artifact)
+        _report(task, result, listing, folder, tracking)
         tracking.tell_result(task, summary(result))
         for message in messages(result, ERROR)[1:]:  # the last line has the first
             print(f"error: {message}", file=sys.stderr)
@@ -154,12 +154,8 @@ def summary(result: dict) -> str:
     return f"{images} in {classes}, " + (", ".join(found) or "nothing to mend")
 
 
-def _report(task, result: dict, listing: Listing, folder: Path, upload) -> None:
-    """Show the report on the ClearML task as well.
-
-    Args:
-        upload: `pipelines.tracking.upload_artifact`.
-    """
+def _report(task, result: dict, listing: Listing, folder: Path, tracking) -> None:
+    """Show the report on the ClearML task as well."""
     logger = task.get_logger()
     classes = result["classes"]
     logger.report_histogram(
@@ -181,8 +177,8 @@ def _report(task, result: dict, listing: Listing, folder: Path, upload) -> None:
     logger.report_image("Samples", "a row a class", iteration=0, local_path=samples)
     logger.report_single_value("images", result["images"])
     logger.report_single_value("findings", len(rows))
-    upload(task, "validation", folder / "validation.json")
-    upload(task, "report", folder / "validation.html")
+    tracking.upload_artifact(task, "validation", folder / "validation.json")
+    tracking.upload_artifact(task, "report", folder / "validation.html")
 
 
 def _report_finding(logger, finding: dict) -> None:

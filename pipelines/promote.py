@@ -189,16 +189,16 @@ def promote(task, args: argparse.Namespace, answer: dict) -> None:
     )
     print(text_table([candidates.HEADINGS, *table]))
     print(f"test: {count} photographs of dataset {comparison.dataset_id}")
-    told = verdict(decision.task_id, current)
+    report(task, [list(candidates.HEADINGS), *table], decision.reason)
+    if not decision.task_id:
+        raise InputError(f"nothing is promoted: {decision.reason}")
+    told = f"{decision.task_id} {'stays' if decision.task_id == current else 'wins'}"
     print(f"{told}: {decision.reason}")
     if decision.task_id == args.task:
         told = "the model of this run is the best"
     elif decision.task_id == current:
         told = "the model promoted before stays"
     set_output(task, RESULT, f"{told}: {decision.reason}")
-    report(task, [list(candidates.HEADINGS), *table], decision.reason)
-    if not decision.task_id:
-        raise InputError(f"nothing is promoted: {decision.reason}")
     if decision.task_id != current and not args.dry_run:
         tag_best(trainings.get(decision.task_id, args.name), args.name)
     winner = trainings.get(
@@ -270,12 +270,6 @@ def gather(
             break
         look_at(training, False)
     return compared, left_out
-
-
-def verdict(winner: str, current: str) -> str:
-    if winner == current:
-        return f"{current or 'nobody'} stays"
-    return f"{winner} wins"
 
 
 def report(task, table: list[list[str]], reason: str) -> None:

@@ -87,7 +87,7 @@ def main(tracking) -> None:
         result |= {"task_id": training.id, "dataset_id": dataset_id}
         answer.update(result, report=str(out))
         (out / EVALUATION).write_text(json.dumps(result, indent=1) + "\n")
-        report(task, out, result, tracking.upload_artifact)
+        report(task, out, result, tracking)
         tracking.set_output(task, "training_task", training.id)
         weakest = ", ".join(weakest_classes(result["per_class"]))
         right = right_of_test(result["overall"])
@@ -125,18 +125,14 @@ def evaluate_graph(
     return result
 
 
-def report(task, out: Path, result: dict, upload) -> None:
-    """Put the results on the ClearML task.
-
-    Args:
-        upload: `pipelines.tracking.upload_artifact`.
-    """
+def report(task, out: Path, result: dict, tracking) -> None:
+    """Put the results on the ClearML task."""
     logger = task.get_logger()
     report_evaluation(logger, result)
     for name in PICTURES:
         logger.report_image("pictures", Path(name).stem, 0, local_path=str(out / name))
     for name in (EVALUATION, *PICTURES):
-        upload(task, name, out / name)
+        tracking.upload_artifact(task, name, out / name)
 
 
 if __name__ == "__main__":

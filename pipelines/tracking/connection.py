@@ -26,7 +26,7 @@ from pipelines.clearml_server.client import register
 from pipelines.clearml_server.home import conf_path, home_folder, running
 from pipelines.clearml_server.leases import start_time
 
-CONFIG_FILE = "CLEARML_CONFIG_FILE"
+CONFIG_FILE, API_HOST = "CLEARML_CONFIG_FILE", "CLEARML_API_HOST"
 START_SECONDS = 20.0
 END_SECONDS = 5.0
 CONNECT_SECONDS = 3.0
@@ -50,7 +50,7 @@ def ensure_clearml() -> str:
     home = home_folder()
     if is_configured(home):
         chosen = os.environ.get(CONFIG_FILE)
-        if chosen and not Path(chosen).expanduser().is_file():
+        if chosen and not (API_HOST in os.environ or Path(chosen).is_file()):
             raise InputError(
                 f"{CONFIG_FILE} is {chosen}, and there is no such file; name your "
                 "clearml.conf, or unset it"
@@ -135,7 +135,7 @@ def embedded_server(home: Path) -> str:
 def is_configured(home: Path) -> bool:
     """Has the user (or an agent) chosen a ClearML server other than that of `home`?"""
     chosen = os.environ.get(CONFIG_FILE)
-    if os.environ.get("CLEARML_API_HOST"):
+    if os.environ.get(API_HOST):
         return True
     if chosen:
         return Path(chosen) != conf_path(home)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Callable, Iterator, Sequence
 
 from data_prep.command_line import OF_THE_COMMAND
-from data_prep.errors import InputError, full_disk_is_input_error
+from data_prep.errors import InputError, unwritable_is_input_error
 from data_prep.paths import REQUIREMENTS
 from pipelines.tracking import options
 from pipelines.tracking.connection import (
@@ -85,7 +85,7 @@ def step_task(
             # Only now is argparse connected: a second time, for the overrides.
             args = parser.parse_args()
             check(args)
-            with full_disk_is_input_error():
+            with unwritable_is_input_error():
                 yield task, args
         except BaseException as error:
             # Its watcher would take the coming change of status for an abort by
