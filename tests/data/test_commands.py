@@ -304,7 +304,7 @@ def test_a_set_without_a_single_image_is_refused_like_one_with_a_broken_image(
         (("--raw", ".", "--image-size", "-5"), "image_size is -5"),
         (("--raw", ".", "--split", "luck"), "split method 'luck'"),
         (("--raw", ".", "--workers", "-2"), "--workers is -2"),
-        (("--raw", "docs"), "docs holds no class folders with images"),
+        (("--raw", "scripts"), "scripts holds no class folders with images"),
     ],
 )
 def test_impossible_requests_are_one_line_and_exit_code_2(run, options, message):
