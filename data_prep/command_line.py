@@ -83,6 +83,15 @@ def address(text: str) -> str:
     return text
 
 
+def url(text: str) -> str:
+    """Read an option that is the URL of a server."""
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(
+            f"{text} is no URL, such as http://localhost:8000"
+        )
+    return text
+
+
 def command_parser(
     name: str, description: str | None, example: str, exit_codes: str = "", **more: Any
 ) -> argparse.ArgumentParser:

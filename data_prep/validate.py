@@ -97,6 +97,9 @@ def main(tracking) -> None:
     find_raw = functools.cache(tracking.find_raw)
 
     def look(args: argparse.Namespace) -> None:
+        if args.output_uri:
+            tracking.ensure_clearml()
+            tracking.check_destination(args.output_uri)
         if args.dataset_id and not args.raw:
             tracking.ensure_clearml()
             tracking.check_dataset(args.dataset_id)

@@ -35,7 +35,7 @@ from pipelines.repository import versions
 from pipelines.repository.expectation import ENGLISH, TEST, expectation
 from pipelines.repository.model_config import ACCELERATORS, PRECISIONS, Settings
 from pipelines.serving import deployment, running_server
-from pipelines.tracking.connection import ensure_clearml
+from pipelines.tracking.connection import check_connection, ensure_clearml
 from pipelines.tracking.task import set_output, step_task, tell_result
 from pipelines.tracking.trainings import artifact, fetch, find_training
 from training.golden import RAW_GOLDEN_FILE
@@ -171,6 +171,12 @@ def look(args: argparse.Namespace) -> None:
         raise InputError(
             f"--mix {args.mix}: there is no such file; give {TEST}, {ENGLISH} or a "
             "JSON file of weights by class"
+        )
+    if args.url:
+        check_connection(
+            "the Triton server",
+            f"grpc://{args.url}",
+            "start it with scripts/serve, or correct --url",
         )
     ensure_clearml()
     find_training(args.task, args.name)

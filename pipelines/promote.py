@@ -24,7 +24,7 @@ from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
-from data_prep.sources import name_folders
+from data_prep.sources import find_images
 from pipelines.promotion.lock import TYPE, only_promotion
 from pipelines.text_table import listed, text_table
 from pipelines.tracking import datasets, trainings
@@ -117,7 +117,8 @@ def look(args: argparse.Namespace) -> None:
         InputError: There is no training, no dataset, or no folder of other people's
             photographs.
     """
-    name_folders(args.external)
+    for folder in args.external:
+        find_images([folder])
     ensure_clearml()
     trainings.find_training("last", args.name)
     if args.task:

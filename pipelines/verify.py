@@ -28,7 +28,7 @@ from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.figures import beside
 from data_prep.model_name import DEFAULT, add_name
 from data_prep.paths import data_home
-from data_prep.sources import Listing, name_folders
+from data_prep.sources import Listing, find_images
 from pipelines.repository import versions
 from pipelines.serving import running_server
 from pipelines.serving.client import TritonClient
@@ -145,7 +145,8 @@ def look(args: argparse.Namespace) -> None:
     Raises:
         InputError: There is no such folder or training, or no model is served.
     """
-    name_folders(args.raw or ())
+    if args.raw:
+        find_images(args.raw)
     if not (args.url or args.http_url):
         versions.current(place(args), args.name)
     elif not args.task:

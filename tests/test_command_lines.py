@@ -137,6 +137,7 @@ def test_who_leaves_out_raw_is_told(capsys):
         ("scripts/demo", "--port -1", "--port: -1 is no port; ports are 0 to 65535"),
         ("scripts/remote-access", "serve --port x", "--port: x is no port; ports are"),
         ("python -m pipelines.clearml_server", "--port 65536", "--port: 65536 is no p"),
+        ("python -m pipelines.monitor", "--triton a:8000", "a:8000 is no URL, such as"),
         ("python -m pipelines.deploy", "--url here", "--url: here is not host:port"),
         (
             "python -m pipelines.verify",

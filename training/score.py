@@ -22,7 +22,7 @@ from data_prep.command_line import command_parser
 from data_prep.errors import exit_2_on_input_error
 from data_prep.model_name import add_name
 from data_prep.paths import data_home
-from data_prep.sources import name_folders
+from data_prep.sources import find_images
 from training.reports import (
     EVALUATION,
     GRAPH_FILE,
@@ -64,7 +64,8 @@ def main(tracking) -> None:
     """
 
     def find(args: argparse.Namespace):
-        name_folders(args.external)  # are they there?
+        for folder in args.external:  # photographs, before anything is fetched
+            find_images([folder])
         tracking.ensure_clearml()
         return tracking.find_training(args.task, args.name)
 

@@ -24,7 +24,7 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
-from data_prep.errors import exit_2_on_input_error
+from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
 from data_prep.paths import data_home
 from training.config import RunConfig, TrainConfig, add_options, from_options
@@ -78,8 +78,13 @@ def find_dataset(args: argparse.Namespace, tracking) -> str:
     """The id of the prepared Dataset to learn from.
 
     Raises:
-        InputError: There is none, or it is another model's.
+        InputError: There is none, or it is another model's, or --weights names no file.
     """
+    if args.weights and not Path(args.weights).is_file():
+        raise InputError(
+            f"--weights {args.weights}: there is no such file; give a state dict saved "
+            "by torch.save"
+        )
     tracking.ensure_clearml()
     dataset_id = args.dataset_id or tracking.newest_dataset(args.name)
     tracking.check_dataset(dataset_id)

@@ -172,7 +172,9 @@ def check_destination(output_uri: str | None) -> None:
                 "another folder"
             ) from None
         return
-    check_connection("--output-uri", output_uri, "start it, or choose another place")
+    check_connection(
+        "the store of --output-uri", output_uri, "start it, or choose another place"
+    )
     if output_uri.startswith("s3://") and importlib.util.find_spec("boto3") is None:
         raise InputError(
             f"--output-uri {output_uri} needs boto3: pip install boto3, or choose "

@@ -17,6 +17,7 @@ from pipelines.tracking import connection
         (promote, "--external nowhere", "nowhere does not exist"),
         (verify, "", "no model has been deployed there"),
         (verify, "--raw nowhere", "nowhere does not exist"),
+        (deploy, "--url 127.0.0.1:9", "the Triton server at grpc://127.0.0.1:9 does n"),
         (verify, "--url 127.0.0.1:9", "127.0.0.1:9 does not serve 'asl'"),
     ],
 )
