@@ -175,11 +175,11 @@ def test_the_report_of_validation_can_be_read_on_the_task(run, clearml, tmp_path
         "from clearml.storage import StorageManager\n"
         f"task = Task.get_task('{task_id}')\n"
         "urls = [task.get_debug_samples('Examples', series)[0]['url']"
-        " for series in ('01 grey', '02 near_duplicates')]\n"
+        " for series in ('01 near_duplicates', '02 grey')]\n"
         "files = map(StorageManager.get_local_copy, urls)\n"
         "print([cv2.imread(file).shape[1] for file in files])"
     )
-    assert widths == str([120 + 64, 120 + 2 * 64])
+    assert widths == str([120 + 2 * 64, 120 + 64])
 
 
 def test_new_photographs_make_a_child_version_and_none_make_none(
