@@ -17,6 +17,8 @@ from data_prep.drawing.hand_poses import Pose
 # Rows: index, middle, ring, little finger.
 _CARPALS = np.array([[17, 8, 0], [6, 6, 0], [-6, 6, 0], [-17, 8, 0]], np.float64)
 _KNUCKLES = np.array([[29, 91, 0], [9, 96, 2], [-11, 91, 1], [-29, 81, -2]], np.float64)
+# Wrist and knuckles as `landmarks` has them, palm to the viewer; no pose moves them.
+RIGID_POINTS = np.concatenate([[[0.0, -2.0, 0.0]], _KNUCKLES])
 _PHALANGES = np.array([[44, 27, 20], [49, 31, 21], [45, 29, 21], [35, 21, 18]])
 _FINGER_RADII = np.array([11.2, 10.0, 9.0, 7.4])  # knuckle, two joints, tip
 _FINGER_THICKNESS = np.array([1.0, 1.03, 0.98, 0.86])

@@ -1,9 +1,9 @@
 """How signers hold the letters, measured: for hands that are bent but not drawn
 (training/hands/bent_hands.py).
 
-Joint angles of at most ten hands a letter, fitted to the landmarks of photographs of
-eleven people and teams (how: training/EXPERIMENTS.md, 2026-11-29). A row of
-signers_poses.csv is a letter and its angles, as in data_prep/drawing/hand_poses.py.
+A row of signers_poses.csv is a letter and its joint angles, degrees, as in
+data_prep/drawing/hand_poses.py; training/hands/measure_poses.py has measured them in
+photographs of four public sets (training/EXPERIMENTS.md, 2026-11-29).
 """
 
 import csv
@@ -12,6 +12,15 @@ from pathlib import Path
 
 from data_prep.drawing.hand_poses import Pose
 
+TABLE = Path(__file__).with_suffix(".csv")
+FINGERS = ("index", "middle", "ring", "little")
+JOINTS = ("knuckle", "middle", "end", "abduction")
+THUMB_BONES = ("metacarpal", "proximal", "distal")
+ANGLES = (
+    *(f"{finger} {joint}" for finger in FINGERS for joint in JOINTS),
+    *(f"thumb {bone} {way}" for bone in THUMB_BONES for way in ("within", "above")),
+    *("turn", "nod", "roll"),
+)
 FOREARM = 0.55  # of the hand's roll: an arm follows its hand
 
 
@@ -19,15 +28,15 @@ FOREARM = 0.55  # of the hand's roll: an arm follows its hand
 def signers_poses() -> dict[str, tuple[Pose, ...]]:
     """All of these poses by letter; nothing has none."""
     poses: dict[str, tuple[Pose, ...]] = {}
-    table = Path(__file__).with_suffix(".csv")
-    with table.open(newline="", encoding="utf-8") as lines:
+    with TABLE.open(newline="", encoding="utf-8") as lines:
         for letter, *angles in list(csv.reader(lines))[1:]:
-            pose = _pose([float(angle) for angle in angles])
+            pose = pose_of([float(angle) for angle in angles])
             poses[letter] = (*poses.get(letter, ()), pose)
     return poses
 
 
-def _pose(angles: list[float]) -> Pose:
+def pose_of(angles: list[float]) -> Pose:
+    """The pose of 25 angles in the order of ANGLES."""
     index, middle, ring, little = (
         (angles[i], angles[i + 1], angles[i + 2], angles[i + 3])
         for i in range(0, 16, 4)

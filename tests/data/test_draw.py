@@ -125,9 +125,9 @@ def test_signers_hold_every_letter_in_several_ways_that_joints_allow():
     poses = signers_poses()
     assert set(poses) == set(CLASSES) - {NOTHING}
     for ways in poses.values():
-        assert 3 <= len(set(ways)) == len(ways) <= 10
+        assert len(set(ways)) == len(ways) >= 5
         bends = np.array([way.fingers for way in ways])[..., :3]
-        assert -60 <= bends.min() and bends.sum(-1).max() <= 330
+        assert -30 <= bends.min() and bends.sum(-1).max() <= 312  # as rounded
 
 
 def test_a_hand_stands_out_against_the_same_background_without_it():

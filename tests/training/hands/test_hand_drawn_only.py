@@ -1,8 +1,7 @@
 """What who has no photograph gets: a model of drawn hands that reads real ones.
 
-Some of its bent hands are held as people of these very photographs held them
-(data_prep/drawing/signers_poses.py), so the limits guard against faults; what strangers
-may expect is in training/EXPERIMENTS.md.
+Some of its bent hands are held as the signer of asl_alphabet held theirs
+(data_prep/drawing/signers_poses.py); the users of asl_webcams are strangers.
 """
 
 import os
@@ -22,7 +21,7 @@ from training.config import RunConfig, TrainConfig
 from training.graph import onnx_predict
 from training.run import train_dataset
 
-LEAST = {"asl_alphabet": 0.82, "asl_webcams": 0.76}
+LEAST = {"asl_alphabet": 0.80, "asl_webcams": 0.70}
 EACH = 4  # photographs a class and person
 
 

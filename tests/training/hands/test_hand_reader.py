@@ -14,11 +14,14 @@ import pytest
 import torch
 from hand_photographs import LETTERS, moved, photograph, photographs, plaster_cast
 
+from data_prep.drawing.hand_model import landmarks, pose_hand
+from data_prep.drawing.hand_poses import POSES
 from data_prep.drawing.scene import draw_image
 from training.hands.bent_hands import SOURCE, bend_hands
 from training.hands.geometry import describe
 from training.hands.hand import unpack
 from training.hands.landmarks import square_around
+from training.hands.measure_poses import measure
 from training.hands.reader import FOUND, MARGIN, PICTURE_SIZE, HandReader
 
 ANSWERS = json.loads((Path(__file__).parent / "mediapipe_answers.json").read_text())
@@ -184,6 +187,19 @@ def test_hands_of_signers_are_held_in_more_ways():
         for hands in (book, signers)
     ]
     assert spread[1] > 1.1 * spread[0]
+
+
+def test_the_angles_of_a_hand_are_measured_from_its_points():
+    rng = np.random.default_rng(4)
+    for letter, pose in POSES.items():
+        seen = [measure(landmarks(pose_hand(pose, rng))) for _ in range(60)]
+        fingers, thumb = np.mean(seen, axis=0)[:16], np.mean(seen, axis=0)[16:22]
+        away = np.abs(fingers - np.ravel(pose.fingers))
+        assert away.max() < 8, letter  # no hand is held quite by the book
+        assert np.abs(thumb - np.ravel(pose.thumb)).max() < 8, letter
+        turn, nod, roll = np.median(seen, axis=0)[22:]
+        assert np.abs(np.array([turn - pose.turn, nod - pose.nod])).max() < 8, letter
+        assert abs((roll - pose.roll + 180) % 360 - 180) < 12, letter
 
 
 @pytest.fixture(scope="module")
