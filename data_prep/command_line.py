@@ -2,6 +2,9 @@
 
 import argparse
 import configparser
+import difflib
+import re
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from data_prep.paths import ROOT
@@ -11,6 +14,10 @@ OF_THE_COMMAND = ("help", "version", "json")
 EXIT_CODES = (
     "exit codes: 0 done, 2 a mistake in the options or the input, 130 interrupted"
 )
+
+MAX_PORT = 65535
+ADDRESS = re.compile(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+KINDS = {"int": "whole number", "float": "number"}  # what people call these types
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -29,14 +36,60 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells those who leave out --raw about it."""
+    """Tells a mistake in one line, as the commands do, and what was probably meant."""
 
     def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {self._explained(message)} (see {self.prog} --help)\n")
+
+    def _explained(self, message: str) -> str:
+        if found := re.fullmatch("argument (.*): invalid (.*) value: (.*)", message):
+            option, kind, value = found.groups()
+            return f"{option} is {value}, which is no {KINDS.get(kind, kind)}"
         rest = message.removeprefix("unrecognized arguments: ")
-        is_folder = rest != message and not rest.startswith("-")
-        if is_folder and "--raw" in self._option_string_actions:
-            message += f"; did you mean --raw {rest.partition(' -')[0]}?"
-        super().error(message)
+        if rest == message:
+            return message.removeprefix("argument ")
+        known = list(_option_names(self))
+        if not rest.startswith("-") and "--raw" in known:
+            return f"{message}; did you mean --raw {rest.partition(' -')[0]}?"
+        for word in re.findall("--[^ =]+", rest):
+            if near := difflib.get_close_matches(word, known, 1):
+                return f"{message}; did you mean {near[0]}?"
+        return message
+
+
+def _option_names(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The options of a parser, and of the commands in it."""
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for part in action.choices.values():
+                yield from _option_names(part)
+
+
+def port_number(text: str) -> int:
+    """Read an option that is a port."""
+    if not text.isdecimal() or int(text) > MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is no port; ports are 0 to 65535")
+    return int(text)
+
+
+def address(text: str) -> str:
+    """Read an option that is the address of a server, or "" for none."""
+    found = ADDRESS.fullmatch(text)
+    if text and (not found or int(found[2]) > MAX_PORT):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not host:port, such as localhost:8001"
+        )
+    return text
+
+
+def url(text: str) -> str:
+    """Read an option that is the URL of a server."""
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(
+            f"{text} is no URL, such as http://localhost:8000"
+        )
+    return text
 
 
 def command_parser(

@@ -4,6 +4,7 @@ python -m data_prep.draw --out asl_raw --per-class 120
 """
 
 import shutil
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep.answer import add_json, answering
-from data_prep.command_line import command_parser
-from data_prep.drawing.hand_poses import CLASSES
-from data_prep.drawing.scene import draw_image
-from data_prep.errors import InputError, exit_2_on_input_error
-from data_prep.parallel import cpu_count, run_chunks
+if not __package__:  # run as a script
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from data_prep.answer import add_json, answering  # noqa: E402
+from data_prep.command_line import command_parser  # noqa: E402
+from data_prep.drawing.hand_poses import CLASSES  # noqa: E402
+from data_prep.drawing.scene import draw_image  # noqa: E402
+from data_prep.errors import InputError, exit_2_on_input_error  # noqa: E402
+from data_prep.figures import counted  # noqa: E402
+from data_prep.parallel import cpu_count, run_chunks  # noqa: E402
 
 
 def image_rng(seed: int, letter: str, index: int) -> np.random.Generator:
@@ -103,11 +108,11 @@ def _check(out, per_class, seed, classes, size, workers):
         ("workers", workers, 1, 1024),
     ):
         if not low <= value <= high:
-            raise InputError(f"{name} is {value}; it must lie in {low} to {high}")
+            raise InputError(f"--{name} is {value}; it must lie in {low} to {high}")
     unknown = sorted(set(classes) - set(CLASSES))
     if unknown or not classes:
         raise InputError(
-            f"classes has {', '.join(unknown) or 'no entry'}; "
+            f"--classes has {', '.join(unknown) or 'no entry'}; "
             f"known are {' '.join(CLASSES)}"
         )
 
@@ -144,7 +149,8 @@ def main(argv=None):
         classes = len(set(args.classes))
         images = args.per_class * classes
         answer.update(folder=str(out), images=images, classes=classes)
-        print(f"{out}: {images} images of {classes} classes")
+        drawn = counted(images, "image", "images")
+        print(f"{out}: {drawn} of {counted(classes, 'class', 'classes')}")
 
 
 if __name__ == "__main__":

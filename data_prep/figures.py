@@ -43,6 +43,11 @@ def interval(right: int, count: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """Say how many: "1 image lies" or "2 images lie"."""
+    return f"{count} {one if count == 1 else many}"
+
+
 def right_of(right: int, count: int, what: str) -> str:
     """Say how many were right: "94.3 % of 174 test images right".
 

@@ -1,5 +1,6 @@
 """Run a function over many images on several processes, in order, in little memory."""
 
+import argparse
 import os
 import signal
 from collections import deque
@@ -166,3 +167,21 @@ def _end_with_parent() -> None:
     if parent := parent_process():
         wait([parent.sentinel])
     os._exit(1)
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add the number of processes that a step starts: --workers."""
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes; 0 (default): one a core"
+    )
+
+
+def workers(args: argparse.Namespace) -> int:
+    """How many processes a step starts; two at least, if nothing else is asked for.
+
+    Raises:
+        InputError: A number below 0 is asked for.
+    """
+    if args.workers < 0:
+        raise InputError(f"--workers is {args.workers}; it must be 0 or more")
+    return args.workers or max(2, cpu_count())

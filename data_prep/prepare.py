@@ -4,6 +4,7 @@ python -m data_prep.prepare --raw DIR [DIR ...]
 """
 
 import argparse
+import functools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,10 @@ from data_prep.answer import add_json, answering  # noqa: E402
 from data_prep.command_line import add_raw, command_parser  # noqa: E402
 from data_prep.errors import InputError, exit_2_on_input_error  # noqa: E402
 from data_prep.model_name import add_name  # noqa: E402
-from data_prep.parallel import cpu_count  # noqa: E402
+from data_prep.parallel import add_workers, workers  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
 from data_prep.preprocessing import Preprocessing  # noqa: E402
-from data_prep.sources import RawImage, name_folders  # noqa: E402
+from data_prep.sources import Listing, RawImage, name_folders  # noqa: E402
 from data_prep.splitting.methods import METHODS, SplitOptions  # noqa: E402
 
 
@@ -108,9 +109,7 @@ def arguments() -> argparse.ArgumentParser:
         help="where the Dataset's files go (s3://..., file://...); default: the "
         "ClearML file server",
     )
-    parser.add_argument(
-        "--workers", type=int, default=0, help="processes; 0 (default): one a core"
-    )
+    add_workers(parser)
     add_json(parser, "split.json, the folder and the Dataset's id")
     return parser
 
@@ -124,6 +123,7 @@ def check(args: argparse.Namespace) -> preparation.Options:
     Raises:
         InputError: One of them is out of range.
     """
+    workers(args)
     given = {"border_crop": args.border_crop}
     if args.image_size:
         given["image_size"] = args.image_size
@@ -184,25 +184,42 @@ def main(tracking) -> None:
     Args:
         tracking: The package `pipelines.tracking`.
     """
+    find_raw = functools.cache(tracking.find_raw)
+
+    def find(args: argparse.Namespace) -> Listing:
+        return find_raw(
+            tuple(args.raw and all_folders(args) or ()),
+            args.dataset_id,
+            tuple(args.classes or ()),
+            args.limit,
+        )
+
+    def look(args: argparse.Namespace) -> None:
+        if args.output_uri:
+            tracking.ensure_clearml()
+            tracking.check_destination(args.output_uri)
+        if args.dataset_id and not args.raw:
+            tracking.ensure_clearml()
+            tracking.check_dataset(args.dataset_id)
+        else:
+            find(args)
+
     with (
         answering(arguments()) as answer,
-        tracking.step_task("prepare", arguments(), check=check) as (task, args),
+        tracking.step_task("prepare", arguments(), check=check, look=look) as (
+            task,
+            args,
+        ),
     ):
         options = check(args)
         tracking.check_destination(args.output_uri)
-        listing = tracking.find_raw(
-            args.raw and all_folders(args),
-            args.dataset_id,
-            args.classes or (),
-            args.limit,
-        )
+        listing = find(args)
         pixels = choose_pixels(options.preprocessing, args, listing.images)
         options = replace(options, preprocessing=pixels)
         runs = data_home() / "runs"
         leftovers.remove_folders(runs.glob(f"*/prepared{preparation.PARTIAL}"))
         folder = runs / task.id / "prepared"
-        workers = args.workers or max(2, cpu_count())
-        summary = preparation.prepare(listing.images, folder, options, workers)
+        summary = preparation.prepare(listing.images, folder, options, workers(args))
         raw_id = args.dataset_id or tracking.find_version(
             name_folders(all_folders(args)), args.name
         )
@@ -211,7 +228,7 @@ def main(tracking) -> None:
         dataset_id = tracking.upload_prepared(
             folder, args.output_uri, raw_id, args.name
         )
-        _report(task, summary, folder, tracking.upload_artifact)
+        _report(task, summary, folder, tracking)
         tracking.set_output(task, "dataset_id", dataset_id)
         counts = ", ".join(f"{k} {v}" for k, v in summary["counts"].items())
         size = f"{pixels.image_size} pixels, {pixels.resize_mode}"
@@ -224,12 +241,8 @@ def main(tracking) -> None:
         print(dataset_id)
 
 
-def _report(task, summary: dict, folder: Path, upload) -> None:
-    """Show the split on the ClearML task as well.
-
-    Args:
-        upload: `pipelines.tracking.upload_artifact`.
-    """
+def _report(task, summary: dict, folder: Path, tracking) -> None:
+    """Show the split on the ClearML task as well."""
     logger = task.get_logger()
     for split in summary["counts"]:
         logger.report_histogram(
@@ -244,7 +257,7 @@ def _report(task, summary: dict, folder: Path, upload) -> None:
     logger.report_image("Preview", "a row a class", iteration=0, local_path=preview)
     for split, share in summary["twin_share"].items():
         logger.report_single_value(f"twin share of {split}", share)
-    upload(task, "split", folder / "split.json")
+    tracking.upload_artifact(task, "split", folder / "split.json")
 
 
 if __name__ == "__main__":

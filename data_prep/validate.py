@@ -4,8 +4,8 @@ python -m data_prep.validate --raw DIR [DIR ...]
 """
 
 import argparse
+import functools
 import sys
-from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from data_prep.checks.findings import ERROR, WARNING, Thresholds  # noqa: E402
 from data_prep.checks.validation import example_rows, require_ok, validate
 from data_prep.command_line import add_raw, command_parser  # noqa: E402
 from data_prep.errors import exit_2_on_input_error  # noqa: E402
+from data_prep.figures import counted  # noqa: E402
 from data_prep.model_name import add_name  # noqa: E402
-from data_prep.parallel import cpu_count  # noqa: E402
+from data_prep.parallel import add_workers, workers  # noqa: E402
 from data_prep.paths import data_home  # noqa: E402
 from data_prep.sources import Listing, name_folders  # noqa: E402
 
@@ -69,9 +70,7 @@ def arguments() -> argparse.ArgumentParser:
             help=f"{unit} (default {default:g})",
         )
     # Machine
-    parser.add_argument(
-        "--workers", type=int, default=0, help="processes; 0 (default): one a core"
-    )
+    add_workers(parser)
     add_json(parser, "validation.json, the folder of the report, the Dataset's id")
     return parser
 
@@ -82,6 +81,7 @@ def check(args: argparse.Namespace) -> Thresholds:
     Raises:
         InputError: One of the options is out of range.
     """
+    workers(args)
     return Thresholds(
         **{field.name: getattr(args, field.name) for field in fields(Thresholds)}
     )
@@ -94,31 +94,38 @@ def main(tracking) -> None:
     Args:
         tracking: The package `pipelines.tracking`.
     """
+    find_raw = functools.cache(tracking.find_raw)
+
+    def look(args: argparse.Namespace) -> None:
+        if args.output_uri:
+            tracking.ensure_clearml()
+            tracking.check_destination(args.output_uri)
+        if args.dataset_id and not args.raw:
+            tracking.ensure_clearml()
+            tracking.check_dataset(args.dataset_id)
+        else:
+            find_raw(tuple(args.raw or ()), args.dataset_id)
+
     with (
         answering(arguments()) as answer,
-        tracking.step_task("validate", arguments(), "qc", check) as (task, args),
+        tracking.step_task("validate", arguments(), "qc", check, look) as (task, args),
     ):
         tracking.check_destination(args.output_uri)
-        listing = tracking.find_raw(args.raw, args.dataset_id)
+        listing = find_raw(tuple(args.raw or ()), args.dataset_id)
         folder = data_home() / "runs" / task.id
         result = validate(
             listing,
             folder,
-            args.workers or max(2, cpu_count()),
+            workers(args),
             args.expected_classes or (),
             check(args),
         )
         answer.update(result, report=str(folder))
-        _report(task, result, listing, folder, tracking.upload_artifact)
+        _report(task, result, listing, folder, tracking)
         tracking.tell_result(task, summary(result))
-        for finding in result["findings"]:
-            if finding["severity"] == ERROR:
-                print(f"error: {finding['message']}")
-        warnings = [
-            finding["message"]
-            for finding in result["findings"]
-            if finding["severity"] == WARNING
-        ]
+        for message in messages(result, ERROR)[1:]:  # the last line has the first
+            print(f"error: {message}", file=sys.stderr)
+        warnings = messages(result, WARNING)
         tracking.tell_warnings(task, warnings, folder / "validation.html")
         print(f"report: {folder}")
         require_ok(result)
@@ -132,21 +139,26 @@ def main(tracking) -> None:
             print(dataset_id)
 
 
+def messages(result: dict, severity: str) -> list[str]:
+    """What the findings of one severity say."""
+    found = (f for f in result["findings"] if f["severity"] == severity)
+    return [finding["message"] for finding in found]
+
+
 def summary(result: dict) -> str:
     """Summarise the result of a validation in one line."""
-    severities = Counter(finding["severity"] for finding in result["findings"])
-    found = ", ".join(f"{n} {s}{'s' * (n > 1)}" for s, n in severities.items())
-    return f"{result['images']} images in {len(result['classes'])} classes, " + (
-        found or "nothing to mend"
-    )
+    found = [
+        counted(count, severity, f"{severity}s")
+        for severity in (ERROR, WARNING)
+        if (count := len(messages(result, severity)))
+    ]
+    images = counted(result["images"], "image", "images")
+    classes = counted(len(result["classes"]), "class", "classes")
+    return f"{images} in {classes}, " + (", ".join(found) or "nothing to mend")
 
 
-def _report(task, result: dict, listing: Listing, folder: Path, upload) -> None:
-    """Show the report on the ClearML task as well.
-
-    Args:
-        upload: `pipelines.tracking.upload_artifact`.
-    """
+def _report(task, result: dict, listing: Listing, folder: Path, tracking) -> None:
+    """Show the report on the ClearML task as well."""
     logger = task.get_logger()
     classes = result["classes"]
     logger.report_histogram(
@@ -168,8 +180,8 @@ def _report(task, result: dict, listing: Listing, folder: Path, upload) -> None:
     logger.report_image("Samples", "a row a class", iteration=0, local_path=samples)
     logger.report_single_value("images", result["images"])
     logger.report_single_value("findings", len(rows))
-    upload(task, "validation", folder / "validation.json")
-    upload(task, "report", folder / "validation.html")
+    tracking.upload_artifact(task, "validation", folder / "validation.json")
+    tracking.upload_artifact(task, "report", folder / "validation.html")
 
 
 def _report_finding(logger, finding: dict) -> None:

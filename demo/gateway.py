@@ -276,12 +276,19 @@ class Session:
         self.state = spelling.State()
 
     async def run(self) -> None:
-        answering = asyncio.create_task(self._answer_all())
+        """Receive and answer until one of the two ends, for whatever reason."""
+        both = {
+            asyncio.create_task(self._receive_all()),
+            asyncio.create_task(self._answer_all()),
+        }
         try:
-            await self._receive_all()
+            ended, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            answering.cancel()
-            await asyncio.gather(answering, return_exceptions=True)
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+        for task in ended:
+            task.result()
 
     async def _receive_all(self) -> None:
         while True:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # errors reach us as exceptions
@@ -171,17 +171,21 @@ class Model:
         Raises:
             Away: Nobody answers.
         """
-        client = self._connected()
-        return await self._call(client.get_inference_statistics(as_json=True))
+        return await self._call(
+            lambda client: client.get_inference_statistics(
+                as_json=True, client_timeout=TIMEOUT_S
+            )
+        )
 
     async def close(self) -> None:
         if self._client:
             await self._client.close()
 
     async def _describe(self) -> Served:
-        client = self._connected()
         options = {"client_timeout": TIMEOUT_S}
-        metadata = await self._call(client.get_model_metadata(self.name, **options))
+        metadata = await self._call(
+            lambda client: client.get_model_metadata(self.name, **options)
+        )
         config = await self._config()
         found = config.get("parameters", {})
         parameters = {
@@ -190,7 +194,9 @@ class Model:
         record = parameters.get("preprocessing")
         wanted = triton.InferRequestedOutput(PROBABILITIES, class_count=MAX_CLASSES)
         answer = await self._call(
-            client.infer(self.name, [_tensor(_grey())], outputs=[wanted], **options)
+            lambda client: client.infer(
+                self.name, [_tensor(_grey())], outputs=[wanted], **options
+            )
         )
         return Served(
             self.name,
@@ -202,10 +208,12 @@ class Model:
         )
 
     async def _config(self) -> dict:
-        asked = self._connected().get_model_config(
-            self.name, as_json=True, client_timeout=TIMEOUT_S
+        found = await self._call(
+            lambda client: client.get_model_config(
+                self.name, as_json=True, client_timeout=TIMEOUT_S
+            )
         )
-        return (await self._call(asked))["config"]
+        return found["config"]
 
     async def _infer(self, photograph, outputs):
         wanted = [
@@ -214,9 +222,8 @@ class Model:
             )
             for name in outputs
         ]
-        client = self._connected()
         return await self._call(
-            client.infer(
+            lambda client: client.infer(
                 self.name,
                 [_tensor(photograph)],
                 outputs=wanted,
@@ -234,25 +241,23 @@ class Model:
             )
         return self._client
 
-    async def _call(self, asked):
+    async def _call(self, ask: Callable[[triton.InferenceServerClient], Awaitable]):
+        client = self._connected()
         try:
-            return await asked
+            return await ask(client)
         except InferenceServerException as error:
             if error.status() == "StatusCode.INVALID_ARGUMENT" or (
                 "broken image" in one_line(error)
             ):
                 raise Refused(one_line(error)) from None
-            await self._forget()
+            if client is self._client:
+                # The next one looks for the server anew: it may be another. To close
+                # this client would cancel what others ask it; it goes with the last.
+                self._client = self._served = None
             raise Away(
                 f"the model server at {self._url} does not answer now "
                 f"({one_line(error)})"
             ) from None
-
-    async def _forget(self):
-        """The next one to ask looks for the server anew: it may be another."""
-        client, self._client, self._served = self._client, None, None
-        if client:
-            await client.close()
 
 
 def _version(config: dict) -> str:

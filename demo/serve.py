@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvicorn
 
-from data_prep.command_line import command_parser
+from data_prep.command_line import address, command_parser, port_number
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
 from data_prep.paths import data_home
@@ -27,7 +27,7 @@ from demo.model import Model
 from demo.tabs.model_page import Admin, Server
 from pipelines import loopback
 from pipelines.monitoring.request_log import LOG_FOLDER, Policy, RequestLog
-from pipelines.serving import remote_access, running_server
+from pipelines.serving import running_server
 from pipelines.serving.remote_credentials import tls_files
 from pipelines.serving.triton_server import TritonServer, pick_ports
 from pipelines.serving.watchdog import Watchdog
@@ -43,7 +43,7 @@ def arguments() -> argparse.ArgumentParser:
         example="--port 8080",
     )
     parser.add_argument(
-        "--port", type=int, default=8080, help="0: any free one (default 8080)"
+        "--port", type=port_number, default=8080, help="0: any free one (default 8080)"
     )
     parser.add_argument(
         "--host",
@@ -78,6 +78,7 @@ def arguments() -> argparse.ArgumentParser:
     add_name(parser, "that the page asks", "--model")
     parser.add_argument(
         "--url",
+        type=address,
         metavar="HOST:PORT",
         help="gRPC address of the Triton server (default: the one that runs on the "
         "repository, else the embedded one, which is started)",
@@ -121,8 +122,6 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     options = arguments().parse_args()
     loopback.bypass_proxies()
-    if options.url:
-        remote_access.address(options.url)
     tls_options = tls(options)
     log = request_log(options)
     front = guard.origin(options.front) if options.front else ""

@@ -37,7 +37,7 @@ from data_prep.stopping import until_stopped
 from pipelines.child_process import ending_with_us
 from pipelines.clearml_server.home import home_folder
 from pipelines.tracking import checkout
-from pipelines.tracking.connection import ensure_clearml, is_configured
+from pipelines.tracking.connection import ensure_clearml, is_configured, quiet_sdk
 
 QUEUES = ("services", "default")
 SERVICES = 3  # agents for the queue services
@@ -264,7 +264,20 @@ Ctrl-C stops them"""
 
 
 def execute(task_id: str) -> int:
-    """Run one task as an agent does; return the exit code of clearml-agent."""
+    """Run one task as an agent does; return the exit code of clearml-agent.
+
+    Raises:
+        InputError: There is no such task.
+    """
+    from clearml import Task
+
+    try:
+        with quiet_sdk():
+            Task.get_task(task_id=task_id)
+    except ValueError:
+        raise InputError(
+            f"there is no task '{task_id}' in ClearML; its page there shows its id"
+        ) from None
     done = subprocess.run(
         [str(PROGRAM), "execute", "--id", task_id], env=agent_environment("execute")
     )

@@ -14,6 +14,7 @@ model, or, if that is no better, the one that serves already.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.answer import add_json, answering
 from data_prep.errors import exit_2_on_input_error
+from data_prep.sources import name_folders
 from pipelines.orchestration import class_check, controller, presets
 from pipelines.orchestration.run_display import RunDisplay, log_file
 from pipelines.orchestration.run_options import (
@@ -29,6 +31,7 @@ from pipelines.orchestration.run_options import (
     add_verbose,
     all_layers,
     all_settings,
+    check_source,
     make_absolute,
     run_arguments,
 )
@@ -61,7 +64,11 @@ def arguments() -> argparse.ArgumentParser:
 
 def options() -> argparse.Namespace:
     """The command line's options; where an agent runs this, those of the task."""
-    all_layers(arguments().parse_args())  # misspelt ones, before anything is started
+    args = arguments().parse_args()
+    all_layers(args)  # misspelt ones, before anything is started
+    if "CLEARML_TASK_ID" not in os.environ:
+        check_source(args.raw, args.dataset_id)
+        name_folders(args.raw or ())  # are they there?
     ensure_clearml()
     report_from_threads()
     from clearml import Task

@@ -24,6 +24,7 @@ from pathlib import Path
 from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
+from data_prep.figures import counted
 from data_prep.model_name import DEFAULT, add_name
 from data_prep.paths import data_home
 from pipelines.monitoring import collection, request_log
@@ -113,7 +114,8 @@ def show(args: argparse.Namespace) -> dict:
     folder = args.out / time.strftime("%Y%m%d-%H%M%S")
     paths = collection.write_sheets(proposals, folder)
     corrected = sum(one.why == collection.CORRECTED for one in proposals)
-    print(f"{len(proposals)} photographs, {corrected} of them corrected by people")
+    photographs = counted(len(proposals), "photograph", "photographs")
+    print(f"{photographs}, {corrected} of them corrected by people")
     for path in paths:
         print(f"  {path}")
     option = "" if args.name == DEFAULT else f"--name {args.name} "
@@ -142,7 +144,8 @@ def accept(args: argparse.Namespace) -> dict:
         dataset_id, classes = dataset_versions.collect_raw(Path(folder), args.name)
     collection.remember(note, labels, dataset_id)
     raw = datasets.raw_name(datasets.prepared_name(args.name))
-    print(f"{count} photographs are data now, in a new version of {raw}:")
+    photographs = counted(count, "photograph is", "photographs are")
+    print(f"{photographs} data now, in a new version of {raw}:")
     if len(classes) == 1:
         print(
             f"warning: so far only {min(classes)} was collected; a folder of one class "
@@ -160,7 +163,7 @@ def forget(args: argparse.Namespace) -> dict:
     if args.delete_before:
         days = request_log.delete_before(args.log, args.delete_before)
         answer["days"] = days
-        print(f"the entries of {days} days were deleted")
+        print(f"the entries of {counted(days, 'day', 'days')} were deleted")
     known = collection.collected(args.log / COLLECTED_FILE)
     for id_ in args.delete:
         files = request_log.delete(args.log, id_)

@@ -27,13 +27,15 @@ if not __package__:  # started as a script, by an agent or by hand
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep.answer import add_json, answering
-from data_prep.command_line import command_parser
+from data_prep.command_line import address, command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
 from data_prep.paths import data_home
-from pipelines.repository.expectation import TEST, expectation
+from pipelines.repository import versions
+from pipelines.repository.expectation import ENGLISH, TEST, expectation
 from pipelines.repository.model_config import ACCELERATORS, PRECISIONS, Settings
 from pipelines.serving import deployment, running_server
+from pipelines.tracking.connection import check_connection, ensure_clearml
 from pipelines.tracking.task import set_output, step_task, tell_result
 from pipelines.tracking.trainings import artifact, fetch, find_training
 from training.golden import RAW_GOLDEN_FILE
@@ -75,12 +77,16 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--url",
+        type=address,
         default="",
         help="host:port (gRPC) of a server to load it (none: the one that "
         "scripts/serve runs on the repository, if it runs)",
     )
     parser.add_argument(
-        "--http-url", default="", help="host:port (HTTP) of the same, to check that too"
+        "--http-url",
+        type=address,
+        default="",
+        help="host:port (HTTP) of the same, to check that too",
     )
     parser.add_argument(
         "--keep",
@@ -141,6 +147,41 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
+def check(args: argparse.Namespace) -> None:
+    """Check the options.
+
+    Raises:
+        InputError: They contradict each other, or one is out of range.
+    """
+    addresses(args)
+    run_settings(args)
+
+
+def look(args: argparse.Namespace) -> None:
+    """Check that there is something to deploy, or to go back from.
+
+    Raises:
+        InputError: There is no such training, nothing is deployed there, or there is no
+            such file of --mix.
+    """
+    if args.rollback:
+        versions.current(place(args), args.name)
+        return
+    if args.mix not in (TEST, ENGLISH) and not Path(args.mix).is_file():
+        raise InputError(
+            f"--mix {args.mix}: there is no such file; give {TEST}, {ENGLISH} or a "
+            "JSON file of weights by class"
+        )
+    if args.url:
+        check_connection(
+            "the Triton server",
+            f"grpc://{args.url}",
+            "start it with scripts/serve, or correct --url",
+        )
+    ensure_clearml()
+    find_training(args.task, args.name)
+
+
 @exit_2_on_input_error
 def main() -> None:
     args = arguments().parse_args()
@@ -151,7 +192,7 @@ def main() -> None:
         return
     with (
         answering(arguments()) as answer,
-        step_task("deploy", arguments(), "inference") as (task, args),
+        step_task("deploy", arguments(), "inference", check, look) as (task, args),
     ):
         urls = addresses(args) or running_server.find(place(args))
         if args.rollback:
@@ -211,8 +252,9 @@ def run_settings(args: argparse.Namespace) -> Settings:
     Raises:
         InputError: The options contradict each other.
     """
-    if args.keep < 0 or args.instances < 0:
-        raise InputError("--keep and --instances must not be negative")
+    for name in ("keep", "instances"):
+        if (value := getattr(args, name)) < 0:
+            raise InputError(f"--{name} is {value}; it must be 0 or more")
     try:
         return Settings(
             device=args.device,

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from data_prep.answer import add_json, answering
-from data_prep.command_line import command_parser
+from data_prep.command_line import address, command_parser, url
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import data_home
 from data_prep.stopping import until_stopped
@@ -72,17 +72,20 @@ def arguments() -> argparse.ArgumentParser:
         help="model repository of scripts/serve, whose server is found by it "
         "(default %(default)s)",
     )
-    for option, address in ("--triton", TRITON), ("--metrics", METRICS):
+    for option, default in ("--triton", TRITON), ("--metrics", METRICS):
         parser.add_argument(
             option,
+            type=url,
             metavar="URL",
             help="of another server (default: of the one that is found, "
-            f"else {address})",
+            f"else {default})",
         )
     parser.add_argument(
-        "--gateway", metavar="URL", help="metrics of the page's gateway"
+        "--gateway", type=url, metavar="URL", help="metrics of the page's gateway"
     )
-    parser.add_argument("--front", metavar="HOST:PORT", help="TLS in front of it")
+    parser.add_argument(
+        "--front", type=address, metavar="HOST:PORT", help="TLS in front of it"
+    )
     parser.add_argument("--front-ca", metavar="FILE", help="who signed its certificate")
     parser.add_argument(
         "--rules", type=Path, default=rules.RULES, help="in Prometheus's form"
@@ -112,7 +115,13 @@ class Monitor:
         self.inhibitions = rules.load_inhibitions()
         self.wanted = rules.metrics(self.rules)
         self.receivers = find_receivers(options)
-        options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise InputError(
+                f"--state {options.state} cannot be made ({error.strerror}); name "
+                "another folder"
+            ) from None
         lookback = max(LOOKBACK_S, 2.5 * self.every)
         self.history = History(lookback, 1.5 * self.every)
         self.exporter = targets.Exporter()

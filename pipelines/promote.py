@@ -24,9 +24,12 @@ from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
+from data_prep.sources import find_images
 from pipelines.promotion.lock import TYPE, only_promotion
 from pipelines.text_table import listed, text_table
 from pipelines.tracking import datasets, trainings
+from pipelines.tracking.connection import ensure_clearml
+from pipelines.tracking.dataset_copies import check_dataset
 from pipelines.tracking.datasets import PROJECT
 from pipelines.tracking.task import RESULT, set_output, step_task
 from pipelines.tracking.uploads import upload_artifact
@@ -107,11 +110,30 @@ def check(args: argparse.Namespace) -> None:
         raise InputError(f"--candidates is {args.candidates}; it must be 1 or more")
 
 
+def look(args: argparse.Namespace) -> None:
+    """Check that there is something to compare.
+
+    Raises:
+        InputError: There is no training, no dataset, or no folder of other people's
+            photographs.
+    """
+    for folder in args.external:
+        find_images([folder])
+    ensure_clearml()
+    trainings.find_training("last", args.name)
+    if args.task:
+        trainings.get(args.task, args.name)
+    if args.dataset_id:
+        check_dataset(args.dataset_id)
+    else:
+        datasets.newest_dataset(args.name)
+
+
 @exit_2_on_input_error
 def main() -> None:
     with (
         answering(arguments()) as answer,
-        step_task("promote", arguments(), TYPE, check) as (task, args),
+        step_task("promote", arguments(), TYPE, check, look) as (task, args),
         only_promotion(task),
     ):
         promote(task, args, answer)
@@ -168,16 +190,16 @@ def promote(task, args: argparse.Namespace, answer: dict) -> None:
     )
     print(text_table([candidates.HEADINGS, *table]))
     print(f"test: {count} photographs of dataset {comparison.dataset_id}")
-    told = verdict(decision.task_id, current)
+    report(task, [list(candidates.HEADINGS), *table], decision.reason)
+    if not decision.task_id:
+        raise InputError(f"nothing is promoted: {decision.reason}")
+    told = f"{decision.task_id} {'stays' if decision.task_id == current else 'wins'}"
     print(f"{told}: {decision.reason}")
     if decision.task_id == args.task:
         told = "the model of this run is the best"
     elif decision.task_id == current:
         told = "the model promoted before stays"
     set_output(task, RESULT, f"{told}: {decision.reason}")
-    report(task, [list(candidates.HEADINGS), *table], decision.reason)
-    if not decision.task_id:
-        raise InputError(f"nothing is promoted: {decision.reason}")
     if decision.task_id != current and not args.dry_run:
         tag_best(trainings.get(decision.task_id, args.name), args.name)
     winner = trainings.get(
@@ -249,12 +271,6 @@ def gather(
             break
         look_at(training, False)
     return compared, left_out
-
-
-def verdict(winner: str, current: str) -> str:
-    if winner == current:
-        return f"{current or 'nobody'} stays"
-    return f"{winner} wins"
 
 
 def report(task, table: list[list[str]], reason: str) -> None:

@@ -10,7 +10,6 @@ client.
 
 import argparse
 import json
-import signal
 import subprocess
 import sys
 import tempfile
@@ -108,8 +107,6 @@ def run(args: argparse.Namespace, told: dict) -> int:
         raise InputError(
             f"--least-accuracy is {args.least_accuracy:g}; it must be 0 to 1"
         )
-    # A terminal's Ctrl-C reaches all children; other ways to stop us shall, too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = all_settings(args)
     name = settings["train"].get("name", DEFAULT)
     raw = args.raw

@@ -114,6 +114,8 @@ def main() -> None:
             raise InputError(
                 "--on-new-data takes what is new, no --raw or --dataset-id"
             )
+        if args.poll <= 0:
+            raise InputError(f"--poll is {args.poll:g}; it must be above 0")
         if args.now:
             raise InputError("--now goes with --daily; leave it out")
         ensure_clearml()

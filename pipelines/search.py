@@ -9,6 +9,7 @@ A range is LOW:HIGH, LOW:HIGH:log or A,B,C. Needs requirements-search.txt.
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from pipelines.orchestration import steps
 from pipelines.text_table import text_table
 from pipelines.tracking import checkout
 from pipelines.tracking.agents import check_agents
+from pipelines.tracking.connection import ensure_clearml
 from pipelines.tracking.options import check, parser_of
 from pipelines.tracking.task import set_output, step_task
 from pipelines.tracking.trainings import METRIC
@@ -204,25 +206,46 @@ def describe(trial: dict, space: dict[str, dict]) -> dict:
     }
 
 
+def check_options(args: argparse.Namespace) -> tuple[dict[str, dict], dict[str, str]]:
+    """Read the options: the ranges, and what is the same in all trials.
+
+    Raises:
+        InputError: One is misspelt or out of range, or Optuna is missing.
+    """
+    if args.trials < 1 or args.workers < 1:
+        raise InputError("--trials and --workers must be at least 1")
+    space, fixed = parse_space(args.space), parse_options(args.set)
+    if importlib.util.find_spec("optuna") is None:
+        raise InputError(
+            "the search needs Optuna: .venv/bin/pip install -r "
+            f"{ROOT / 'requirements-search.txt'}"
+        )
+    return space, fixed
+
+
+def look(args: argparse.Namespace) -> None:
+    """Check that somebody will run the trials.
+
+    Raises:
+        InputError: No agent listens to the queue.
+    """
+    if not args.local:
+        ensure_clearml()
+        check_agents(args.queue)
+
+
 @exit_2_on_input_error
 def main() -> None:
     with (
         answering(arguments()) as answer,
-        step_task("search", arguments(), "optimizer") as (task, args),
+        step_task("search", arguments(), "optimizer", check_options, look) as (
+            task,
+            args,
+        ),
     ):
-        space, fixed = parse_space(args.space), parse_options(args.set)
-        if args.trials < 1 or args.workers < 1:
-            raise InputError("--trials and --workers must be at least 1")
-        try:
-            import optuna  # noqa: F401
-        except ImportError:
-            raise InputError(
-                "the search needs Optuna: .venv/bin/pip install -r "
-                f"{ROOT / 'requirements-search.txt'}"
-            ) from None
+        space, fixed = check_options(args)
         os.chdir(ROOT)  # the script's path is relative
         if not args.local:
-            check_agents(args.queue)
             checkout.name_remote()
         base = steps.make_task("train")
         base.set_parameters({f"Args/{key}": value for key, value in fixed.items()})

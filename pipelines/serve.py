@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.command_line import command_parser
+from data_prep.command_line import command_parser, port_number
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import DEFAULT
 from data_prep.paths import data_home
@@ -43,19 +43,19 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--http-port",
-        type=int,
+        type=port_number,
         default=8000,
         help="HTTP port; 0: any free one (default 8000)",
     )
     parser.add_argument(
         "--grpc-port",
-        type=int,
+        type=port_number,
         default=GRPC_PORT,
         help="gRPC port; 0: any free one (default %(default)s)",
     )
     parser.add_argument(
         "--metrics-port",
-        type=int,
+        type=port_number,
         default=8002,
         help="port of the metrics; 0: any free one (default 8002)",
     )

@@ -23,12 +23,13 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep import packed
 from data_prep.answer import add_json, answering
-from data_prep.command_line import add_raw, command_parser
+from data_prep.command_line import add_raw, address, command_parser
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.figures import beside
 from data_prep.model_name import DEFAULT, add_name
 from data_prep.paths import data_home
-from data_prep.sources import Listing
+from data_prep.sources import Listing, find_images
+from pipelines.repository import versions
 from pipelines.serving import running_server
 from pipelines.serving.client import TritonClient
 from pipelines.serving.triton_server import TritonServer
@@ -41,6 +42,7 @@ from pipelines.serving.verification import (
 )
 from pipelines.text_table import text_table
 from pipelines.tracking import dataset_copies
+from pipelines.tracking.connection import ensure_clearml
 from pipelines.tracking.task import RESULT, set_output, step_task
 from pipelines.tracking.trainings import artifact, find_training, raw_dataset
 from pipelines.tracking.uploads import upload_artifact
@@ -67,8 +69,6 @@ def held_out(
     test = [row for row in packed.read_manifest(dataset) if row.split == "test"]
     test = test[:answered]
     picks = np.arange(len(test))
-    if limit < 0:
-        raise InputError(f"--limit is {limit}; it must be 0 or more")
     if limit and limit < len(test):
         picks = np.linspace(0, len(test) - 1, limit).astype(int)
     found = {image.path: image for image in listing.images}
@@ -111,11 +111,14 @@ def arguments() -> argparse.ArgumentParser:
     add_name(parser, "that is asked")
     parser.add_argument(
         "--url",
+        type=address,
         default="",
         help="host:port (gRPC) of the server (none: the one that scripts/serve runs on "
         "the repository, or else one is started)",
     )
-    parser.add_argument("--http-url", default="", help="host:port (HTTP) of the same")
+    parser.add_argument(
+        "--http-url", type=address, default="", help="host:port (HTTP) of the same"
+    )
     parser.add_argument(
         "--repository",
         default="",
@@ -126,11 +129,38 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
+def check(args: argparse.Namespace) -> None:
+    """Check the options.
+
+    Raises:
+        InputError: One is out of range.
+    """
+    if args.limit < 0:
+        raise InputError(f"--limit is {args.limit}; it must be 0 or more")
+
+
+def look(args: argparse.Namespace) -> None:
+    """Check that there is a model to ask, and photographs to ask about.
+
+    Raises:
+        InputError: There is no such folder or training, or no model is served.
+    """
+    if args.raw:
+        find_images(args.raw)
+    if not (args.url or args.http_url):
+        versions.current(place(args), args.name)
+    elif not args.task:
+        served_task({"grpc": args.url, "http": args.http_url}, args.name)
+    ensure_clearml()
+    if args.task:
+        find_training(args.task, args.name)
+
+
 @exit_2_on_input_error
 def main() -> None:
     with (
         answering(arguments()) as answer,
-        step_task("verify", arguments(), "testing") as (task, args),
+        step_task("verify", arguments(), "testing", check, look) as (task, args),
     ):
         with server(args) as urls:
             which = args.task or served_task(urls, args.name)
@@ -151,6 +181,10 @@ def main() -> None:
             )
 
 
+def place(args: argparse.Namespace) -> Path:
+    return Path(args.repository or data_home() / "models")
+
+
 @contextmanager
 def server(args: argparse.Namespace) -> Iterator[dict[str, str]]:
     """Give the addresses by protocol; where none is named, of the server that runs on
@@ -158,7 +192,7 @@ def server(args: argparse.Namespace) -> Iterator[dict[str, str]]:
     if args.url or args.http_url:
         yield {"grpc": args.url, "http": args.http_url}
         return
-    repository = Path(args.repository or data_home() / "models")
+    repository = place(args)
     if running := running_server.find(repository):
         print(f"asking the server at {running['grpc']}, which runs on {repository}")
         yield running

@@ -122,6 +122,38 @@ def test_the_version_is_that_of_setup_cfg():
 def test_who_leaves_out_raw_is_told(capsys):
     with pytest.raises(SystemExit, match="2"):
         parser_of("scripts/quickstart").parse_args(["mine", "more", "--least", "0"])
-    assert capsys.readouterr().err.endswith(
-        "unrecognized arguments: mine more; did you mean --raw mine more?\n"
+    assert capsys.readouterr().err == (
+        "error: unrecognized arguments: mine more; did you mean --raw mine more? (see "
+        "scripts/quickstart --help)\n"
     )
+
+
+@pytest.mark.parametrize(
+    "name, line, said",
+    [
+        ("python -m training.train", "--epoks 3", "--epoks 3; did you mean --epochs?"),
+        ("scripts/remote-access", "serve --prot 1", "--prot 1; did you mean --port?"),
+        ("scripts/serve", "--http-port 99999", "--http-port: 99999 is no port; ports"),
+        ("scripts/demo", "--port -1", "--port: -1 is no port; ports are 0 to 65535"),
+        ("scripts/remote-access", "serve --port x", "--port: x is no port; ports are"),
+        ("python -m pipelines.clearml_server", "--port 65536", "--port: 65536 is no p"),
+        ("python -m pipelines.monitor", "--triton a:8000", "a:8000 is no URL, such as"),
+        ("python -m pipelines.deploy", "--url here", "--url: here is not host:port"),
+        (
+            "python -m pipelines.verify",
+            "--http-url a:65536",
+            "a:65536 is not host:port",
+        ),
+        (
+            "python -m data_prep.draw",
+            "--out x --size ten",
+            "'ten', which is no whole n",
+        ),
+    ],
+)
+def test_a_mistake_in_an_option_is_one_line(name, line, said, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parser_of(name).parse_args(line.split())
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and told.count("\n") == 1
+    assert said in told and told.endswith(" --help)\n")

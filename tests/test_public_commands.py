@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -42,6 +43,7 @@ MODULES = (
 # Run by their paths, as clearml-task and ClearML's agents do, from anywhere.
 SCRIPTS = (
     "data_prep/download.py",
+    "data_prep/draw.py",
     "data_prep/prepare.py",
     "data_prep/validate.py",
     "pipelines/asl.py",
@@ -63,6 +65,7 @@ EXECUTABLES = (
     "draw-picture",
     "format",
     "lint",
+    "lock",
     "quickstart",
     "remote-access",
     "serve",
@@ -114,6 +117,48 @@ def test_every_script_tells_its_options_wherever_it_is_started(script, tmp_path)
     done = start([str(ROOT / script), "--help"], tmp_path)
     assert done.returncode == 0 and "usage: " in done.stdout, done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """Run a script of a checkout in which nothing is installed, nor can be."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+
+    def run(line: str) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            ["bash", *f"scripts/{line}".split()],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHON": "no-python"},
+            capture_output=True,
+            text=True,
+        )
+        assert [path.name for path in tmp_path.iterdir()] == ["scripts"]
+        return done
+
+    return run
+
+
+def test_a_script_tells_what_it_does_before_anything_is_installed(bare):
+    for name in EXECUTABLES:
+        done = bare(f"{name} --help")
+        assert (done.returncode, done.stderr) == (0, ""), name
+        assert len(done.stdout) > 30, name
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("test --al", "unknown option '--al'; there are --all and --keep-durations"),
+        ("test --keep", "unknown option '--keep'"),
+        ("setup main nonsense", "unknown part 'nonsense'; known: main, dev"),
+        ("lint data_prep", "scripts/lint takes no arguments, and was given: data_prep"),
+        ("bench trian", "unknown benchmark 'trian'"),
+    ],
+)
+def test_a_script_refuses_what_it_does_not_know_before_it_begins(bare, line, said):
+    done = bare(line)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"error: {said}") and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", EXECUTABLES)

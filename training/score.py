@@ -22,6 +22,7 @@ from data_prep.command_line import command_parser
 from data_prep.errors import exit_2_on_input_error
 from data_prep.model_name import add_name
 from data_prep.paths import data_home
+from data_prep.sources import find_images
 from training.reports import (
     EVALUATION,
     GRAPH_FILE,
@@ -61,11 +62,21 @@ def main(tracking) -> None:
     Args:
         tracking: The package `pipelines.tracking`.
     """
+
+    def find(args: argparse.Namespace):
+        for folder in args.external:  # photographs, before anything is fetched
+            find_images([folder])
+        tracking.ensure_clearml()
+        return tracking.find_training(args.task, args.name)
+
     with (
         answering(arguments()) as answer,
-        tracking.step_task("evaluate", arguments(), "testing") as (task, args),
+        tracking.step_task("evaluate", arguments(), "testing", look=find) as (
+            task,
+            args,
+        ),
     ):
-        training = tracking.find_training(args.task, args.name)
+        training = find(args)
         dataset_id = training.get_parameter("Outputs/dataset_id")
         out = data_home() / "runs" / task.id
         dataset = tracking.local_copy(dataset_id)
@@ -77,7 +88,7 @@ def main(tracking) -> None:
         result |= {"task_id": training.id, "dataset_id": dataset_id}
         answer.update(result, report=str(out))
         (out / EVALUATION).write_text(json.dumps(result, indent=1) + "\n")
-        report(task, out, result, tracking.upload_artifact)
+        report(task, out, result, tracking)
         tracking.set_output(task, "training_task", training.id)
         weakest = ", ".join(weakest_classes(result["per_class"]))
         right = right_of_test(result["overall"])
@@ -115,18 +126,14 @@ def evaluate_graph(
     return result
 
 
-def report(task, out: Path, result: dict, upload) -> None:
-    """Put the results on the ClearML task.
-
-    Args:
-        upload: `pipelines.tracking.upload_artifact`.
-    """
+def report(task, out: Path, result: dict, tracking) -> None:
+    """Put the results on the ClearML task."""
     logger = task.get_logger()
     report_evaluation(logger, result)
     for name in PICTURES:
         logger.report_image("pictures", Path(name).stem, 0, local_path=str(out / name))
     for name in (EVALUATION, *PICTURES):
-        upload(task, name, out / name)
+        tracking.upload_artifact(task, name, out / name)
 
 
 if __name__ == "__main__":

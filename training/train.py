@@ -11,6 +11,7 @@ scalars and, for comparisons, single values.
 """
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -23,7 +24,7 @@ if not __package__:  # started as a script, by an agent or by hand
 
 from data_prep.answer import add_json, answering
 from data_prep.command_line import command_parser
-from data_prep.errors import exit_2_on_input_error
+from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.model_name import add_name
 from data_prep.paths import data_home
 from training.config import RunConfig, TrainConfig, add_options, from_options
@@ -73,6 +74,24 @@ def check(args: argparse.Namespace) -> tuple[RunConfig, TrainConfig]:
     return run_config, train_config
 
 
+def find_dataset(args: argparse.Namespace, tracking) -> str:
+    """The id of the prepared Dataset to learn from.
+
+    Raises:
+        InputError: There is none, or it is another model's, or --weights names no file.
+    """
+    if args.weights and not Path(args.weights).is_file():
+        raise InputError(
+            f"--weights {args.weights}: there is no such file; give a state dict saved "
+            "by torch.save"
+        )
+    tracking.ensure_clearml()
+    dataset_id = args.dataset_id or tracking.newest_dataset(args.name)
+    tracking.check_dataset(dataset_id)
+    tracking.check_model(dataset_id, args.name)
+    return dataset_id
+
+
 def with_options_of_interrupted(
     parser: argparse.ArgumentParser,
 ) -> argparse.ArgumentParser:
@@ -97,12 +116,12 @@ def main(tracking) -> None:
         train(None)
         return
     parser = with_options_of_interrupted(arguments())
+    find = functools.partial(find_dataset, tracking=tracking)
     with (
         answering(parser) as answer,
-        tracking.step_task("train", parser, "training", check) as (task, args),
+        tracking.step_task("train", parser, "training", check, find) as (task, args),
     ):
-        dataset_id = args.dataset_id or tracking.newest_dataset(args.name)
-        tracking.check_model(dataset_id, args.name)
+        dataset_id = find(args)
         order = {
             "configs": check(args),
             "dataset": tracking.local_copy(dataset_id),

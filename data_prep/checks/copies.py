@@ -8,6 +8,7 @@ import numpy as np
 
 from data_prep.checks.findings import ERROR, WARNING, Finding, Thresholds, finding
 from data_prep.checks.inspection import Seen
+from data_prep.figures import counted
 from data_prep.sources import RawImage
 from data_prep.splitting.grouping import count_near, has_twin
 
@@ -26,8 +27,8 @@ def check_copies(seen: Seen, thresholds: Thresholds) -> Iterator[Finding]:
         yield finding(
             "conflicting_labels",
             ERROR,
-            f"{len(conflicting)} images lie in two classes, such as {a.path} and "
-            f"{b.path}; decide which is right",
+            counted(len(conflicting), "image lies", "images lie")
+            + f" in two classes, such as {a.path} and {b.path}; decide which is right",
             [i.path for m in conflicting for i in m],
         )
     copies = list(_copied_sets([image for image, _ in seen], same, thresholds))
@@ -37,7 +38,8 @@ def check_copies(seen: Seen, thresholds: Thresholds) -> Iterator[Finding]:
         yield finding(
             "exact_duplicates",
             WARNING,
-            f"{len(repeated)} images are byte for byte repetitions within their class",
+            counted(len(repeated), "image repeats", "images repeat")
+            + " another one of the same class byte for byte",
             [i.path for i in repeated],
         )
 
@@ -64,7 +66,8 @@ def _copied_sets(
             yield finding(
                 "nested_copy",
                 ERROR,
-                f"{count} of {sizes[source]} images of {source} are also in {other}: "
+                f"{count} of {sizes[source]} images of {source} "
+                f"{'is' if count == 1 else 'are'} also in {other}: "
                 "a copy of the set; remove it",
                 [i.path for i in images if i.source == source],
                 source=source,
@@ -102,7 +105,8 @@ def check_twins(whole: Seen, thresholds: Thresholds) -> Iterator[Finding]:
             yield finding(
                 "shared_between_sets",
                 WARNING,
-                f"{shared.sum()} of {size} images of {source} have a twin in {other}: "
+                f"{shared.sum()} of {size} images of {source} "
+                f"{'has' if shared.sum() == 1 else 'have'} a twin in {other}: "
                 "no independent test of a model trained on that",
                 [whole[i][0].path for i in np.flatnonzero(shared)],
                 source=str(source),

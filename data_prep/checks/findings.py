@@ -1,8 +1,8 @@
 """The form of a finding about a raw set, and the thresholds for reporting one.
 
 An error would spoil a model or break its training, so it stops the pipeline. A warning
-is something that a person should look at once. What is looked for is in sets (names and
-classes), images (files and pixels) and copies.
+is something that a person should look at once. A note says what is done by itself. What
+is looked for is in sets (names and classes), images (files and pixels) and copies.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Sequence
 
 from data_prep.errors import InputError
 
-ERROR, WARNING = "error", "warning"
+ERROR, WARNING, NOTE = "error", "warning", "note"
 EXAMPLES = 12  # images named in a finding
 
 
@@ -61,7 +61,7 @@ class Finding:
 
     Attributes:
         kind: A fixed name, such as ``unreadable``.
-        severity: ``error`` or ``warning``.
+        severity: ``error``, ``warning`` or ``note``.
         message: A sentence with the numbers, and what to do where that is not plain.
         count: Images (or classes, or files) concerned.
         examples: Raw paths of the first of them.

@@ -5,17 +5,25 @@ from typing import Iterator
 
 import numpy as np
 
-from data_prep.checks.findings import ERROR, WARNING, Finding, Thresholds, finding
+from data_prep.checks.findings import (
+    ERROR,
+    NOTE,
+    WARNING,
+    Finding,
+    Thresholds,
+    finding,
+)
 from data_prep.checks.inspection import Seen
+from data_prep.figures import counted
 
 TRAITS = {
-    "animated": "are animations; only the first picture is used",
-    "grey": "are grey; they are expanded to three equal channels",
-    "palette": "have a colour palette; they are expanded to RGB",
-    "alpha": "have transparency; it is laid on white",
-    "cmyk": "are CMYK; they are converted to RGB, colours may differ",
-    "16bit": "have more than 8 bits a channel; they are reduced to 8",
-    "rotated": "ask for rotation in their EXIF block; it is applied",
+    "animated": "with several pictures: only the first one is used",
+    "grey": "in grey: expanded to three equal channels",
+    "palette": "with a colour palette: expanded to RGB",
+    "alpha": "with transparency: laid on white",
+    "cmyk": "in CMYK: converted to RGB, colours may differ",
+    "16bit": "with more than 8 bits a channel: reduced to 8",
+    "rotated": "with a rotation in the EXIF block: rotated so",
 }
 
 
@@ -27,7 +35,8 @@ def check_readable(seen: Seen) -> Iterator[Finding]:
         yield finding(
             "too_large",
             ERROR,
-            f"{len(large)} images are over a limit that training and the server have, "
+            counted(len(large), "image is", "images are")
+            + " over a limit that training and the server have, "
             f"such as {path}: {why}",
             [path for path, _ in large],
         )
@@ -37,8 +46,8 @@ def check_readable(seen: Seen) -> Iterator[Finding]:
         yield finding(
             "unreadable",
             ERROR,
-            f"{len(broken)} files cannot be decoded, such as {path}: {why}; "
-            "remove or replace them",
+            counted(len(broken), "file", "files")
+            + f" cannot be decoded, such as {path}: {why}; remove or replace them",
             [path for path, _ in broken],
             reasons=dict(Counter(why for _, why in broken)),
         )
@@ -52,7 +61,8 @@ def check_pixels(whole: Seen, thresholds: Thresholds) -> Iterator[Finding]:
         yield finding(
             "wrong_suffix",
             WARNING,
-            f"{len(lies)} files are of another kind than their suffix says, such as "
+            counted(len(lies), "file is", "files are")
+            + " of another kind than the suffix says, such as "
             f"{lies[0]}, which is {kinds[lies[0]]}",
             lies,
             kinds=dict(Counter(kinds.values())),
@@ -62,14 +72,16 @@ def check_pixels(whole: Seen, thresholds: Thresholds) -> Iterator[Finding]:
         yield finding(
             "damaged",
             WARNING,
-            f"{len(damaged)} files have small damages, such as {damaged[0][0]}: "
+            counted(len(damaged), "file has", "files have")
+            + f" small damages, such as {damaged[0][0]}: "
             f"{damaged[0][1].splitlines()[0]}; look at them",
             [path for path, _ in damaged],
         )
     for trait, meaning in TRAITS.items():
         paths = [i.path for i, s in whole if trait in s.traits]
         if paths:
-            yield finding(trait, WARNING, f"{len(paths)} images {meaning}", paths)
+            message = f"{counted(len(paths), 'image', 'images')} {meaning}"
+            yield finding(trait, NOTE, message, paths)
     if not whole:
         return
     sides = np.array([(s.width * s.height) ** 0.5 for _, s in whole])
@@ -79,7 +91,8 @@ def check_pixels(whole: Seen, thresholds: Thresholds) -> Iterator[Finding]:
         yield finding(
             "size_outlier",
             WARNING,
-            f"{odd.sum()} images are more than {thresholds.size_ratio:g} times larger "
+            counted(odd.sum(), "image is", "images are")
+            + f" more than {thresholds.size_ratio:g} times larger "
             f"or smaller than the usual {middle:.0f} pixels a side",
             [i.path for (i, _), is_odd in zip(whole, odd) if is_odd],
         )
@@ -88,7 +101,8 @@ def check_pixels(whole: Seen, thresholds: Thresholds) -> Iterator[Finding]:
         yield finding(
             "flat",
             WARNING,
-            f"{len(flat)} images show nothing: grey varies by less than "
+            counted(len(flat), "image shows", "images show")
+            + " nothing: grey varies by less than "
             f"{thresholds.flat:g} of 255",
             flat,
         )
@@ -101,7 +115,8 @@ def check_pixels(whole: Seen, thresholds: Thresholds) -> Iterator[Finding]:
         yield finding(
             "dark",
             WARNING,
-            f"{len(dark)} images are nearly black: mean grey below "
+            counted(len(dark), "image is", "images are")
+            + " nearly black: mean grey below "
             f"{thresholds.dark:g} of 255",
             dark,
         )
@@ -125,10 +140,10 @@ def check_borders(whole: Seen) -> Iterator[Finding]:
             red_green_blue = outer[framed].mean(0)[::-1].round().astype(int).tolist()
             yield Finding(
                 "repeated_border",
-                WARNING,
+                NOTE,
                 f"{source}: nearly all images have a line of one colour (RGB "
                 f"{red_green_blue}) on the {', '.join(names)} edge, which a network "
-                "would learn; keep --border-crop on",
+                "would learn; prepare cuts it off (--border-crop)",
                 len(edges),
                 details={
                     "source": source,

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from typing import Callable, Iterator
 
 from data_prep.checks.findings import ERROR, WARNING, Finding, Thresholds, finding
-from data_prep.figures import beside, some_counts
+from data_prep.figures import beside, counted, some_counts
 from data_prep.sources import Listing
 
 
@@ -77,7 +77,8 @@ def check_classes(
         yield finding(
             "few_images",
             WARNING,
-            f"{len(few)} of {len(counts)} classes have fewer than {thresholds.few} "
+            f"{len(few)} of {len(counts)} classes "
+            f"{'has' if len(few) == 1 else 'have'} fewer than {thresholds.few} "
             f"images (such as {some_counts({label: counts[label] for label in few})}): "
             "a tenth of that is for the test; give 50 or more of each",
             few,
@@ -90,7 +91,8 @@ def check_classes(
         yield finding(
             "imbalance",
             WARNING,
-            f"{most} has {counts[most]} images, {least} only {counts[least]}: "
+            f"{most} has {counted(counts[most], 'image', 'images')}, {least} only "
+            f"{counts[least]}: "
             f"{beside(ratio, thresholds.imbalance, 1)} times fewer",
             [most, least],
             ratio=round(ratio, 3),
@@ -129,7 +131,8 @@ def check_names(listing: Listing) -> Iterator[Finding]:
         yield finding(
             "stray_files",
             WARNING,
-            f"{len(listing.strays)} files are no images of a class and are ignored, "
+            counted(len(listing.strays), "file is", "files are")
+            + " no image of a class and ignored, "
             f"such as {listing.strays[0]}",
             listing.strays,
         )

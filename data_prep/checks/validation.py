@@ -9,7 +9,7 @@ The report is ``validation.html`` for people and ``validation.json`` for program
     sources      {source: {class: images}}
     classes      {class: images}
     thresholds   see data_prep.checks.findings.Thresholds
-    findings     [{kind, severity, message, count, examples, details}], errors first;
+    findings     [{kind, severity, message, count, examples, details}], by severity;
                  see data_prep.checks.findings.Finding
 """
 
@@ -24,12 +24,13 @@ import numpy as np
 
 from data_prep import report
 from data_prep.checks.copies import check_copies, check_twins
-from data_prep.checks.findings import ERROR, Finding, Thresholds
+from data_prep.checks.findings import ERROR, NOTE, WARNING, Finding, Thresholds
 from data_prep.checks.images import check_borders, check_pixels, check_readable
 from data_prep.checks.inspection import Inspected, inspect
 from data_prep.checks.sets import check_classes, check_names
 from data_prep.checks.validation_html import page
 from data_prep.errors import InputError
+from data_prep.figures import counted
 from data_prep.image_file import BrokenImage
 from data_prep.preprocessing import Preprocessing
 from data_prep.sources import Listing, RawImage
@@ -71,7 +72,7 @@ def find_all(
     thresholds: Thresholds = Thresholds(),
     expected: Iterable[str] = (),
 ) -> list[Finding]:
-    """Ask every question; errors first, in a fixed order.
+    """Ask every question; errors first, then warnings, in a fixed order.
 
     Args:
         inspected: One for each image of the listing.
@@ -88,7 +89,8 @@ def find_all(
         *check_borders(whole),
         *check_names(listing),
     ]
-    return sorted(found, key=lambda finding: finding.severity != ERROR)
+    order = ERROR, WARNING, NOTE
+    return sorted(found, key=lambda finding: order.index(finding.severity))
 
 
 def summarise(
@@ -122,7 +124,8 @@ def require_ok(result: dict) -> None:
     """
     errors = [f for f in result["findings"] if f["severity"] == ERROR]
     if errors:
-        more = f" (and {len(errors) - 1} more kinds of errors)" if errors[1:] else ""
+        count = counted(len(errors) - 1, "more kind", "more kinds")
+        more = f" (and {count} of errors)" if errors[1:] else ""
         raise InputError(errors[0]["message"] + more)
 
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from data_prep.errors import InputError
+from data_prep.figures import counted
 from data_prep.image_file import BrokenImage
 from data_prep.preprocessing import Preprocessing
 from data_prep.sources import RawImage
@@ -17,6 +18,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
   padding: 0 1rem; color: #222; background: #fff }
 h2 { margin-top: 2.5rem } svg text { font: 12px system-ui, sans-serif }
 .error { border-left: 5px solid #b3261e } .warning { border-left: 5px solid #b58900 }
+.note { border-left: 5px solid #5f6b7a }
 section { padding: 0 1rem; margin: 1.5rem 0 } figure { display: inline-block;
   margin: 0 .6rem .6rem 0; width: 7rem; vertical-align: top }
 figure img { width: 7rem; height: 7rem; image-rendering: auto }
@@ -39,7 +41,8 @@ def page(result: dict, images: Mapping[str, RawImage], grid: np.ndarray) -> str:
     """
     errors = sum(f["severity"] == "error" for f in result["findings"])
     verdict = (
-        f"{errors} kinds of errors: these images cannot be used as they are."
+        f"{counted(errors, 'kind', 'kinds')} of errors: "
+        "these images cannot be used as they are."
         if errors
         else "No errors."
     )
@@ -47,8 +50,9 @@ def page(result: dict, images: Mapping[str, RawImage], grid: np.ndarray) -> str:
 <html lang="en"><meta charset="utf-8"><title>Validation</title>
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style>
 <h1>Validation</h1>
-<p>{result["images"]} images, {len(result["classes"])} classes,
-{len(result["sources"])} sets. <b>{verdict}</b></p>
+<p>{counted(result["images"], "image", "images")},
+{counted(len(result["classes"]), "class", "classes")},
+{counted(len(result["sources"]), "set", "sets")}. <b>{verdict}</b></p>
 <h2>Findings</h2>
 {"".join(_finding(f, images) for f in result["findings"]) or "<p>None.</p>"}
 <h2>Images a class</h2>

@@ -13,7 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
-from data_prep.command_line import command_parser
+from data_prep.command_line import command_parser, port_number
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.stopping import until_stopped
 
@@ -41,7 +41,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--port",
-        type=int,
+        type=port_number,
         default=0,
         help="port to listen at (default: that of the last run, else a free one)",
     )

@@ -146,7 +146,10 @@ def load(path: Path) -> list[Receiver]:
         found = os.stat(path)
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); name a file as in "
+            "docs/monitoring.md"
+        ) from None
     if stat.S_IMODE(found.st_mode) & 0o077:
         mode = f"{stat.S_IMODE(found.st_mode):o}"
         raise InputError(

@@ -13,6 +13,7 @@ from pipelines.orchestration.run_options import PARAMETERS, SERVICES, check_sour
 from pipelines.tracking.agents import check_agents
 from pipelines.tracking.checkout import name_remote
 from pipelines.tracking.connection import (
+    end_on_sigterm,
     ensure_clearml,
     is_configured,
     report_from_threads,
@@ -62,7 +63,7 @@ def run(
 
     # scripts/agents, on the embedded server, shares our model repository
     is_here = queue is None or not is_configured(home_folder())
-    refused = []
+    refused, begun = [], []
 
     def before(pipeline, node, parameters: dict) -> bool:
         if not can_run(node, parameters):
@@ -72,6 +73,7 @@ def run(
         ):
             refused.append(reason)
             return False
+        begun.append(node.name)
         display.start(node.name)
         return True
 
@@ -89,6 +91,7 @@ def run(
         abort_on_failure=True,
         pool_frequency=0.005 if queue is None else 0.02,  # minutes between two looks
     )
+    end_on_sigterm()
     source = {"raw": all_raw(raw, settings)} if raw else {"dataset_id": dataset_id}
     previous = []
     for name in (name for name in steps.STEPS if name not in leave_out):
@@ -110,7 +113,12 @@ def run(
         pipeline.start_locally(run_pipeline_steps_locally=queue is None)
     except KeyboardInterrupt:
         pipeline.stop(mark_aborted=True)  # the running step as well
-        raise
+        if not begun:
+            raise
+        raise KeyboardInterrupt(
+            f"in the step {begun[-1]}; the same command goes on with it, and takes the "
+            "steps before it from this run"
+        ) from None
     for reason in refused:
         pipeline.task.mark_failed(status_reason=reason, force=True)
         raise InputError(reason)

@@ -37,6 +37,7 @@ class RunDisplay:
         self.out = sys.stdout
         self.step, self.started, self.said = "", 0.0, 0.0
         self.messages: IO[str] | None = None  # what steps tell, while `quiet`
+        self.half = ""  # of a message that is being written
         self.warnings: list[str] = []  # of the step that runs
         self.lock = threading.Lock()
 
@@ -117,8 +118,8 @@ class RunDisplay:
         """Take note of what steps have told since the last time."""
         if self.messages is None:
             return
-        lines = self.messages.readlines()
-        told = [json.loads(line) for line in lines if line.endswith("\n")]
+        *lines, self.half = (self.half + self.messages.read()).split("\n")
+        told = [json.loads(line) for line in lines]
         self.warnings += [m["warning"] for m in told if "warning" in m]
         if not self.step:
             self._show_warnings()

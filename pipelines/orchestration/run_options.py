@@ -8,7 +8,7 @@ step.
 import argparse
 from pathlib import Path
 
-from data_prep.command_line import add_raw, command_parser
+from data_prep.command_line import add_raw, address, command_parser
 from data_prep.errors import InputError
 from data_prep.model_name import add_name
 from pipelines.orchestration import presets
@@ -67,11 +67,14 @@ def run_arguments() -> argparse.ArgumentParser:
     # which server
     parser.add_argument(
         "--url",
+        type=address,
         default="",
         help="host:port (gRPC) of the Triton server to deploy to (default: the "
         "scripts/serve on the model repository, if it runs)",
     )
-    parser.add_argument("--http-url", default="", help="host:port (HTTP) of the same")
+    parser.add_argument(
+        "--http-url", type=address, default="", help="host:port (HTTP) of the same"
+    )
     # where
     parser.add_argument(
         "--queue",

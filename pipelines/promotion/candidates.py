@@ -246,7 +246,7 @@ def decide(
     best = ranked(fit)[0]
     if now is None:
         most = f", the most of {len(fit)} models" if len(fit) > 1 else ""
-        why = "no model was promoted before, to compare with"
+        why = "no model was promoted before"
         if current:
             reason = f", because {why_not}" if why_not else ""
             why = (
@@ -270,8 +270,8 @@ def decide(
     if not compared:
         return Decision(
             current,
-            f"{_shown(now)}; it was promoted before, and there is no other model to "
-            "compare it with",
+            f"{_shown(now)}; it was promoted before, and is the only one that can be "
+            "compared",
         )
     found = next(iter(compared.values()))
     if found.verdict < 0:

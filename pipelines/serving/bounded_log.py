@@ -4,7 +4,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LIMIT_BYTES = 16 << 20
@@ -16,15 +16,17 @@ def bounded(log: Path, limit: int = LIMIT_BYTES) -> Iterator[None]:
     """Keep a growing log small: what is over the limit goes to ``LOG.1``.
 
     The program must append to it. Lines that are written just while the file is cut may
-    be lost.
+    be lost; where the disk is full, all that it held is, and the disk has room again.
     """
     ended = threading.Event()
 
     def watch():
         while not ended.wait(INTERVAL_S):
-            if log.exists() and log.stat().st_size > limit:
-                shutil.copyfile(log, f"{log}.1")
-                os.truncate(log, 0)
+            with suppress(OSError):  # it may come later, or have gone: look again
+                if log.stat().st_size > limit:
+                    with suppress(OSError):
+                        shutil.copyfile(log, f"{log}.1")
+                    os.truncate(log, 0)
 
     watching = threading.Thread(target=watch, daemon=True)
     watching.start()

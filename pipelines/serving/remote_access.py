@@ -21,7 +21,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from data_prep.command_line import HelpFormatter, command_parser
+from data_prep.command_line import (
+    HelpFormatter,
+    address,
+    command_parser,
+    port_number,
+)
 from data_prep.errors import InputError, exit_2_on_input_error
 from data_prep.paths import ROOT
 from data_prep.stopping import until_stopped
@@ -85,11 +90,22 @@ def arguments() -> argparse.ArgumentParser:
         default="127.0.0.1",
         help="address to listen at; 0.0.0.0: all (default %(default)s)",
     )
-    serve.add_argument("--port", type=int, default=8443, help="0: any free one")
-    serve.add_argument("--http", default="127.0.0.1:8000", help="Triton's HTTP port")
-    serve.add_argument("--grpc", default="127.0.0.1:8001", help="Triton's gRPC port")
+    serve.add_argument("--port", type=port_number, default=8443, help="0: any free one")
+    serve.add_argument(
+        "--http",
+        type=address,
+        default="127.0.0.1:8000",
+        help="Triton's HTTP port",
+    )
+    serve.add_argument(
+        "--grpc",
+        type=address,
+        default="127.0.0.1:8001",
+        help="Triton's gRPC port",
+    )
     serve.add_argument(
         "--page",
+        type=address,
         nargs="?",
         const=PAGE,
         metavar="HOST:PORT",
@@ -179,17 +195,6 @@ def find_nginx() -> str:
     )
 
 
-def address(text: str) -> str:
-    """Check a ``host:port``.
-
-    Raises:
-        InputError: It is none.
-    """
-    if not re.fullmatch(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}", text):
-        raise InputError(f"'{text}' is not host:port, such as localhost:8001")
-    return text
-
-
 def prepare(options: argparse.Namespace) -> tuple[list[str], str]:
     """Make everything ready for nginx; return its command line and its address.
 
@@ -211,10 +216,9 @@ def prepare(options: argparse.Namespace) -> tuple[list[str], str]:
     host = f"[{options.host}]" if ":" in options.host else options.host
     (port,) = pick_ports(options.port, host=options.host)
     renew()
-    listen = address(f"{host}:{port}")
-    http, grpc = address(options.http), address(options.grpc)
-    page = address(options.page) if options.page else None
-    configuration = render(listen, http, grpc, page, certificate, key)
+    listen = f"{host}:{port}"
+    addresses = options.http, options.grpc, options.page
+    configuration = render(listen, *addresses, certificate, key)
     command = [nginx, "-p", str(folder()), "-c", str(configuration), "-e", "stderr"]
     check = subprocess.run([*command, "-t", "-q"], capture_output=True, text=True)
     if check.returncode:

@@ -21,6 +21,7 @@ import queue
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +51,19 @@ class Fault(NamedTuple):
     part: str
     version: int
     reason: str
+
+
+def repeat(look: Callable[[], None], ended: threading.Event, say, aim: str) -> None:
+    """Do something again and again; what fails is told, and the next time may go well.
+
+    Args:
+        aim: What the watchdog could not do then, for the message.
+    """
+    while not ended.wait(INTERVAL_S):
+        try:
+            look()
+        except Exception as error:
+            say(f"the watchdog could not {aim}: {error!r}")
 
 
 class Watchdog:
@@ -82,8 +96,7 @@ class Watchdog:
             model.threads[0].join(max(0, deadline - time.monotonic()))
 
     def _watch(self) -> None:
-        while not self.ended.wait(INTERVAL_S):
-            self._look()
+        repeat(self._look, self.ended, self.say, "find what else is deployed")
 
     def _look(self) -> None:
         """Look after models that have been deployed since."""
@@ -117,7 +130,7 @@ class ModelWatchdog:
         self.ended = threading.Event()
         self.threads = [
             threading.Thread(target=target, daemon=True)
-            for target in (self._watch, self._ask)
+            for target in (self._watch, self._ask_always)
         ]
 
     def start(self) -> None:
@@ -125,20 +138,18 @@ class ModelWatchdog:
             thread.start()
 
     def _watch(self) -> None:
-        while not self.ended.wait(INTERVAL_S):
-            try:
-                self._look()
-            except Exception as error:  # whatever it is: the next look may go well
-                self.say(f"the watchdog could not look after {self.name}: {error!r}")
+        repeat(self._look, self.ended, self.say, f"look after {self.name}")
+
+    def _ask_always(self) -> None:
+        repeat(self._ask, self.ended, self.say, f"ask {self.name}")
 
     def _ask(self) -> None:
-        """Ask the models, one round of requests after the other."""
-        while not self.ended.wait(INTERVAL_S):
-            record, began = self.record, time.monotonic()
-            with contextlib.suppress(InferenceServerException, OSError):
-                fault = record and find_fault(self.grpc_url, self.repository, record)
-                if fault and began > self.healed:
-                    self.answered = fault
+        """Ask the models once more: a round of requests."""
+        record, began = self.record, time.monotonic()
+        with contextlib.suppress(InferenceServerException, OSError):
+            fault = record and find_fault(self.grpc_url, self.repository, record)
+            if fault and began > self.healed:
+                self.answered = fault
 
     def _look(self) -> None:
         self._ask_served()

@@ -5,7 +5,7 @@ program, its last lines pass the package to its `main`.
 """
 
 from pipelines.tracking.connection import ensure_clearml
-from pipelines.tracking.dataset_copies import find_raw, local_copy
+from pipelines.tracking.dataset_copies import check_dataset, find_raw, local_copy
 from pipelines.tracking.dataset_versions import (
     check_destination,
     register_raw,
@@ -29,6 +29,7 @@ from pipelines.tracking.uploads import upload_artifact, upload_model
 __all__ = [
     "TRIED",
     "artifact",
+    "check_dataset",
     "check_destination",
     "check_model",
     "ensure_clearml",

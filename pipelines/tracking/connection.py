@@ -8,12 +8,16 @@ reach this process and its children by one environment variable, CLEARML_CONFIG_
 import fcntl
 import logging
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from data_prep.errors import InputError
 from data_prep.paths import ROOT
@@ -22,9 +26,11 @@ from pipelines.clearml_server.client import register
 from pipelines.clearml_server.home import conf_path, home_folder, running
 from pipelines.clearml_server.leases import start_time
 
-CONFIG_FILE = "CLEARML_CONFIG_FILE"
+CONFIG_FILE, API_HOST = "CLEARML_CONFIG_FILE", "CLEARML_API_HOST"
 START_SECONDS = 20.0
 END_SECONDS = 5.0
+CONNECT_SECONDS = 3.0
+PORTS = {"http": 80, "https": 443}
 
 
 def ensure_clearml() -> str:
@@ -37,17 +43,57 @@ def ensure_clearml() -> str:
     printed links can be looked at. Calling it again does no harm.
 
     Raises:
-        InputError: The embedded server cannot be started.
+        InputError: The embedded server cannot be started, or the configured one does
+            not answer.
     """
     loopback.bypass_proxies()
     home = home_folder()
     if is_configured(home):
+        chosen = os.environ.get(CONFIG_FILE)
+        if chosen and not (API_HOST in os.environ or Path(chosen).is_file()):
+            raise InputError(
+                f"{CONFIG_FILE} is {chosen}, and there is no such file; name your "
+                "clearml.conf, or unset it"
+            )
         from clearml.backend_api import Session
 
+        check_connection(
+            "ClearML's API server",
+            Session.get_api_server_host(),
+            "start it, or mend CLEARML_API_HOST or clearml.conf",
+        )
+        check_connection(
+            "ClearML's file server",
+            Session.get_files_server_host(),
+            "start it, or name your store by CLEARML_FILES_HOST or in clearml.conf",
+        )
         return Session.get_app_server_host()
     address = embedded_server(home)
     os.environ[CONFIG_FILE] = str(conf_path(home))
     return address
+
+
+def check_connection(what: str, address: str, remedy: str) -> None:
+    """Check that a server takes connections: the SDK would try for most of a minute.
+
+    One that is reached through a proxy, or by no ``host:port``, is not looked at.
+
+    Raises:
+        InputError: It does not.
+    """
+    url = urlsplit(address)
+    if not url.hostname or (url.scheme not in PORTS and not url.port):
+        return
+    if url.scheme in getproxies() and not proxy_bypass(url.hostname):
+        return
+    try:
+        place = url.hostname, url.port or PORTS[url.scheme]
+        socket.create_connection(place, CONNECT_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"{what} at {address} does not answer ({reason}); {remedy}"
+        ) from None
 
 
 def report_from_threads() -> None:
@@ -62,6 +108,12 @@ def report_from_threads() -> None:
     from clearml import Task
 
     Task._report_subprocess_enabled = False
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end this process as Ctrl-C does; to be called after `Task.init`,
+    whose own handler passes over it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def embedded_server(home: Path) -> str:
@@ -83,7 +135,7 @@ def embedded_server(home: Path) -> str:
 def is_configured(home: Path) -> bool:
     """Has the user (or an agent) chosen a ClearML server other than that of `home`?"""
     chosen = os.environ.get(CONFIG_FILE)
-    if os.environ.get("CLEARML_API_HOST"):
+    if os.environ.get(API_HOST):
         return True
     if chosen:
         return Path(chosen) != conf_path(home)

@@ -1,7 +1,8 @@
 """Copies of ClearML Datasets on this machine, checked to be whole."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from data_prep.errors import InputError
@@ -32,6 +33,30 @@ def find_raw(
     return find_images([local_copy(dataset_id or "")], classes, limit, names=[""])
 
 
+def check_dataset(dataset_id: str) -> str:
+    """Check that there is a Dataset of this id; return its name.
+
+    Raises:
+        InputError: There is none.
+    """
+    from clearml import Task
+
+    with no_dataset_is_input_error(dataset_id), quiet_sdk():
+        return Task.get_task(task_id=dataset_id).name
+
+
+@contextmanager
+def no_dataset_is_input_error(dataset_id: str) -> Iterator[None]:
+    """Say what to do where there is no such Dataset."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(
+            f"there is no ClearML Dataset {dataset_id} ({error}); list them in the web "
+            "UI or register one with python -m data_prep.validate --register"
+        ) from None
+
+
 def local_copy(dataset_id: str) -> Path:
     """Fetch a Dataset to this machine, read-only by convention: a shared cache, or the
     folder that it was uploaded from.
@@ -41,17 +66,11 @@ def local_copy(dataset_id: str) -> Path:
     Raises:
         InputError: No such Dataset, or its files cannot all be written here.
     """
-    from clearml import Dataset, Task
+    from clearml import Dataset
 
-    try:
-        name = Task.get_task(task_id=dataset_id).name
-        with quiet_sdk():
-            dataset = Dataset.get(dataset_id=dataset_id, alias=name)
-    except ValueError as error:
-        raise InputError(
-            f"there is no ClearML Dataset {dataset_id} ({error}); list them in the web "
-            "UI or register one with python -m data_prep.validate --register"
-        ) from None
+    name = check_dataset(dataset_id)
+    with no_dataset_is_input_error(dataset_id), quiet_sdk():
+        dataset = Dataset.get(dataset_id=dataset_id, alias=name)
     if folder := uploaded_here(dataset):
         return folder
     try:

@@ -3,11 +3,15 @@
 import importlib.util
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from data_prep import containers
 from data_prep.errors import InputError
+from data_prep.figures import counted
 from data_prep.model_name import DEFAULT
+from pipelines.tracking.connection import check_connection
 from pipelines.tracking.dataset_copies import UPLOADED
 from pipelines.tracking.datasets import (
     COLLECTED,
@@ -44,23 +48,24 @@ def register_raw(
         parent = None
     elif holds_exactly(known, folders):
         return parent.id
-    dataset = _next_version(raw, parent)
-    for name, path in folders.items():
-        if not path.is_dir():
-            inside = PurePosixPath(name).parent.as_posix()
-            dataset.add_files(str(path), dataset_path=None if inside == "." else inside)
-            continue
+    with new_version(raw, output_uri, parent) as dataset:
+        for name, path in folders.items():
+            if not path.is_dir():
+                inside = PurePosixPath(name).parent.as_posix()
+                place = None if inside == "." else inside
+                dataset.add_files(str(path), dataset_path=place)
+                continue
+            if parent:
+                dataset.sync_folder(str(path), dataset_path=name)
+            else:
+                dataset.add_files(str(path), dataset_path=name)
+            for link, real in linked_folders(path):  # ClearML passes over them
+                dataset.add_files(real, dataset_path=f"{name}/{link}")
         if parent:
-            dataset.sync_folder(str(path), dataset_path=name)
-        else:
-            dataset.add_files(str(path), dataset_path=name)
-        for link, real in linked_folders(path):  # ClearML passes over them
-            dataset.add_files(real, dataset_path=f"{name}/{link}")
-    if parent:
-        for file in dataset.list_files():
-            if not _is_under(file, [*folders, COLLECTED]):
-                dataset.remove_files(file)
-    return _finish(dataset, output_uri)
+            for file in dataset.list_files():
+                if not _is_under(file, [*folders, COLLECTED]):
+                    dataset.remove_files(file)
+    return dataset.id
 
 
 def collect_raw(folder: Path, name: str = DEFAULT) -> tuple[str, set[str]]:
@@ -71,11 +76,11 @@ def collect_raw(folder: Path, name: str = DEFAULT) -> tuple[str, set[str]]:
     """
     raw = raw_name(prepared_name(name))
     parent = newest(raw)
-    dataset = _next_version(raw, parent)
-    dataset.add_files(str(folder), dataset_path=COLLECTED)
-    files = [PurePosixPath(x) for x in dataset.list_files()]
+    with new_version(raw, None, parent) as dataset:
+        dataset.add_files(str(folder), dataset_path=COLLECTED)
+        files = [PurePosixPath(x) for x in dataset.list_files()]
     classes = {x.parent.name for x in files if x.parts[0] == COLLECTED}
-    return _finish(dataset, None), classes
+    return dataset.id, classes
 
 
 def forget_raw(stems: Iterable[str], name: str = DEFAULT) -> str | None:
@@ -95,10 +100,10 @@ def forget_raw(stems: Iterable[str], name: str = DEFAULT) -> str | None:
     files = [x for x in parent.list_files() if PurePosixPath(x).stem in wanted]
     if not files:
         return None
-    dataset = _next_version(raw, parent)
-    for file in files:
-        dataset.remove_files(file)
-    return _finish(dataset, None)
+    with new_version(raw, None, parent) as dataset:
+        for file in files:
+            dataset.remove_files(file)
+    return dataset.id
 
 
 def linked_folders(folder: Path) -> Iterator[tuple[str, str]]:
@@ -126,28 +131,27 @@ def upload_prepared(
     Returns:
         The Dataset's id.
     """
-    from clearml import Dataset, Task
+    from clearml import Task
 
     prepared = prepared_name(name)
     of = raw_name(prepared)
     raw = Task.get_task(task_id=raw_id) if raw_id else None
-    dataset = Dataset.create(
-        dataset_name=prepared,
-        dataset_project=PROJECT,
+    with new_version(
+        prepared,
+        output_uri,
         dataset_tags=[f"{of} {raw_id}"] if raw else None,
         description=(
             f"Prepared from {of} {raw_id}: {raw.get_output_log_web_page()}"
             if raw
             else f"Prepared from folders that are no version of {of}"
         ),
-    )
-    if raw:
-        task = Task.get_task(task_id=dataset.id)
-        task.set_parameter(f"Datasets/{of}", raw_id)
-    dataset.add_files(str(folder))
-    dataset_id = _finish(dataset, output_uri)
-    Path(f"{folder}{UPLOADED}").write_text(dataset_id)
-    return dataset_id
+    ) as dataset:
+        if raw:
+            task = Task.get_task(task_id=dataset.id)
+            task.set_parameter(f"Datasets/{of}", raw_id)
+        dataset.add_files(str(folder))
+    Path(f"{folder}{UPLOADED}").write_text(dataset.id)
+    return dataset.id
 
 
 def check_destination(output_uri: str | None) -> None:
@@ -168,6 +172,9 @@ def check_destination(output_uri: str | None) -> None:
                 "another folder"
             ) from None
         return
+    check_connection(
+        "the store of --output-uri", output_uri, "start it, or choose another place"
+    )
     if output_uri.startswith("s3://") and importlib.util.find_spec("boto3") is None:
         raise InputError(
             f"--output-uri {output_uri} needs boto3: pip install boto3, or choose "
@@ -188,22 +195,41 @@ def check_destination(output_uri: str | None) -> None:
         ) from None
 
 
-def _next_version(name: str, parent):
-    """Begin a version of a Dataset; of a parent it has all files to begin with."""
-    from clearml import Dataset
+@contextmanager
+def new_version(
+    name: str, output_uri: str | None, parent=None, **more: Any
+) -> Iterator[Any]:
+    """Make a version of a Dataset: it is filled within the block, and whole after it.
 
-    return Dataset.create(
+    Where that fails it is marked as failed: otherwise ClearML would show for ever that
+    it is being made.
+
+    Args:
+        parent: The version that it has all files of to begin with; None: of none.
+        more: Handed on to the SDK.
+    """
+    from clearml import Dataset, Task
+
+    dataset = Dataset.create(
         dataset_name=name,
         dataset_project=PROJECT,
         parent_datasets=[parent.id] if parent else None,
+        **more,
     )
+    try:
+        yield dataset
+        _finish(dataset, output_uri)
+    except BaseException as error:
+        reason = str(error) or "interrupted"
+        Task.get_task(task_id=dataset.id).mark_failed(status_reason=reason)
+        raise
 
 
 def _is_under(file: str, names: Iterable[str]) -> bool:
     return any(file == name or file.startswith(f"{name}/") for name in names)
 
 
-def _finish(dataset, output_uri: str | None) -> str:
+def _finish(dataset, output_uri: str | None) -> None:
     # Not deflated: photographs are compressed already, and prepared pixels shrink to
     # half, but at some 25 MB/s of a core. Only a slow network would make up for that.
     files = dataset.list_files()
@@ -214,6 +240,6 @@ def _finish(dataset, output_uri: str | None) -> str:
             compression=zipfile.ZIP_STORED,
         )
         if gone := sorted({*files} - {*dataset.list_files()}):
-            raise ValueError(f"{len(gone)} files are gone, such as {gone[0]}")
+            count = counted(len(gone), "file is", "files are")
+            raise ValueError(f"{count} gone, such as {gone[0]}")
         dataset.finalize()
-    return dataset.id

@@ -17,10 +17,14 @@ from pathlib import Path
 from typing import Callable, Iterator, Sequence
 
 from data_prep.command_line import OF_THE_COMMAND
-from data_prep.errors import InputError, full_disk_is_input_error
+from data_prep.errors import InputError, unwritable_is_input_error
 from data_prep.paths import REQUIREMENTS
 from pipelines.tracking import options
-from pipelines.tracking.connection import ensure_clearml, report_from_threads
+from pipelines.tracking.connection import (
+    end_on_sigterm,
+    ensure_clearml,
+    report_from_threads,
+)
 from pipelines.tracking.datasets import PROJECT
 
 OUTPUTS = "Outputs"  # the section of task parameters that later steps refer to
@@ -33,12 +37,16 @@ def step_task(
     parser: argparse.ArgumentParser,
     task_type: str = "data_processing",
     check: Callable[[argparse.Namespace], object] = lambda args: None,
+    look: Callable[[argparse.Namespace], object] = lambda args: None,
 ) -> Iterator[tuple]:
     """Run the body as the ClearML task ``name`` of the project.
 
     Args:
         check: Raises InputError where options do not go together or are out of range;
             called before anything is started.
+        look: Raises InputError where something that the options name is missing; called
+            before a task is made. A task that an agent or a pipeline runs is made
+            already, and its options are not on the command line.
 
     Yields:
         The task, and the parsed options.
@@ -47,7 +55,10 @@ def step_task(
     reason (and as its output ``error``), with the exception's otherwise. Ctrl-C leaves
     a stopped one.
     """
-    check(parser.parse_args())
+    args = parser.parse_args()
+    check(args)
+    if "CLEARML_TASK_ID" not in os.environ:
+        look(args)
     ensure_clearml()
     report_from_threads()
     from clearml import Task
@@ -68,12 +79,13 @@ def step_task(
         auto_connect_arg_parser=dict.fromkeys(OF_THE_COMMAND, False),
     )
     log_no_files_as_models()
+    end_on_sigterm()
     with exit_code_for_agents():
         try:
             # Only now is argparse connected: a second time, for the overrides.
             args = parser.parse_args()
             check(args)
-            with full_disk_is_input_error():
+            with unwritable_is_input_error():
                 yield task, args
         except BaseException as error:
             # Its watcher would take the coming change of status for an abort by

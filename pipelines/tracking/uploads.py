@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from data_prep.errors import InputError, full_disk_is_input_error
+from data_prep.errors import InputError, unwritable_is_input_error
 
 MOST_SAID = 300  # characters of what a store answers
 
@@ -65,7 +65,7 @@ def must_arrive(what: str) -> Iterator[None]:
         InputError: It did not arrive.
     """
     try:
-        with full_disk_is_input_error():
+        with unwritable_is_input_error():
             yield
     except InputError:
         raise

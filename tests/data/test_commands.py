@@ -242,7 +242,7 @@ def test_bad_input_is_one_line_exit_code_2_and_the_reason_of_a_failed_task(
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert [x for x in done.stderr.splitlines() if "raw/A/page.jpg" in x] == [
-        "error: 1 files cannot be decoded, such as raw/A/page.jpg: it is no JPEG, PNG, "
+        "error: 1 file cannot be decoded, such as raw/A/page.jpg: it is no JPEG, PNG, "
         "WebP or BMP image; remove or replace them"
     ]
     status = clearml(
@@ -250,6 +250,27 @@ def test_bad_input_is_one_line_exit_code_2_and_the_reason_of_a_failed_task(
         "{'order_by': ['-created']})[0]\nprint(task.status, task.data.status_reason)"
     )
     assert status.startswith("failed") and "raw/A/page.jpg" in status
+
+
+def test_sigterm_ends_a_step_as_ctrl_c_does(environment, clearml, tmp_path):
+    raw = write_raw_set(tmp_path / "many", count=4000, classes=["A", "B"])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "data_prep.validate", "--raw", str(raw)],
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if "results page" in line:
+            break
+    task_id = line.rstrip().split("/")[-3]
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "interrupted"
+    assert clearml(f"print(Task.get_task('{task_id}').status)") == "stopped"
 
 
 def test_a_report_that_cannot_be_uploaded_fails_the_task_with_one_line(
@@ -288,6 +309,7 @@ def test_a_set_without_a_single_image_is_refused_like_one_with_a_broken_image(
         (("--dataset-id", "0" * 32), "no ClearML Dataset 000"),
         ((), "give raw images either by --raw DIR or by --raw-dataset-id"),
         (("--raw", ".", "--image-size", "4"), "image_size is 4"),
+        (("--raw", "scripts"), "scripts holds no class folders with images"),
     ],
 )
 def test_impossible_requests_are_one_line_and_exit_code_2(run, options, message):
@@ -295,6 +317,7 @@ def test_impossible_requests_are_one_line_and_exit_code_2(run, options, message)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     errors = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
     assert len(errors) == 1 and message in errors[0]
+    assert "ClearML" not in done.stdout, "a task was made"
 
 
 @pytest.mark.parametrize(
@@ -302,6 +325,7 @@ def test_impossible_requests_are_one_line_and_exit_code_2(run, options, message)
     [
         (("--image-size", "-5"), "image_size is -5"),
         (("--split", "luck"), "split method 'luck'"),
+        (("--workers", "-2"), "--workers is -2"),
     ],
 )
 def test_options_out_of_range_are_refused_before_a_task_is_made(
@@ -310,8 +334,10 @@ def test_options_out_of_range_are_refused_before_a_task_is_made(
     monkeypatch.setattr("sys.argv", ["prepare", "--raw", ".", *options])
     with pytest.raises(SystemExit, match="2"):
         prepare.main(tracking)
-    (line,) = capsys.readouterr().err.splitlines()
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
     assert line.startswith("error: ") and message in line
+    assert "ClearML" not in said.out
 
 
 def test_parameters_changed_on_the_server_change_the_run(run, clearml, raw, home):

@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from data_prep.figures import beside, interval, right_of, some_counts
+from data_prep.figures import beside, counted, interval, right_of, some_counts
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,11 @@ def test_other_forms_are_told_apart_from_a_limit_as_well():
 def test_where_an_accuracy_lies_is_the_interval_of_wilson(right, count):
     known = binomtest(right, count).proportion_ci(method="wilson")
     assert interval(right, count) == pytest.approx((known.low, known.high), abs=1e-4)
+
+
+def test_one_is_said_in_the_singular():
+    assert counted(1, "image lies", "images lie") == "1 image lies"
+    assert counted(0, "image lies", "images lie") == "0 images lie"
 
 
 def test_an_accuracy_on_few_images_says_how_little_that_is():

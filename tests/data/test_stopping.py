@@ -7,6 +7,7 @@ import textwrap
 
 import pytest
 
+from data_prep.errors import exit_2_on_input_error
 from data_prep.paths import ROOT
 
 # A server that only an exception ends, and one that is asked to end.
@@ -51,3 +52,29 @@ def test_ctrl_c_ends_a_server_with_130_and_sigterm_with_0(block, number, code, s
     output, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (code, "")
     assert output.split("\n")[1:-1] == said
+
+
+def test_whoever_interrupts_a_command_is_told_how_it_goes_on(capsys):
+    @exit_2_on_input_error
+    def interrupted():
+        raise KeyboardInterrupt("in the step train")
+
+    with pytest.raises(SystemExit, match="130"):
+        interrupted()
+    assert capsys.readouterr().err == "interrupted in the step train\n"
+
+
+def test_a_data_folder_that_is_none_is_told_in_one_line(capsys, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ASL_HOME", str(tmp_path / "file"))
+
+    @exit_2_on_input_error
+    def make(path):
+        path.mkdir(parents=True)
+
+    with pytest.raises(SystemExit, match="2"):
+        make(tmp_path / "file" / "runs")
+    told = capsys.readouterr().err
+    assert "cannot be written" in told and "ASL_HOME" in told
+    with pytest.raises(FileExistsError):  # no fault of the data folder's
+        make(tmp_path)

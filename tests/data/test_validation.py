@@ -157,7 +157,7 @@ def test_an_image_that_is_no_plain_rgb_is_named_by_its_trait(
 ):
     write(raw / "B" / f"odd{suffix}", data)
     found = check()
-    assert found[trait]["severity"] == "warning"
+    assert found[trait]["severity"] == "note"
     assert found[trait]["examples"] == [f"raw/B/odd{suffix}"]
     assert set(found) <= {trait, "near_duplicates"}
 
@@ -268,7 +268,7 @@ def test_a_small_and_a_huge_class_are_reported(raw, check):
         path.unlink()
     found = check()
     assert found["few_images"]["details"] == {"images": {"C": 3}}
-    assert "1 of 3 classes have fewer than 10 images (such as C 3)" in (
+    assert "1 of 3 classes has fewer than 10 images (such as C 3)" in (
         found["few_images"]["message"]
     )
     assert found["imbalance"]["details"] == {"ratio": 4}

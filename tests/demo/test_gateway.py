@@ -451,3 +451,36 @@ def test_the_server_may_go_and_come_back(triton, demo):
     while ask(demo, "/predict", jpeg("A"))[0] != 200:
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def test_every_browser_is_told_that_the_server_has_gone_and_answered_again(
+    triton, demo
+):
+    """Whoever notices first must not take the connection from under the others."""
+    gone = asyncio.Event()
+
+    async def browse():
+        address = demo.replace("http", "ws") + "/frames"
+        async with websockets.connect(address) as socket:
+            told, sent = [], 0
+            while told[-2:] != ["away", "all_predictions"]:
+                await socket.send(frame_of("A", sent))
+                found = json.loads(await socket.recv())
+                kind = "away" if "away" in found else "all_predictions"
+                if not told or kind != told[-1]:
+                    told.append(kind)
+                if kind == "away":
+                    gone.set()
+                sent += 100
+
+    async def browse_all():
+        browsers = [asyncio.create_task(browse()) for _ in range(8)]
+        await asyncio.sleep(2)
+        await asyncio.to_thread(triton.stop)
+        try:
+            await gone.wait()
+        finally:
+            await asyncio.to_thread(triton.start)
+        await asyncio.gather(*browsers)
+
+    asyncio.run(asyncio.wait_for(browse_all(), 90))

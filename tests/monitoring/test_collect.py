@@ -140,7 +140,7 @@ def test_nothing_becomes_data_before_it_is_accepted_and_registering_keeps_it(tmp
         assert "3 photographs, 2 of them corrected" in done.stdout
         table = done.stdout.split()[-1]
         assert place.tasks() == []
-        rows = list(csv.DictReader(table.read_text().splitlines()))
+        rows = list(csv.DictReader(Path(table).read_text().splitlines()))
         kept = [row for row in rows if row["why"] == "corrected"]
         with open(table, "w", newline="") as file:
             writer = csv.DictWriter(file, rows[0])

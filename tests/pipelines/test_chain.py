@@ -165,6 +165,7 @@ def test_ctrl_c_ends_quickstart_and_all_that_it_started(quickstart, photographs,
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
+    assert "interrupted in the step train; the same command goes on" in output
     assert "Traceback" not in output
     assert_nothing_runs(home)
 

@@ -17,14 +17,17 @@ PROGRAM = textwrap.dedent("""
     from pipelines.orchestration.run_display import RunDisplay
 
     step = '''
-    import sys, time
+    import os, sys, time
     from data_prep.progress import LiveLine, warn
     print("noise of a step")
     print("more of it", file=sys.stderr)
     with LiveLine() as line:
         line.show("3 of 7 images")
     warn("one image is dark")
-    time.sleep(0.6)
+    with open(os.environ["ASL_CONSOLE"], "a") as messages:  # read before it is whole
+        print('{"warning": "one is', end="", file=messages, flush=True)
+        time.sleep(0.6)
+        print(' small"}', file=messages)
     '''
     display = RunDisplay(Path(sys.argv[1]))
     with display.quiet():
@@ -50,9 +53,9 @@ def test_a_pipe_gets_a_line_a_step_and_the_log_everything(tmp_path):
     assert errors == ""
     lines = [" ".join(line.split()) for line in output.splitlines()]
     assert lines[0].startswith("prepare 7 images") and lines[0].endswith(" s")
-    assert lines[1] == "warning: one image is dark"
-    assert lines[2].startswith("serve up")
-    assert lines[3:] == ["the end"]
+    assert lines[1:3] == ["warning: one image is dark", "warning: one is small"]
+    assert lines[3].startswith("serve up")
+    assert lines[4:] == ["the end"]
     kept = log.read_text()
     for noise in ("of the controller", "noise of a step", "more of it"):
         assert noise in kept

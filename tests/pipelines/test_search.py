@@ -28,8 +28,8 @@ def test_a_misspelt_range_is_named(text):
     "text, reason",
     [
         ("learningrate=0.1:1", "no such option"),
-        ("epochs=5:20.5", "no int"),
-        ("batch-size=32,many", "no int"),
+        ("epochs=5:20.5", "no whole number"),
+        ("batch-size=32,many", "no whole number"),
         ("epochs=5:20:log", "whole numbers take"),
     ],
 )

@@ -226,6 +226,21 @@ def ask_nobody(*options, protocol="grpc"):
     return ask_here(nowhere, *options, protocol=protocol)
 
 
+def test_a_film_that_is_missing_is_told_before_a_server_is_asked():
+    done = ask_nobody("--video", "missing.mp4")
+
+    assert done.returncode == 2
+    assert done.stderr == "error: --video missing.mp4: No such file or directory\n"
+
+
+@pytest.mark.parametrize("option", ["--top=0", "--url=localhost:99999", "--tpo=1"])
+def test_a_mistake_in_an_option_is_one_line(option):
+    done = ask_nobody("--image", "a.jpg", option)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
 def test_files_that_are_missing_are_told_before_a_server_is_asked(tmp_path):
     done = ask_nobody("--image", "missing.jpg", tmp_path)
 
@@ -246,7 +261,8 @@ def test_an_address_without_a_port_is_refused(url, protocol, port):
     done = ask_nobody("--image", "a.jpg", "--url", url, protocol=protocol)
 
     assert done.returncode == 2
-    assert done.stderr.endswith(f": give host:port, such as localhost:{port}\n")
+    said = f": give host:port, such as localhost:{port} (see client.py --help)\n"
+    assert done.stderr.endswith(said)
 
 
 def test_a_server_that_is_away_for_a_moment_is_waited_for(

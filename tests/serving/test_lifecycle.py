@@ -260,6 +260,19 @@ def test_a_log_stays_small_while_the_server_goes_on_writing(tmp_path, monkeypatc
     assert (tmp_path / "log.1").stat().st_size == 2000
 
 
+def test_a_log_is_cut_where_no_copy_of_it_can_be_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(bounded_log, "INTERVAL_S", 0.01)
+    path = tmp_path / "log"
+    (tmp_path / "log.1").mkdir()
+    with bounded_log.bounded(path, 1000):
+        for _ in range(2):
+            path.write_bytes(b"x" * 2000)
+            deadline = time.monotonic() + 10
+            while path.stat().st_size:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
+
 def without_docker():
     """An environment in which no Docker engine can be reached."""
     return {**os.environ, "DOCKER_HOST": "unix:///nowhere/docker.sock"}

@@ -152,3 +152,17 @@ def test_at_full_load_a_death_is_healed_beside_the_living_and_nothing_is_left(
         while processes_of(part, server):
             assert time.monotonic() < deadline
             time.sleep(0.2)
+
+
+def test_what_goes_wrong_once_is_told_and_tried_again(monkeypatch):
+    monkeypatch.setattr(watchdog, "INTERVAL_S", 0.01)
+    ended, told, looks = threading.Event(), [], []
+
+    def look():
+        looks.append(1)
+        if len(looks) == 1:
+            raise OSError("no more room")
+        ended.set()
+
+    watchdog.repeat(look, ended, told.append, "look after asl")
+    assert told == ["the watchdog could not look after asl: OSError('no more room')"]

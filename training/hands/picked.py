@@ -44,6 +44,13 @@ class PickedPhotographs:
         return made.digest()
 
 
+def called(images: np.ndarray | PickedPhotographs) -> str:
+    """What photographs are called while they are counted."""
+    if isinstance(images, PickedPhotographs) and len(images) < len(images.images):
+        return f"photographs picked from {len(images.images):,}"
+    return "photographs"
+
+
 def digest(images: np.ndarray | PickedPhotographs) -> bytes:
     """As `PickedPhotographs.digest`, also of an array: of all that are in it."""
     if not isinstance(images, PickedPhotographs):

@@ -36,6 +36,8 @@ def draw_answers(run: Path, target: Path) -> None:
     """
     import onnxruntime
 
+    if not (run / GRAPH_FILE).is_file():
+        raise InputError(f"{run} holds no {GRAPH_FILE}; name the results of a training")
     record = Preprocessing.load(run / preprocessing.FILE_NAME)
     classes = packed.read_classes(run)
     session = onnxruntime.InferenceSession(

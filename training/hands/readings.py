@@ -95,7 +95,7 @@ def _read(images: np.ndarray, graph: Path, what: str, folder: Path) -> None:
 
     with (
         ThreadPoolExecutor(cpu_count()) as pool,
-        Progress(what, len(images), "photographs") as bar,
+        Progress(what, len(images), picked.called(images)) as bar,
     ):
         for count in pool.map(read, range(0, len(images), BATCH_SIZE)):
             bar.update(count)

@@ -49,8 +49,15 @@ finally:
 PORTS = {"grpc": 8001, "http": 8000}
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line."""
+
+    def error(self, message):
+        self.exit(2, "error: %s (see %s --help)\n" % (message, self.prog))
+
+
 def arguments():
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Ask a Triton server which letters photographs show.",
         epilog="example: client.py --image photo.jpg --top 5\n"
         "exit codes: 0 all answered, 2 bad input, 3 no server answers, 130 ended by "
@@ -187,12 +194,15 @@ def checked_arguments():
     return options
 
 
-def film(server, options):
+def film(connect, options):
     """Read a video or a camera, letter by letter.
 
     Raises:
-        Failure: What that needs is missing.
+        Failure: What that needs is missing, or no server answers.
     """
+    reason = options.video and why_not_there(options.video)
+    if reason:
+        raise Failure("--video %s: %s" % (options.video, reason))
     root = Path(__file__).resolve().parents[2]
     if not (root / "demo" / "film.py").is_file():
         raise Failure(
@@ -206,6 +216,7 @@ def film(server, options):
             "%s; --video and --camera need OpenCV: python3 -m pip install "
             "opencv-python" % error
         ) from None
+    server = connect()
     try:
         watch(
             server.see,
@@ -226,7 +237,7 @@ def classify(connect, options, output):
         Failure: No server answers, or none that can.
     """
     named, paths = list(find(options.image, output.fail)), []
-    output.begin(named)
+    output.asked(named)
     for path in named:
         reason = why_not_there(path)
         if reason:
@@ -241,7 +252,7 @@ def classify(connect, options, output):
         print(said, file=sys.stderr)
     size = min(options.batch_size or server.batch_size, server.batch_size)
     top = options.top if output.form == "lines" else ALL
-    output.begin(named)  # now: the time counts from here
+    output.begin(len(paths))  # now: the time counts from here
     sent = batches(paths, size, output.fail)
     for path, letters, said in answers(connect, sent, top, options.concurrency):
         output.progress.add()
@@ -272,7 +283,7 @@ def main():
         if options.image:
             classify(connect, options, output)
         else:
-            film(connect(), options)
+            film(connect, options)
     except Failure as error:
         output.progress.clear()
         print("error: %s" % error, file=sys.stderr)

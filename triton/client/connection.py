@@ -201,8 +201,8 @@ class Server:
 
 def has_port(url):
     """Does ``host:port``, or ``host:port/path``, name the port?"""
-    found = re.fullmatch(r"([^:\[\]]+|\[.+\]):[0-9]+", url.partition("/")[0])
-    return found is not None
+    found = re.fullmatch(r"([^:\[\]]+|\[.+\]):([0-9]{1,5})", url.partition("/")[0])
+    return found is not None and int(found[2]) < 65536
 
 
 def ask_directly(url):
@@ -233,7 +233,8 @@ def read_headers(entries):
                 with open(entry[1:], encoding="ascii") as file:
                     lines = file.read().splitlines()
             except (OSError, UnicodeDecodeError) as error:
-                raise Failure("--header %s: %s" % (entry, error)) from None
+                reason = getattr(error, "strerror", None) or error
+                raise Failure("--header %s: %s" % (entry, reason)) from None
         for line in lines:
             name, colon, value = line.partition(":")
             if not (colon and NAME.fullmatch(name) and value.strip().isprintable()):

@@ -27,10 +27,13 @@ class Output:
         self.paths, self.records, self.failed = [], [], False
         self.progress = Progress()
 
-    def begin(self, paths):
-        """The first of these photographs is about to be sent."""
+    def asked(self, paths):
+        """Keep the order in which people asked about these photographs."""
         self.paths = paths
-        self.progress.begin(len(paths))
+
+    def begin(self, count):
+        """The first of so many photographs is about to be sent."""
+        self.progress.begin(count)
 
     def answer(self, path, letters, version):
         """Take a photograph's ``[(label, probability), ...]``, the likeliest first."""

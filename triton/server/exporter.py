@@ -19,7 +19,6 @@ asked: deployment has written it into their configs. Each scrape asks anew, but 
 that come within a second of each other are given the same answer.
 """
 
-import argparse
 import base64
 import calendar
 import json
@@ -295,7 +294,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description="Metrics beside Triton's own.")
+    parser = probe.Parser(description="Metrics beside Triton's own.")
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     add("--port", type=int, default=9400, help="0: any free one (%(default)s)")
@@ -314,7 +313,16 @@ def arguments():
 def main():
     options = arguments().parse_args()
     options.triton = options.triton.rstrip("/")
-    server = ThreadingHTTPServer((options.host, options.port), Handler)
+    try:
+        server = ThreadingHTTPServer((options.host, options.port), Handler)
+    except (OSError, OverflowError) as error:  # in use, no such host, 99999
+        address = "%s:%d" % (options.host, options.port)
+        print(
+            "error: cannot listen at %s (%s); choose another --port or --host"
+            % (address, error),
+            file=sys.stderr,
+        )
+        sys.exit(2)
     server.daemon_threads = True
     server.exporter = Exporter(options)
     print("http://%s:%d/metrics" % server.server_address[:2], flush=True)

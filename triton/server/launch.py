@@ -220,8 +220,15 @@ def exchange(process, places, hidden):
             memory.write(struct.pack("P", new))
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line."""
+
+    def error(self, message):
+        self.exit(2, "error: %s (see %s --help)\n" % (message, self.prog))
+
+
 def main():
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         usage="launch.py [--own-shm] [--end-with PID] [--load-deployed] PROGRAM "
         "[ARGUMENT ...]",
         description="Become a tritonserver whose administration wants a key.",

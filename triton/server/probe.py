@@ -115,8 +115,15 @@ def failed_in_a_row(state, failed):
     return count
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line."""
+
+    def error(self, message):
+        self.exit(2, "error: %s (see %s --help)\n" % (message, self.prog))
+
+
 def main():
-    parser = argparse.ArgumentParser(description="Does the server really classify?")
+    parser = Parser(description="Does the server really classify?")
     parser.add_argument("--url", default="http://localhost:8000", help="of the server")
     parser.add_argument("--count", type=int, default=8, help="pictures a model (8)")
     parser.add_argument(
