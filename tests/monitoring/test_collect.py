@@ -5,6 +5,7 @@ import json
 import os
 import random
 from datetime import date, timedelta
+from pathlib import Path
 
 import cv2
 import numpy as np
