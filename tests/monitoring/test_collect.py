@@ -175,7 +175,7 @@ def test_nothing_becomes_data_before_it_is_accepted_and_registering_keeps_it(tmp
         done = place.run(*collect, "--name", "flowers", "--json")
         table = json.loads(done.stdout)["files"][-1]
         said = place.run(*collect, "--name", "flowers", "--accept", table).stdout
-        assert "1 photographs are data now, in a new version of flowers_raw" in said
+        assert "1 photograph is data now, in a new version of flowers_raw" in said
         said = place.run(*collect, "--delete", flower).stdout
         assert f"{flower}: deleted" in said and " of flowers_raw; earlier" in said
     finally:
