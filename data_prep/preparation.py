@@ -93,11 +93,14 @@ def _prepare(
     file.parent.mkdir()
     file.touch()
     shas, arrays = [], []
-    for names, *numbers in run_chunks(
-        _store_chunk, images, workers, "prepare", _start_storing, (file, record)
-    ):
-        shas += names
-        arrays.append(numbers)
+    try:
+        for names, *numbers in run_chunks(
+            _store_chunk, images, workers, "prepare", _start_storing, (file, record)
+        ):
+            shas += names
+            arrays.append(numbers)
+    finally:
+        _end_storing()
     hashes, tiny, sums, squares = map(np.concatenate, zip(*arrays))
     groups, split = assign(images, hashes, tiny, options.split)
     classes = sorted({image.label for image in images})
@@ -153,6 +156,12 @@ def _start_storing(file: Path, preprocessing: Preprocessing) -> None:
     """In each process: open the file that all write to."""
     global _stored, _preprocessing
     _stored, _preprocessing = open(file, "r+b", buffering=0), preprocessing
+
+
+def _end_storing() -> None:
+    """Close the file, if it was opened in this very process."""
+    if _stored is not None:
+        _stored.close()
 
 
 def _store_chunk(first: int, images: Sequence[RawImage]) -> tuple:

@@ -1,5 +1,6 @@
 """The end of commands that run until they are stopped: servers, agents, schedules."""
 
+import _thread
 import contextlib
 import os
 import signal
@@ -18,8 +19,8 @@ def until_stopped(stop: Callable[[], object] | None = None) -> Iterator[None]:
     systemd and others stop what they run, lets the command return.
 
     Args:
-        stop: Makes the block end; called in a signal handler. None: the block is left
-            by KeyboardInterrupt.
+        stop: Makes the block end; called in a thread of its own. None: the block is
+            left by KeyboardInterrupt.
     """
     came = []
 
@@ -29,7 +30,8 @@ def until_stopped(stop: Callable[[], object] | None = None) -> Iterator[None]:
             os.write(1, b"\nstopping\n")  # print() cannot be called in a handler
         if stop is None:
             raise KeyboardInterrupt
-        stop()
+        # not here: what the signal interrupts may hold the very lock that it wants
+        _thread.start_new_thread(stop, ())
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)

@@ -105,7 +105,7 @@ def test_ctrl_c_stops_a_running_task_and_leaves_no_process(quiet_place):
     place = quiet_place
     sleeper = place.folder / "sleeper.py"
     sleeper.write_text("import time\nprint('asleep', flush=True)\ntime.sleep(600)\n")
-    agents = start_agents(place)
+    agents = start_agents(place, "--services", "1")
     id_ = place.show(f"""
         from clearml import Task
         task = Task.create(project_name="ASL", task_name="sleeper",

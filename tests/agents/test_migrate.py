@@ -1,10 +1,12 @@
 """`python -m pipelines.migrate` from one embedded server to another one."""
 
+import json
 import subprocess
 import time
 
 import pytest
 from place import Place, interrupt
+from sdk_process import sdk_process
 
 pytestmark = pytest.mark.slow
 
@@ -119,7 +121,9 @@ def target(source, tmp_path_factory):
     place.planned = migrate(source, place, "--dry-run", "--project", "Old/sub")
     place.before = place.tasks()
     place.copying = migrate(source, place)
-    yield place
+    with sdk_process(place.python, place.checkout, place.environment) as run:
+        place.show = lambda program: json.loads(run(program))
+        yield place
     interrupt(process)
 
 

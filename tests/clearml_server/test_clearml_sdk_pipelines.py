@@ -114,7 +114,7 @@ def test_function_steps_pass_values_and_are_cached(embedded, quick):
     assert second["two"][0] == "completed" and second["two"][1] != first["two"][1]
 
 
-def test_a_decorated_pipeline_runs_its_components_as_tasks(embedded):
+def test_a_decorated_pipeline_runs_its_components_as_tasks(embedded, quick):
     program = """
         from clearml import PipelineDecorator, Task
         @PipelineDecorator.component(return_values=["total"])
@@ -135,5 +135,5 @@ def test_a_decorated_pipeline_runs_its_components_as_tasks(embedded):
                     task_filter={"search_hidden": True, "_allow_extra_fields_": True,
                                  "name": "^(add|square)$"}))})
         """
-    shown = embedded.run(program)
+    shown = embedded.run(program, **quick)
     assert shown == {"result": 49, "steps": ["add", "square"]}

@@ -15,11 +15,12 @@ from raw_sets import encoded, picture, write, write_raw_set
 from refusing_store import refusing_store
 from sdk_process import sdk_process
 
-from data_prep import packed
+from data_prep import packed, prepare
 from data_prep.draw import draw_dataset
 from data_prep.paths import ROOT
 from data_prep.preprocessing import Preprocessing
 from data_prep.sources import find_images
+from pipelines import tracking
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +63,13 @@ def clearml(environment):
     """Ask the embedded server: a function that returns what the code prints last."""
     with sdk_process(sys.executable, ROOT, environment) as ask:
         yield ask
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """So many photographs that a command is at work on them for some seconds."""
+    folder = tmp_path_factory.mktemp("many")
+    return write_raw_set(folder, count=1500, classes=["A", "B"])
 
 
 def prepared_folder(process):
@@ -301,9 +309,6 @@ def test_a_set_without_a_single_image_is_refused_like_one_with_a_broken_image(
         (("--dataset-id", "0" * 32), "no ClearML Dataset 000"),
         ((), "give raw images either by --raw DIR or by --raw-dataset-id"),
         (("--raw", ".", "--image-size", "4"), "image_size is 4"),
-        (("--raw", ".", "--image-size", "-5"), "image_size is -5"),
-        (("--raw", ".", "--split", "luck"), "split method 'luck'"),
-        (("--raw", ".", "--workers", "-2"), "--workers is -2"),
         (("--raw", "scripts"), "scripts holds no class folders with images"),
     ],
 )
@@ -313,6 +318,26 @@ def test_impossible_requests_are_one_line_and_exit_code_2(run, options, message)
     errors = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
     assert len(errors) == 1 and message in errors[0]
     assert "ClearML" not in done.stdout, "a task was made"
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (("--image-size", "-5"), "image_size is -5"),
+        (("--split", "luck"), "split method 'luck'"),
+        (("--workers", "-2"), "--workers is -2"),
+    ],
+)
+def test_options_out_of_range_are_refused_before_a_task_is_made(
+    options, message, monkeypatch, capsys
+):
+    monkeypatch.setattr("sys.argv", ["prepare", "--raw", ".", *options])
+    with pytest.raises(SystemExit, match="2"):
+        prepare.main(tracking)
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert line.startswith("error: ") and message in line
+    assert "ClearML" not in said.out
 
 
 def test_parameters_changed_on_the_server_change_the_run(run, clearml, raw, home):
@@ -339,17 +364,14 @@ def test_parameters_changed_on_the_server_change_the_run(run, clearml, raw, home
     assert packed.load_split(folder, "train")[0].shape == (12, 40, 40, 3)
 
 
-def test_ctrl_c_leaves_nothing_that_looks_finished(
-    environment, clearml, tmp_path, home
-):
-    raw = write_raw_set(tmp_path / "many", count=4000, classes=["A", "B"])
+def test_ctrl_c_leaves_nothing_that_looks_finished(environment, clearml, many, home):
     process = subprocess.Popen(
         [
             sys.executable,
             "-m",
             "data_prep.prepare",
             "--raw",
-            str(raw),
+            str(many),
             "--workers",
             "2",
         ],
@@ -384,11 +406,10 @@ def spawned_by(pid):
 
 @pytest.mark.parametrize("step", ["validate", "prepare"])
 def test_a_worker_that_dies_fails_the_task_with_one_line(
-    environment, clearml, tmp_path, step
+    environment, clearml, many, step
 ):
-    raw = write_raw_set(tmp_path / "many", count=3000, classes=["A", "B"])
     process = subprocess.Popen(
-        [sys.executable, "-m", f"data_prep.{step}", "--raw", str(raw)],
+        [sys.executable, "-m", f"data_prep.{step}", "--raw", str(many)],
         env=environment,
         cwd=ROOT,
         stderr=subprocess.PIPE,

@@ -8,16 +8,26 @@ from contextlib import contextmanager
 from data_prep.paths import ROOT
 from pipelines.serving.triton_server import pick_ports
 
+PATIENCE_S = 4.0  # of a hurried page with clients that say nothing; others have ten
+HURRIED = f"""
+from demo import connections, gateway, serve
+connections.REQUEST_S = gateway.SILENT_S = gateway.BODY_BEHIND_S = {PATIENCE_S}
+gateway.BODY_YIELDS_S = 1.0
+serve.main()
+"""
+
 
 @contextmanager
-def running(server, *options, port=0):
+def running(server, *options, port=0, hurried=False):
     """Run scripts/demo's program; yields its address and first lines.
 
     Args:
         server: Is asked; None: whatever the options say.
+        hurried: Has less patience than what users start.
     """
     (port,) = pick_ports(port)
-    command = [sys.executable, "-m", "demo.serve", "--port", str(port), *options]
+    program = ["-c", HURRIED] if hurried else ["-m", "demo.serve"]
+    command = [sys.executable, *program, "--port", str(port), *options]
     if server:
         command += ["--url", server.grpc_url, "--metrics-url", server.metrics_url]
     process = subprocess.Popen(
@@ -37,4 +47,4 @@ def running(server, *options, port=0):
         yield f"{scheme}://localhost:{port}", lines
     finally:
         process.terminate()
-        process.wait(20)
+        process.communicate(timeout=20)

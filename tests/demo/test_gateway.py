@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import websockets
-from demo_command import running
+from demo_command import PATIENCE_S, running
 from drawn_model import (
     HEIGHT,
     RECORD,
@@ -32,13 +32,20 @@ from drawn_model import (
 
 from data_prep.errors import InputError
 from demo import serve
-from demo.connections import MOST, REQUEST_S
-from demo.gateway import AT_ONCE, BODY_BEHIND_S, MAX_CONNECTIONS, SILENT_S, WAITING
+from demo.connections import MOST
+from demo.gateway import AT_ONCE, MAX_CONNECTIONS, WAITING
 from pipelines.repository import versions
 from pipelines.serving.remote_credentials import certify
 from training.infer import infer
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def demo(triton):
+    """Most of the time here goes into waiting until its patience ends."""
+    with running(triton, hurried=True) as (address, _):
+        yield address
 
 
 def ask(address, path="/", data=None, **headers):
@@ -184,7 +191,7 @@ def test_clients_that_ask_for_nothing_are_ended_and_a_camera_at_rest_is_not(demo
     def dawdle():
         with connected(demo) as silent, connected(demo) as slow:
             with contextlib.suppress(ConnectionError):
-                for _ in range(int(5 * REQUEST_S)):  # a byte a second
+                for _ in range(int(5 * PATIENCE_S)):  # a byte a second
                     slow.sendall(b"G")
                     if select.select([slow], [], [], 1.0)[0]:
                         break
@@ -192,7 +199,7 @@ def test_clients_that_ask_for_nothing_are_ended_and_a_camera_at_rest_is_not(demo
 
     started = time.monotonic()
     assert asyncio.run(look_on_after(dawdle)) == "A"
-    assert time.monotonic() - started < 5 * REQUEST_S
+    assert time.monotonic() - started < 5 * PATIENCE_S
 
 
 @contextlib.contextmanager
@@ -230,7 +237,7 @@ def test_bodies_that_come_byte_by_byte_keep_nobody_from_an_answer(demo):
         assert ask(demo, "/predict", jpeg("A"))[0] == 200
         assert len(answered(clients)) < len(clients)
 
-        deadline = time.monotonic() + 4 * BODY_BEHIND_S
+        deadline = time.monotonic() + 4 * PATIENCE_S
         while len(answered(clients)) < len(clients):
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -255,7 +262,7 @@ def test_browsers_that_show_nothing_make_room_for_one_that_does(demo):
             async with websockets.connect(address) as refused:
                 with pytest.raises(websockets.ConnectionClosedError, match="1013"):
                     await refused.recv()
-            await asyncio.sleep(SILENT_S + 0.5)
+            await asyncio.sleep(PATIENCE_S + 0.5)
             await silent[0].send(frame_of("L", 0))
             assert json.loads(await silent[0].recv())["predicted_class"] == "L"
             async with websockets.connect(address) as welcome:
@@ -374,7 +381,7 @@ def test_by_tls_the_page_is_served_with_the_certificate_of_remote_access(
 ):
     monkeypatch.setenv("ASL_HOME", str(tmp_path))
     context = ssl.create_default_context(cafile=str(certify(["localhost"])))
-    with running(triton, "--tls") as (address, lines):
+    with running(triton, "--tls", hurried=True) as (address, lines):
         assert lines[0] == f"open {address}/"
         with connected(address) as silent:  # not even a handshake
             with urllib.request.urlopen(address, timeout=30, context=context) as answer:

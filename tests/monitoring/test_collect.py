@@ -5,6 +5,7 @@ import json
 import os
 import random
 from datetime import date, timedelta
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -140,7 +141,7 @@ def test_nothing_becomes_data_before_it_is_accepted_and_registering_keeps_it(tmp
         assert "3 photographs, 2 of them corrected" in done.stdout
         table = done.stdout.split()[-1]
         assert place.tasks() == []
-        rows = list(csv.DictReader(open(table)))
+        rows = list(csv.DictReader(Path(table).read_text().splitlines()))
         kept = [row for row in rows if row["why"] == "corrected"]
         with open(table, "w", newline="") as file:
             writer = csv.DictWriter(file, rows[0])
@@ -174,7 +175,7 @@ def test_nothing_becomes_data_before_it_is_accepted_and_registering_keeps_it(tmp
         done = place.run(*collect, "--name", "flowers", "--json")
         table = json.loads(done.stdout)["files"][-1]
         said = place.run(*collect, "--name", "flowers", "--accept", table).stdout
-        assert "1 photographs are data now, in a new version of flowers_raw" in said
+        assert "1 photograph is data now, in a new version of flowers_raw" in said
         said = place.run(*collect, "--delete", flower).stdout
         assert f"{flower}: deleted" in said and " of flowers_raw; earlier" in said
     finally:

@@ -87,7 +87,7 @@ def exported(*options) -> dict[str, dict]:
             text = answer.read().decode()
     finally:
         process.terminate()
-        process.wait(10)
+        process.communicate(timeout=10)
     names = {line.partition("{")[0].split()[0] for line in text.splitlines()}
     found: dict[str, dict] = {}
     for name, labels, value in parse(text, names):

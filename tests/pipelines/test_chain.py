@@ -71,14 +71,35 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def quickstart(home, tmp_path_factory):
-    """The output of a quickstart on four letters, in an archive."""
+def photographs(tmp_path_factory):
+    """An archive of four letters: coloured discs, which are learned in few epochs."""
     raw = tmp_path_factory.mktemp("photographs") / "four_letters"
-    draw_dataset(raw, per_class=60, classes=["B", "L", "V", "nothing"], workers=1)
-    raw = shutil.make_archive(str(raw), "zip", raw)
-    command = ["-m", "pipelines.quickstart", "--raw", str(raw), "--set"]
-    command += ["prepare.image-size=48", "train.epochs=30", "train.batch-size=16"]
+    draw_discs(raw, dict(zip(("B", "L", "V", "nothing"), COLOURS)), per_class=40)
+    return shutil.make_archive(str(raw), "zip", raw)
+
+
+@pytest.fixture(scope="module")
+def quickstart(home, photographs):
+    """The output of a quickstart on them."""
+    command = ["-m", "pipelines.quickstart", "--raw", photographs, "--set"]
+    command += ["prepare.image-size=48", "train.epochs=3", "train.batch-size=16"]
     return run(*command, home=home).stdout
+
+
+# blue, green and red, from 0 to 255
+COLOURS = [(250, 250, 250), (40, 30, 210), (30, 200, 220), (200, 80, 20)]
+
+
+def draw_discs(folder, colours, per_class):
+    """Draw folders of photographs of discs, of a colour each."""
+    rng = np.random.default_rng(8)
+    for name, colour in colours.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(per_class):
+            picture = rng.integers(0, 90, (40, 40, 3), np.uint8)
+            place = tuple(map(int, rng.integers(12, 28, 2)))
+            cv2.circle(picture, place, 11, colour, cv2.FILLED)
+            cv2.imwrite(str(folder / name / f"{number}.png"), picture)
 
 
 def lines_by_step(output: str) -> dict[str, str]:
@@ -103,7 +124,7 @@ def test_quickstart_shows_a_line_a_step_and_the_servers_answer(quickstart, home)
         told["ask"],
     )
     assert (asked[1] == asked[2]) == (asked[3] == "right")
-    assert "30 of 30 epochs" in told["train"] or "min were over" in told["train"]
+    assert "3 of 3 epochs" in told["train"]
     assert "The model of this run serves." in quickstart
     assert (home / "models" / "asl" / "config.pbtxt").exists()
 
@@ -111,9 +132,9 @@ def test_quickstart_shows_a_line_a_step_and_the_servers_answer(quickstart, home)
 def test_what_the_quickstart_prints_is_short_and_free_of_clearml(quickstart, home):
     assert len(quickstart.splitlines()) <= 40
     assert "ClearML" not in quickstart and "{" not in quickstart
-    (log,) = (home / "logs").glob("quickstart-*.log")
-    assert str(log) in quickstart
-    assert "ClearML results page" in log.read_text()
+    (log,) = re.findall(r"What the steps print is in (\S+)", quickstart)
+    assert Path(log).parent == home / "logs"
+    assert "ClearML results page" in Path(log).read_text()
     for file in re.findall(r"Look at +(\S+)", quickstart):
         assert Path(file).is_file()
 
@@ -122,10 +143,8 @@ def test_quickstart_leaves_nothing_running(quickstart, home):
     assert_nothing_runs(home)
 
 
-def test_ctrl_c_ends_quickstart_and_all_that_it_started(home, tmp_path):
-    raw = tmp_path / "raw"
-    draw_dataset(raw, per_class=30, classes=["A", "B"], workers=1)
-    command = ["-m", "pipelines.quickstart", "--raw", str(raw), "--set"]
+def test_ctrl_c_ends_quickstart_and_all_that_it_started(quickstart, photographs, home):
+    command = ["-m", "pipelines.quickstart", "--raw", photographs, "--set"]
     command += ["train.epochs=100000", "prepare.image-size=48"]
     process = subprocess.Popen(
         [sys.executable, *command],
@@ -189,18 +208,7 @@ SMALL = {
 }
 
 
-def draw_flowers(folder, per_class=24):
-    """Folders of discs of a colour; return the colours."""
-    rng = np.random.default_rng(8)
-    colours = {"daisy": (250, 250, 250), "rose": (40, 30, 210), "tulip": (30, 200, 220)}
-    for name, colour in colours.items():
-        (folder / name).mkdir(parents=True)
-        for number in range(per_class):
-            picture = rng.integers(0, 90, (40, 40, 3), np.uint8)
-            place = tuple(map(int, rng.integers(12, 28, 2)))
-            cv2.circle(picture, place, 11, colour, cv2.FILLED)
-            cv2.imwrite(str(folder / name / f"{number}.png"), picture)
-    return sorted(colours)
+FLOWERS = dict(zip(("daisy", "rose", "tulip"), COLOURS))
 
 
 def write_tables(folder):
@@ -229,8 +237,9 @@ def test_the_commands_of_the_docs_page_train_three_sets_that_are_served_side_by_
     assert [preset for preset, _ in lines] == list(SMALL)
     classes = {
         "sign_mnist": write_tables(tmp_path / "sign_mnist"),
-        "flowers": draw_flowers(tmp_path / "flowers"),
+        "flowers": list(FLOWERS),
     }
+    draw_discs(tmp_path / "flowers", FLOWERS, per_class=24)
     for preset, raw in lines:
         command = ["-m", "pipelines.quickstart", "--preset", preset, "--raw", raw]
         command += ["--least-accuracy", "0", "--set", *SMALL[preset]]

@@ -30,7 +30,7 @@ from pipelines.serving.client import TritonClient
 from pipelines.serving.triton_server import TritonServer
 
 pytestmark = pytest.mark.slow
-DEPLOYMENTS = {"fused": 6, "ensemble": 4}  # scripts/bench reliability makes more
+DEPLOYMENTS = {"fused": 4, "ensemble": 4}  # scripts/bench reliability makes more
 
 
 SHAPES = ["fused", pytest.param("ensemble", marks=pytest.mark.campaign)]
@@ -50,22 +50,38 @@ def running(settings, artifacts, tmp_path):
         yield server
 
 
+@pytest.fixture(scope="module")
+def shared_server(settings, artifacts, tmp_path_factory):
+    repository = tmp_path_factory.mktemp("shared") / "models"
+    versions.render(artifacts, repository, {}, settings)
+    with TritonServer(repository) as server:
+        yield server
+
+
+@pytest.fixture
+def shared(shared_server, settings, artifacts):
+    """A server that tests share which leave it running; ``artifacts`` are current."""
+    repository = shared_server.repository
+    deployment.deploy(artifacts, repository, {}, settings, urls(shared_server))
+    return shared_server
+
+
 def urls(server):
     return {"grpc": server.grpc_url, "http": server.http_url}
 
 
 def test_no_request_fails_and_none_is_answered_by_a_third_while_versions_alternate(
-    running, settings, artifacts, other_artifacts, photographs
+    shared, settings, artifacts, other_artifacts, photographs
 ):
     files = [path.read_bytes() for path in photographs.values()]
     candidates = {"first": artifacts, "second": other_artifacts}
     expected = {name: expect(x, files) for name, x in candidates.items()}
 
-    with load(urls(running), files, expected) as seen:
+    with load(urls(shared), files, expected) as seen:
         for number in range(DEPLOYMENTS[settings.shape]):
             name = ("second", "first")[number % 2]
             deployment.deploy(
-                candidates[name], running.repository, {}, settings, urls(running)
+                candidates[name], shared.repository, {}, settings, urls(shared)
             )
             swapped = time.monotonic()
         time.sleep(0.5)
@@ -106,22 +122,22 @@ BROKEN = {
 
 
 def test_broken_candidates_never_answer_and_leave_nothing(
-    running, settings, artifacts, photographs, tmp_path
+    shared, settings, artifacts, photographs, tmp_path
 ):
     files = [path.read_bytes() for path in photographs.values()]
-    before = everything(running.repository)
+    before = everything(shared.repository)
 
-    with load(urls(running), files, {"first": expect(artifacts, files)}) as seen:
+    with load(urls(shared), files, {"first": expect(artifacts, files)}) as seen:
         for number, (reason, make) in enumerate(BROKEN.items()):
             candidate = make(tmp_path / str(number))
             with pytest.raises(InputError, match=reason) as caught:
                 deployment.deploy(
-                    candidate, running.repository, {}, settings, urls(running)
+                    candidate, shared.repository, {}, settings, urls(shared)
                 )
             assert "\n" not in str(caught.value)
 
     assert len(seen) > 50
-    assert everything(running.repository) == before
+    assert everything(shared.repository) == before
 
 
 def everything(repository):
@@ -134,18 +150,21 @@ def everything(repository):
 
 @pytest.mark.parametrize("settings", ["fused"], indirect=True)
 def test_a_version_that_answers_otherwise_once_it_is_loaded_never_answers_clients(
-    running, settings, artifacts, photographs, tmp_path
+    shared, settings, artifacts, photographs, tmp_path
 ):
     files = [path.read_bytes() for path in photographs.values()]
+    before = versions.current(shared.repository)["version"]
     candidate = make_artifacts(tmp_path / "candidate", seed=5)
     other = make_artifacts(tmp_path / "other", seed=6)
-    with load(urls(running), files, {"first": expect(artifacts, files)}):
-        record = versions.add(candidate, running.repository, {}, settings)
-        part = running.repository / f"asl_fused_{record['version']}"
+    with load(urls(shared), files, {"first": expect(artifacts, files)}):
+        record = versions.add(candidate, shared.repository, {}, settings)
+        part = shared.repository / f"asl_fused_{record['version']}"
         (part / "1/model.onnx").write_bytes((other / "model.onnx").read_bytes())
-        with pytest.raises(InputError, match="otherwise than it should.*1 stays"):
-            model_control.switch(urls(running), running.repository, record)
-    assert versions.current(running.repository)["version"] == 1
+        said = f"otherwise than it should.*version {before} stays"
+        with pytest.raises(InputError, match=said):
+            model_control.switch(urls(shared), shared.repository, record)
+        versions.remove(shared.repository, record["version"])
+    assert versions.current(shared.repository)["version"] == before
 
 
 @pytest.mark.campaign
@@ -206,7 +225,7 @@ def test_a_deployment_killed_at_any_moment_harms_nobody(
     moments = random.Random(4)
 
     with load(urls(running), files, expected) as seen:
-        for number in range(6):
+        for number in range(4):
             process = start_deployment(running, candidates[number % 2], settings)
             process.stdout.readline()
             time.sleep(moments.uniform(0, 3))

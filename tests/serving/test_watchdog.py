@@ -22,6 +22,12 @@ from pipelines.serving.watchdog import Watchdog, find_fault
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    """They look three times a second."""
+    monkeypatch.setattr(watchdog, "INTERVAL_S", 0.3)
+
+
 def processes_of(part, server):
     """The Python processes of a part that is loaded."""
     running = running_in_session(server.process.pid)
@@ -76,7 +82,7 @@ def test_a_version_that_the_server_was_not_told_of_stays_out_whatever_is_brought
         urls = {"grpc": server.grpc_url, "http": server.http_url}
         with Watchdog(server, said.append):
             deployment.deploy(other_artifacts, repository, {}, settings)
-            time.sleep(4)
+            time.sleep(1.5)  # it has looked several times
             assert said == []
             np.testing.assert_allclose(ask(server, files), old, atol=1e-5)
 

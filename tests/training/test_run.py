@@ -139,10 +139,13 @@ def test_an_empty_split_is_refused_by_name(tmp_path):
 
 
 def test_the_time_budget_ends_a_training_and_its_schedule(dataset, tmp_path):
-    train_config = TrainConfig(epochs=100000, batch_size=16, max_minutes=0.02)
+    train_config = TrainConfig(
+        epochs=100000, batch_size=16, max_minutes=0.02, warmup=0.0
+    )
     _, history = train_only(dataset, tmp_path / "out", PLAIN, train_config)
     assert 0 < len(history) < 100000
-    assert history[-1]["learning_rate"] < 0.1 * train_config.lr
+    # after so few epochs of so many it would be the peak still
+    assert history[-1]["learning_rate"] < 0.5 * train_config.lr
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
