@@ -17,8 +17,9 @@ def sources(script: str, root: Path) -> list[Path]:
         root: Of the repository.
 
     Returns:
-        The Python files below ``root`` that it can come to run, itself included, in
-        the order of their paths; those of the embedded ClearML server left out.
+        The Python files below ``root`` that it can come to run, itself included, and
+        the tables beside modules of the same name, in the order of their paths; those
+        of the embedded ClearML server left out.
     """
     found: set[Path] = set()
     waiting = [root / script]
@@ -27,6 +28,8 @@ def sources(script: str, root: Path) -> list[Path]:
         if file in found or file.is_relative_to(root / BEYOND):
             continue
         found.add(file)
+        if (table := file.with_suffix(".csv")).is_file():
+            found.add(table)
         for name in imported(file, root):
             waiting += files_of(name, root)
     return sorted(found)

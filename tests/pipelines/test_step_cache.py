@@ -109,7 +109,9 @@ def test_every_file_that_a_training_loads_is_among_its_sources():
     loaded = set(json.loads(shown.stdout))
     assert {"training/run.py", "training/muon.py", "data_prep/__init__.py"} <= loaded
     known = sources("training/train.py", step_cache.ROOT)
-    assert loaded <= {file.relative_to(step_cache.ROOT).as_posix() for file in known}
+    known = {file.relative_to(step_cache.ROOT).as_posix() for file in known}
+    assert loaded <= known
+    assert "data_prep/drawing/signers_poses.csv" in known  # it is read, not imported
 
 
 def test_clearml_does_not_compare_the_commit_of_such_steps():
