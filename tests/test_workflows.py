@@ -123,7 +123,8 @@ def branch(tmp_path):
     for line in ["init", "-q", "--bare", origin], ["clone", "-q", origin, clone]:
         subprocess.run(["git", *map(str, line)], check=True, capture_output=True)
     (clone / "scripts").mkdir()
-    shutil.copy(ROOT / "scripts/commit-formatting", clone / "scripts")
+    for script in ("commit-formatting", "common.sh"):
+        shutil.copy(ROOT / "scripts" / script, clone / "scripts")
     (clone / "a.py").write_text("a=1\n")
     git("switch", "-q", "-c", "work")
     git("add", "--all")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -54,11 +55,14 @@ def test_programs_that_start_at_once_share_one_server_that_ends_after_them(
 
 
 def test_a_configured_server_is_left_alone(own_embedded):
-    host = {"CLEARML_API_HOST": "http://a.invalid:1", "CLEARML_WEB_HOST": "http://w:2"}
+    host = {"CLEARML_WEB_HOST": "http://w:2"}
     text = (
         "import os; from pipelines.tracking.connection import ensure_clearml; "
         "print(ensure_clearml(), os.environ.get('CLEARML_CONFIG_FILE'))"
     )
-    output, _ = _program(own_embedded, text, **host).communicate(timeout=60)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for name in ("CLEARML_API_HOST", "CLEARML_FILES_HOST"):
+            host[name] = f"http://127.0.0.1:{server.getsockname()[1]}"
+        output, _ = _program(own_embedded, text, **host).communicate(timeout=60)
     assert output.split() == ["http://w:2", "None"]
     assert not own_embedded.home.exists()

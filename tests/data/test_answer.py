@@ -21,7 +21,7 @@ def test_a_command_answers_a_program_with_one_object_and_people_on_standard_erro
 
     said, told = capfd.readouterr()
     assert json.loads(said) == {"folder": str(out), "images": 1, "classes": 1}
-    assert told.strip().endswith("1 images of 1 classes")
+    assert told.strip().endswith("1 image of 1 class")
     print("afterwards")
     assert capfd.readouterr().out == "afterwards\n"
 

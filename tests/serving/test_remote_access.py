@@ -343,6 +343,13 @@ def test_a_second_one_on_the_same_folder_is_refused(front):
         remote_access.prepare(serve_options())
 
 
+@pytest.mark.parametrize("option", ["--http", "--grpc", "--page"])
+def test_what_would_be_more_than_an_address_to_nginx_is_refused(option, capsys):
+    with pytest.raises(SystemExit):
+        remote_access.arguments().parse_args(["serve", option, "x:1; y"])
+    assert "x:1; y is not host:port" in capsys.readouterr().err
+
+
 def test_what_is_missing_is_named_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.setenv("ASL_HOME", str(tmp_path))
     with pytest.raises(InputError, match="remote-access certify HOST"):
@@ -351,8 +358,6 @@ def test_what_is_missing_is_named_one_after_the_other(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="remote-access grant NAME"):
         remote_access.prepare(serve_options())
     remote_credentials.grant("laptop")
-    with pytest.raises(InputError, match="'x;y' is not host:port"):
-        remote_access.prepare(serve_options(grpc="x;y"))
     with pytest.raises(InputError, match="--certificate and --key"):
         remote_access.prepare(serve_options(key=tmp_path))
     (tmp_path / "bad.pem").write_text("no certificate")
