@@ -29,6 +29,7 @@ from data_prep.model_name import add_name
 from data_prep.paths import data_home
 from training.config import RunConfig, TrainConfig, add_options, from_options
 from training.golden import RAW_GOLDEN_FILE
+from training.hands.files import find_hand_networks
 from training.interrupted import find_interrupted, how_to_go_on, options_of
 from training.reports import (
     DEPLOYABLES,
@@ -78,8 +79,11 @@ def find_dataset(args: argparse.Namespace, tracking) -> str:
     """The id of the prepared Dataset to learn from.
 
     Raises:
-        InputError: There is none, or it is another model's, or --weights names no file.
+        InputError: There is none, or it is another model's, or what --weights or
+            --hand-networks names is not there.
     """
+    if args.hand_networks:
+        find_hand_networks(args.hand_networks)
     if args.weights and not Path(args.weights).is_file():
         raise InputError(
             f"--weights {args.weights}: there is no such file; give a state dict saved "

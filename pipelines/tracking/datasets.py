@@ -7,6 +7,7 @@ from pathlib import Path
 from data_prep import containers
 from data_prep.errors import InputError
 from data_prep.model_name import DEFAULT
+from pipelines.tracking.connection import quiet_sdk
 
 PROJECT = "ASL"
 PREPARED = "ASL"
@@ -60,9 +61,10 @@ def newest(name: str):
     """The newest complete Dataset of this name, None if there is none."""
     from clearml import Dataset
 
-    versions = Dataset.list_datasets(
-        dataset_project=PROJECT, partial_name=f"^{name}$", only_completed=True
-    )
+    with quiet_sdk():
+        versions = Dataset.list_datasets(
+            dataset_project=PROJECT, partial_name=f"^{name}$", only_completed=True
+        )
     if not versions:
         return None
     last = max(versions, key=lambda version: str(version["created"]))

@@ -5,8 +5,9 @@ import socket
 import pytest
 
 from data_prep.errors import InputError
-from pipelines import deploy, promote, verify
+from pipelines import deploy, promote, tracking, verify
 from pipelines.tracking import connection
+from training import train
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,22 @@ def test_what_can_be_seen_here_is(command, line, said, monkeypatch, tmp_path):
     with pytest.raises(InputError, match=said):
         command.look(command.arguments().parse_args(line.split()))
     assert list(tmp_path.iterdir()) == []  # no server was started
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("--hand-networks nowhere", "nowhere"),
+        ("--weights nowhere", "--weights nowhere: there is no such file"),
+    ],
+)
+def test_what_a_training_needs_beside_its_dataset_is_looked_for_first(
+    line, said, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("ASL_HOME", str(tmp_path))
+    with pytest.raises(InputError, match=said):
+        train.find_dataset(train.arguments().parse_args(line.split()), tracking)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
