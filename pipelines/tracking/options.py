@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from data_prep.command_line import OF_THE_COMMAND
+from data_prep.command_line import KINDS, OF_THE_COMMAND
 from data_prep.errors import InputError
 
 WORDS = {
@@ -169,7 +169,7 @@ def _convert(action: argparse.Action, text: str, shown: str) -> Any:
         raise InputError(f"{shown}: {error}") from None
     except ValueError:
         name = getattr(kind, "__name__", "value")
-        name = {"int": "whole number", "float": "number"}.get(name, name)
+        name = KINDS.get(name, name)
         raise InputError(f"{shown} is {text!r}, which is no {name}") from None
     if action.choices and value not in action.choices:
         known = ", ".join(map(str, action.choices))
